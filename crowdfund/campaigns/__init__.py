@@ -1,0 +1,1 @@
+"""Crowdfunding itself: terms, pledges, lifecycle, plans, ledger (pure); models, service, queries (database)."""

@@ -1,0 +1,120 @@
+"""Drafts: what a creator types, checked as a whole before it is kept, and frozen into terms when published."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from urllib.parse import urlsplit
+
+from crowdfund.campaigns import terms as t
+from crowdfund.campaigns.models import Block, Campaign
+from crowdfund.errors import Problems, UserError
+from crowdfund.projects.licenses import check_license
+from crowdfund.wallet.addresses import normalise, script_of
+
+URL_LIMIT = 300
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A campaign before it is published. `goal_sats` in satoshi, `deadline_at` aware."""
+
+    title: str
+    summary: str
+    story: str
+    goal_sats: int
+    deadline_at: datetime
+    payout_address: str
+    project_url: str
+    license: str
+
+
+def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
+    """The draft tidied up. Raises Problems with a sentence for each field that cannot stand."""
+    problems: dict[str, str] = {}
+
+    def tried(check: Callable[[], str | None]) -> str:
+        try:
+            return check() or ""
+        except UserError as error:
+            problems[error.field or ""] = error.sentence
+            return ""
+
+    title = tried(lambda: _line("title", draft.title, t.TITLE_LIMIT))
+    summary = tried(lambda: _line("summary", draft.summary, t.SUMMARY_LIMIT))
+    story = tried(lambda: clean_story(draft.story))
+    url = tried(lambda: _project_url(draft.project_url))
+    license_ = tried(lambda: check_license(draft.license, "license"))
+    address = tried(lambda: _address(draft.payout_address, network))
+    tried(lambda: t.check_goal(draft.goal_sats))
+    tried(lambda: t.check_deadline(draft.deadline_at, now))
+    if problems:
+        raise Problems(problems)
+    return Draft(title, summary, story, draft.goal_sats, draft.deadline_at, address, url, license_)
+
+
+def freeze(campaign: Campaign, network: str, confirmations: int, tip: Block) -> t.CampaignTerms:
+    """The terms of a checked draft. `tip` is a block that exists already: nothing can have been paid before it."""
+    return t.CampaignTerms(
+        network=network,
+        creator=campaign.creator.name,
+        title=campaign.title,
+        summary=campaign.summary,
+        story_sha256=sha256(campaign.story.encode()).hexdigest(),
+        project_url=campaign.project_url,
+        license=campaign.license,
+        goal_sats=campaign.goal_sats,
+        deadline_at=t.format_time(campaign.deadline_at),
+        payout_address=campaign.payout_address,
+        payout_script=script_of(campaign.payout_address, network).hex(),
+        min_pledge_sats=t.MIN_PLEDGE_SATS,
+        min_coin_sats=t.MIN_COIN_SATS,
+        confirmations=confirmations,
+        opened_height=tip.height,
+        opened_hash=tip.hash,
+    )
+
+
+def clean_text(text: str) -> str:
+    """Without control characters and the marks that turn the direction of writing."""
+    return _CONTROL.sub("", text.replace("\r\n", "\n")).strip()
+
+
+def clean_story(text: str) -> str:
+    """The story tidied up. Raises UserError if it is empty or too long."""
+    story = clean_text(text)
+    if not story:
+        raise UserError("Tell the story: what will be made, by whom, and what becomes open.", "story")
+    if len(story) > t.STORY_LIMIT:
+        raise UserError(f"The story has {len(story)} characters; at most {t.STORY_LIMIT} fit.", "story")
+    return story
+
+
+def _line(field: str, text: str, limit: int) -> str:
+    line = " ".join(clean_text(text).split())
+    if not line:
+        raise UserError(f"Please write a {field}.", field)
+    if len(line) > limit:
+        raise UserError(f"The {field} has {len(line)} characters; at most {limit} fit.", field)
+    return line
+
+
+def _project_url(text: str) -> str:
+    url = text.strip()
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and url.isascii() and url.isprintable()
+    except ValueError:
+        usable = False
+    if not usable or " " in url or len(url) > URL_LIMIT:
+        raise UserError("Please link the project's site or repository, beginning with https://.", "project_url")
+    return url
+
+
+def _address(text: str, network: str) -> str:
+    script_of(text, network, "payout_address")
+    return normalise(text)

@@ -1,0 +1,159 @@
+"""The life of a campaign, as a pure function of the terms and the chain.
+
+The closing block is the first whose median time past (BIP 113) is later than the deadline. Coins confirmed in
+blocks before it count; the outcome is decided when it has the required confirmations, and only then. No clock of
+ours has a say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+COINBASE_MATURITY = 100
+
+
+class Outcome(StrEnum):
+    """How a campaign ended."""
+
+    FUNDED = "funded"
+    FAILED = "failed"
+
+
+class Kind(StrEnum):
+    """The two kinds of settlement."""
+
+    RELEASE = "release"
+    REFUND = "refund"
+
+
+class CampaignState(StrEnum):
+    """The states that people see; derived, never stored."""
+
+    DRAFT = "draft"
+    OPEN = "open"
+    CLOSING = "closing"
+    RELEASING = "releasing"
+    RELEASED = "released"
+    REFUNDING = "refunding"
+    REFUNDED = "refunded"
+
+
+class BatchState(StrEnum):
+    """How far a batch has come; derived from its attempt and from the chain."""
+
+    PLANNED = "planned"
+    SIGNED = "signed"
+    SENT = "sent"
+    CONFIRMED = "confirmed"
+    FINAL = "final"
+    INPUT_LOST = "input lost"
+
+
+class Standing(StrEnum):
+    """What a coin is worth to the goal."""
+
+    SEEN = "seen"
+    GONE = "gone"
+    DUST = "dust"
+    LATE = "late"
+    COUNTED = "counted"
+
+
+@dataclass(frozen=True)
+class CoinFacts:
+    """What the chain says of a coin. `height` is None while unconfirmed; `in_mempool` is whether it is seen then."""
+
+    value_sats: int
+    height: int | None
+    coinbase: bool = False
+    in_mempool: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome and the sum that it rests on."""
+
+    outcome: Outcome
+    counted_sats: int
+    closing_height: int
+
+
+def standing(coin: CoinFacts, closing_height: int | None, min_coin_sats: int) -> Standing:
+    """What a coin is worth, given the closing block's height (None while there is none)."""
+    if coin.height is None:
+        return Standing.SEEN if coin.in_mempool else Standing.GONE
+    if coin.value_sats < min_coin_sats:
+        return Standing.DUST
+    counts_from = coin.height + (COINBASE_MATURITY if coin.coinbase else 0)
+    if closing_height is not None and counts_from >= closing_height:
+        return Standing.LATE
+    return Standing.COUNTED
+
+
+def counted_sats(coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int) -> int:
+    """Sum of the coins that count, in satoshi."""
+    return sum(c.value_sats for c in coins if standing(c, closing_height, min_coin_sats) is Standing.COUNTED)
+
+
+def decide(
+    goal_sats: int,
+    min_coin_sats: int,
+    coins: Iterable[CoinFacts],
+    closing_height: int | None,
+    tip_height: int,
+    confirmations: int,
+) -> Decision | None:
+    """The decision, or None while the closing block is missing or not deep enough."""
+    if closing_height is None or depth(closing_height, tip_height) < confirmations:
+        return None
+    total_sats = counted_sats(coins, closing_height, min_coin_sats)
+    return Decision(Outcome.FUNDED if total_sats >= goal_sats else Outcome.FAILED, total_sats, closing_height)
+
+
+def depth(height: int, tip_height: int) -> int:
+    """Confirmations of a block: 1 for the tip."""
+    return max(0, tip_height - height + 1)
+
+
+def campaign_state(
+    published: bool, closing_height: int | None, outcome: Outcome | None, settled: bool
+) -> CampaignState:
+    """The state that people see. `settled`: every batch planned by the decision is final."""
+    if not published:
+        return CampaignState.DRAFT
+    if outcome is None:
+        return CampaignState.OPEN if closing_height is None else CampaignState.CLOSING
+    if outcome is Outcome.FUNDED:
+        return CampaignState.RELEASED if settled else CampaignState.RELEASING
+    return CampaignState.REFUNDED if settled else CampaignState.REFUNDING
+
+
+def batch_state(
+    *,
+    signed: bool,
+    sent: bool,
+    inputs_confirmed: bool,
+    spent_height: int | None,
+    tip_height: int,
+    confirmations: int,
+) -> BatchState:
+    """`spent_height`: the block that holds the batch's transaction. An input whose coin a reorganisation took
+    away is waited for; its batch is never planned anew."""
+    if spent_height is not None:
+        return BatchState.FINAL if depth(spent_height, tip_height) >= confirmations else BatchState.CONFIRMED
+    if not inputs_confirmed:
+        return BatchState.INPUT_LOST
+    if sent:
+        return BatchState.SENT
+    return BatchState.SIGNED if signed else BatchState.PLANNED
+
+
+def owed_kind(coin_standing: Standing, outcome: Outcome) -> Kind | None:
+    """Which settlement a confirmed coin belongs to once the outcome is known; None for what never moves."""
+    if coin_standing is Standing.LATE:
+        return Kind.REFUND
+    if coin_standing is Standing.COUNTED:
+        return Kind.RELEASE if outcome is Outcome.FUNDED else Kind.REFUND
+    return None

@@ -1,0 +1,251 @@
+"""The tables: facts only. Confirmations, states and totals are derived elsewhere and stored nowhere.
+
+Amounts are integers in satoshi with the bounds of bitcoin as constraints. What must never change is guarded by
+triggers in the migrations, not by good intentions.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from crowdfund.db import Base
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
+
+
+def _money(column: str, low: int = 0) -> CheckConstraint:
+    return CheckConstraint(f"{column} BETWEEN {low} AND {MAX_MONEY_SATS}", name=f"{column}_in_range")
+
+
+class Creator(Base):
+    """A person who launches campaigns. `key` is the name without case, so that no two look alike by case."""
+
+    __tablename__ = "creators"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    key: Mapped[str] = mapped_column(unique=True)
+    password_hash: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class ApiToken(Base):
+    """A bearer token for the API; only its SHA-256 is kept."""
+
+    __tablename__ = "api_tokens"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"))
+    token_sha256: Mapped[str] = mapped_column(unique=True)
+    created_at: Mapped[datetime]
+
+
+class Account(Base):
+    """A hardened account that the signer handed out ahead of time. One campaign takes one, and never gives it back."""
+
+    __tablename__ = "accounts"
+
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    xpub: Mapped[str] = mapped_column(unique=True)
+    fingerprint: Mapped[str]
+
+
+class Campaign(Base):
+    """A draft, and once `terms` is set, a published campaign.
+
+    The draft's own columns are what the creator typed; from publication on only `terms` (canonical JSON) counts,
+    and `story`, whose hash the terms hold. `next_index` is the next address index to give out; it only grows.
+    """
+
+    __tablename__ = "campaigns"
+    __table_args__ = (_money("goal_sats", 1), CheckConstraint("next_index >= 0", name="next_index_grows"))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"), index=True)
+    title: Mapped[str]
+    summary: Mapped[str]
+    story: Mapped[str]
+    goal_sats: Mapped[int]
+    deadline_at: Mapped[datetime]
+    payout_address: Mapped[str]
+    project_url: Mapped[str]
+    license: Mapped[str]
+    created_at: Mapped[datetime]
+    terms: Mapped[str | None]
+    terms_hash: Mapped[str | None] = mapped_column(unique=True)
+    account_index: Mapped[int | None] = mapped_column(ForeignKey("accounts.index"), unique=True)
+    descriptor: Mapped[str | None] = mapped_column(unique=True)
+    published_at: Mapped[datetime | None]
+    next_index: Mapped[int] = mapped_column(default=0)
+
+    creator: Mapped[Creator] = relationship()
+
+
+class Pledge(Base):
+    """A promise to pay. Its index is stored before the address is derived; a row without address was never shown.
+
+    `id` is the secret of the backer's link. `refund_script` is where the money goes back to.
+    """
+
+    __tablename__ = "pledges"
+    __table_args__ = (UniqueConstraint("campaign_id", "index"), _money("amount_sats", 1))
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    index: Mapped[int]
+    address: Mapped[str | None] = mapped_column(unique=True)
+    script: Mapped[bytes | None] = mapped_column(unique=True)
+    amount_sats: Mapped[int]
+    refund_address: Mapped[str]
+    refund_script: Mapped[bytes]
+    name: Mapped[str]
+    message: Mapped[str]
+    created_at: Mapped[datetime]
+    registered: Mapped[bool] = mapped_column(default=False, index=True)
+
+    campaign: Mapped[Campaign] = relationship()
+    coins: Mapped[list[Coin]] = relationship(back_populates="pledge", order_by="Coin.id")
+
+
+class Block(Base):
+    """The best chain as far as it was followed: one row a height, replaced in a reorganisation."""
+
+    __tablename__ = "blocks"
+
+    height: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    hash: Mapped[str] = mapped_column(unique=True)
+    prev_hash: Mapped[str]
+    time: Mapped[int]
+    median_time_past: Mapped[int] = mapped_column(index=True)
+
+
+class Coin(Base):
+    """An output that pays a pledge's address: found once, never deleted.
+
+    `height` and `block_hash` are set while a block of the best chain holds it, `in_mempool` while the node sees
+    it unconfirmed. `spent_by` is set while a block of the best chain spends it.
+    """
+
+    __tablename__ = "coins"
+    __table_args__ = (
+        UniqueConstraint("txid", "vout"),
+        _money("value_sats"),
+        CheckConstraint("(height IS NULL) = (block_hash IS NULL)", name="height_with_hash"),
+        CheckConstraint("(spent_by IS NULL) = (spent_height IS NULL)", name="spender_with_height"),
+        CheckConstraint("NOT (in_mempool AND height IS NOT NULL)", name="mempool_or_block"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    pledge_id: Mapped[str] = mapped_column(ForeignKey("pledges.id"), index=True)
+    txid: Mapped[str]
+    vout: Mapped[int]
+    value_sats: Mapped[int]
+    coinbase: Mapped[bool]
+    first_seen_at: Mapped[datetime]
+    in_mempool: Mapped[bool] = mapped_column(index=True)
+    height: Mapped[int | None] = mapped_column(index=True)
+    block_hash: Mapped[str | None]
+    spent_by: Mapped[str | None]
+    spent_height: Mapped[int | None] = mapped_column(index=True)
+
+    pledge: Mapped[Pledge] = relationship(back_populates="coins")
+    batch_input: Mapped[BatchInput | None] = relationship(back_populates="coin")
+
+
+class DecisionRow(Base):
+    """The outcome of a campaign, decided once."""
+
+    __tablename__ = "decisions"
+    __table_args__ = (
+        CheckConstraint("outcome IN ('funded', 'failed')", name="outcome_known"),
+        _money("counted_sats"),
+    )
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
+    outcome: Mapped[str]
+    counted_sats: Mapped[int]
+    closing_height: Mapped[int]
+    closing_hash: Mapped[str]
+    decided_height: Mapped[int]
+
+
+class BatchRow(Base):
+    """One planned transaction of a settlement. Its inputs, outputs, fee and txid are fixed when it is stored."""
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        CheckConstraint("kind IN ('release', 'refund')", name="kind_known"),
+        _money("fee_sats", 1),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("decisions.campaign_id"), index=True)
+    kind: Mapped[str]
+    fee_sats: Mapped[int]
+    feerate_sat_vb: Mapped[int]
+    locktime: Mapped[int]
+
+    inputs: Mapped[list[BatchInput]] = relationship(back_populates="batch", order_by="BatchInput.position")
+    outputs: Mapped[list[BatchOutput]] = relationship(order_by="BatchOutput.position")
+    attempts: Mapped[list[Attempt]] = relationship(back_populates="batch", order_by="Attempt.number")
+
+
+class BatchInput(Base):
+    """A coin that a batch spends. A coin is in one batch only: the second would be a double spend."""
+
+    __tablename__ = "batch_inputs"
+
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), index=True)
+    position: Mapped[int]
+
+    coin: Mapped[Coin] = relationship(back_populates="batch_input")
+    batch: Mapped[BatchRow] = relationship(back_populates="inputs")
+
+
+class BatchOutput(Base):
+    """What a batch pays; `index` names the pledge refunded, NULL for the payout."""
+
+    __tablename__ = "batch_outputs"
+    __table_args__ = (_money("value_sats", 1),)
+
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    script: Mapped[bytes]
+    value_sats: Mapped[int]
+    index: Mapped[int | None]
+
+
+class Attempt(Base):
+    """One signed transaction of a batch, never forgotten. Signed bytes are stored before they are sent."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "number"),
+        CheckConstraint("sent_at IS NULL OR raw IS NOT NULL", name="stored_before_sent"),
+    )
+
+    txid: Mapped[str] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    number: Mapped[int]
+    raw: Mapped[bytes | None]
+    sent_at: Mapped[datetime | None]
+    refusal: Mapped[str | None]
+
+    batch: Mapped[BatchRow] = relationship(back_populates="attempts")
+
+
+class ChainView(Base):
+    """One row: how the worker sees the node, and a counter that grows with every change a page could show."""
+
+    __tablename__ = "chain_view"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    state: Mapped[str]
+    trouble: Mapped[str]
+    feerate_sat_vb: Mapped[int]
+    changes: Mapped[int]
+    seen_at: Mapped[datetime]

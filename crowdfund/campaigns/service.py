@@ -1,0 +1,228 @@
+"""The use cases of creators and backers that write: drafts, publishing, pledging. One function each.
+
+Every function takes a session (or the database, where one use case needs two transactions) and raises UserError
+with one sentence where it cannot be done.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
+from crowdfund.campaigns.models import Account, Campaign, Pledge
+from crowdfund.campaigns.recording import chain_tip, closing_block
+from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.config import Settings
+from crowdfund.db import Database
+from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.wallet.addresses import normalise, script_of
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
+from crowdfund.wallet.signer_client import Account as OfferedAccount
+
+ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
+CAMPAIGN_ID_LENGTH = 10
+PLEDGE_ID_LENGTH = 26  # 128 bits: the link is the backer's key
+NAME_LIMIT = 60
+MESSAGE_LIMIT = 280
+
+
+# Not taken by any campaign; an account is never taken twice, its column is unique.
+_is_spare = Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None)))
+
+
+def new_id(length: int) -> str:
+    """Random letters and digits without look-alikes."""
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))
+
+
+def chain_now(session: Session, network: str) -> datetime:
+    """Now: on regtest the chain's own time, as everything there is judged by it; elsewhere the clock's."""
+    tip = chain_tip(session) if network == "regtest" else None
+    return datetime.now(UTC) if tip is None else datetime.fromtimestamp(tip.median_time_past, UTC)
+
+
+def save_draft(
+    session: Session, settings: Settings, creator_id: int, draft: Draft, campaign_id: str | None = None
+) -> Campaign:
+    """Keep a new draft, or the changes to an own one. Raises Problems, or NotFound for another's."""
+    draft = check_draft(draft, settings.network, chain_now(session, settings.network))
+    _refuse_own_address(session, script_of(draft.payout_address, settings.network), "payout_address")
+    if campaign_id is None:
+        campaign = Campaign(
+            id=new_id(CAMPAIGN_ID_LENGTH),
+            creator_id=creator_id,
+            created_at=datetime.now(UTC),
+            next_index=0,
+            **asdict(draft),
+        )
+        session.add(campaign)
+        session.flush()
+        return campaign
+    campaign = own_campaign(session, creator_id, campaign_id)
+    if campaign.terms is not None:
+        raise UserError("This campaign is published: its terms cannot change any more.")
+    for field, value in asdict(draft).items():
+        setattr(campaign, field, value)
+    return campaign
+
+
+def own_campaign(session: Session, creator_id: int, campaign_id: str) -> Campaign:
+    """The creator's campaign. Raises NotFound for another's, as if it were not there."""
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None or campaign.creator_id != creator_id:
+        raise NotFound("There is no such campaign among yours.")
+    return campaign
+
+
+def publish(session: Session, settings: Settings, creator_id: int, campaign_id: str) -> Campaign:
+    """Freeze the terms, take the next account, derive the descriptor. Publishing twice is the same as once."""
+    campaign = own_campaign(session, creator_id, campaign_id)
+    if campaign.terms is not None:
+        return campaign
+    tip = chain_tip(session)
+    if tip is None:
+        raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
+    check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
+    account = session.scalar(select(Account).where(_is_spare).order_by(Account.index).limit(1))
+    if account is None:
+        raise UserError("The signer has not handed out an account yet; try again in a moment.")
+    terms = freeze(campaign, settings.network, settings.confirmations, tip)
+    campaign.terms, campaign.terms_hash = terms.canonical(), terms.hash.hex()
+    campaign.account_index = account.index
+    campaign.descriptor = campaign_descriptor(
+        account.fingerprint, account.index, account.xpub, terms.hash, settings.network
+    )
+    campaign.published_at = datetime.now(UTC)
+    session.flush()
+    return campaign
+
+
+def draft_of(campaign: Campaign) -> Draft:
+    """The draft as it was typed."""
+    return Draft(
+        title=campaign.title,
+        summary=campaign.summary,
+        story=campaign.story,
+        goal_sats=campaign.goal_sats,
+        deadline_at=campaign.deadline_at,
+        payout_address=campaign.payout_address,
+        project_url=campaign.project_url,
+        license=campaign.license,
+    )
+
+
+def open_pledge(
+    database: Database,
+    settings: Settings,
+    campaign_id: str,
+    amount_sats: int,
+    refund_address: str,
+    name: str = "",
+    message: str = "",
+) -> str:
+    """A new pledge with its own address; returns its id.
+
+    First transaction: the index is advanced and stored. Then the address is derived, twice. Second transaction:
+    the address is stored. Only then may it be shown. A crash in between leaves an index that nobody was told.
+    """
+    with database.transaction() as session:
+        pledge = _reserve_index(session, settings, campaign_id, amount_sats, refund_address, name, message)
+        descriptor = pledge.campaign.descriptor or ""
+        pledge_id, index = pledge.id, pledge.index
+    address, script = derive_address(descriptor, index, settings.network)
+    with database.transaction() as session:
+        session.execute(update(Pledge).where(Pledge.id == pledge_id).values(address=address, script=script))
+    return pledge_id
+
+
+def _reserve_index(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    amount_sats: int,
+    refund_address: str,
+    name: str,
+    message: str,
+) -> Pledge:
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is None:
+        raise NotFound("There is no such campaign.")
+    if campaign.terms is None:
+        raise UserError("This campaign is not published yet, so it takes no pledges.")
+    terms = CampaignTerms.parse(campaign.terms)
+    if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
+        raise UserError("This campaign has reached its deadline and takes no more pledges.")
+    refund_script = _check_pledge(session, settings.network, terms, amount_sats, refund_address, name, message)
+    campaign.next_index += 1
+    pledge = Pledge(
+        id=new_id(PLEDGE_ID_LENGTH),
+        campaign=campaign,
+        index=campaign.next_index - 1,
+        amount_sats=amount_sats,
+        refund_address=normalise(refund_address),
+        refund_script=refund_script,
+        name=clean_text(name),
+        message=clean_text(message),
+        created_at=datetime.now(UTC),
+        registered=False,
+    )
+    session.add(pledge)
+    session.flush()
+    return pledge
+
+
+def _check_pledge(
+    session: Session,
+    network: str,
+    terms: CampaignTerms,
+    amount_sats: int,
+    refund_address: str,
+    name: str,
+    message: str,
+) -> bytes:
+    """The refund script. Raises Problems with a sentence for each field."""
+    problems: dict[str, str] = {}
+    script = b""
+    if not terms.min_pledge_sats <= amount_sats <= MAX_MONEY_SATS:
+        problems["amount"] = (
+            f"The smallest pledge is {terms.min_pledge_sats} sat: "
+            "below that, network fees would eat too much of a refund."
+        )
+    try:
+        script = script_of(refund_address, network, "refund_address")
+        _refuse_own_address(session, script, "refund_address")
+    except UserError as error:
+        problems["refund_address"] = error.sentence
+    for field, text, limit in (("name", name, NAME_LIMIT), ("message", message, MESSAGE_LIMIT)):
+        if len(clean_text(text)) > limit:
+            problems[field] = f"The {field} has {len(clean_text(text))} characters; at most {limit} fit."
+    if problems:
+        raise Problems(problems)
+    return script
+
+
+def _refuse_own_address(session: Session, script: bytes, field: str) -> None:
+    if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
+        raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
+
+
+def store_accounts(session: Session, offered: list[OfferedAccount]) -> None:
+    """Keep account xpubs that the signer handed out. An index already held must be the same account."""
+    for account in offered:
+        held = session.get(Account, account.index)
+        if held is None:
+            session.add(Account(index=account.index, xpub=account.xpub, fingerprint=account.fingerprint))
+        elif held.xpub != account.xpub:
+            raise UserError(f"The signer has another seed than the one that account {account.index} came from.")
+
+
+def account_stock(session: Session) -> tuple[int, int]:
+    """(the first account index that is not held yet, the number of held accounts that no campaign has)."""
+    first = session.scalar(select(func.coalesce(func.max(Account.index) + 1, 0))) or 0
+    return first, session.scalar(select(func.count()).where(_is_spare)) or 0

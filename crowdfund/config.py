@@ -1,0 +1,173 @@
+"""Settings from the environment, each checked before anything starts.
+
+Every setting is a variable `CROWDFUND_…`. A bad value, an unknown name or a contradiction stops the start with
+one sentence that names the variable. Mainnet is never a default: it must be asked for.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from crowdfund.errors import UserError
+
+NETWORKS = ("regtest", "signet", "testnet4", "mainnet")
+RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet4": 48332, "mainnet": 8332}
+NETWORK_FOLDERS = {"regtest": "regtest", "signet": "signet", "testnet4": "testnet4", "mainnet": ""}
+
+# name -> what it is for; a variable CROWDFUND_… that is not here stops the start, so that a typing error is seen.
+KNOWN = {
+    "NETWORK": "regtest (default), signet, testnet4 or mainnet",
+    "DATA_DIR": "folder for everything that is written",
+    "CACHE_DIR": "folder for downloads that can be made again",
+    "DATABASE_URL": "SQLAlchemy address of the database",
+    "BITCOIND_URL": "http://host:port of the node's RPC, user:password@ allowed",
+    "BITCOIND_COOKIE_FILE": "the node's .cookie file",
+    "BITCOIND_PASSWORD": "user:password of the node's RPC",
+    "BASE_URL": "where people reach the site",
+    "SITE_NAME": "the site's name",
+    "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
+    "SIGNER_SOCKET": "Unix socket of the signer",
+    "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
+    "TEST_BENCH": "0 hides the test bench (regtest only)",
+    "SOURCE_URL": "where the source of this installation can be had (AGPL)",
+    "BITCOIND": "path of a bitcoind for the private regtest node",
+    "DEBIAN_MIRROR": "Debian mirror for the private regtest node",
+    "CHROMIUM": "path of a Chromium for the browser tests",
+}
+
+
+def _xdg(variable: str, fallback: str) -> Path:
+    return Path(os.environ.get(variable) or Path.home() / fallback) / "crowdfund"
+
+
+def default_data_dir() -> Path:
+    """`CROWDFUND_DATA_DIR`, or the user's data folder as the XDG base directory rules name it."""
+    return Path(os.environ.get("CROWDFUND_DATA_DIR") or _xdg("XDG_DATA_HOME", ".local/share")).absolute()
+
+
+def cache_dir() -> Path:
+    """`CROWDFUND_CACHE_DIR`, or the user's cache folder; holds only what can be made again."""
+    return Path(os.environ.get("CROWDFUND_CACHE_DIR") or _xdg("XDG_CACHE_HOME", ".cache")).absolute()
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that an installation can choose. Built by `from_env`, or directly in tests."""
+
+    network: str
+    data_dir: Path
+    database_url: str
+    bitcoind_url: str
+    bitcoind_cookie_file: Path | None
+    bitcoind_password: str | None
+    base_url: str
+    site_name: str
+    secret_key: str | None
+    signer_socket: Path
+    confirmations: int
+    test_bench: bool
+    source_url: str
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read and check `env` (default: the process environment). Raises UserError with one sentence."""
+        env = os.environ if env is None else env
+        values = {k.removeprefix("CROWDFUND_"): v for k, v in env.items() if k.startswith("CROWDFUND_")}
+        _refuse_unknown(values)
+        network = values.get("NETWORK") or "regtest"
+        if network not in NETWORKS:
+            raise UserError(f"CROWDFUND_NETWORK is {network!r}; it must be one of {', '.join(NETWORKS)}.")
+        data_dir = Path(values.get("DATA_DIR") or default_data_dir()).absolute()
+        url = _http_url("BITCOIND_URL", values.get("BITCOIND_URL") or f"http://127.0.0.1:{RPC_PORTS[network]}")
+        cookie = values.get("BITCOIND_COOKIE_FILE")
+        return cls(
+            network=network,
+            data_dir=data_dir,
+            database_url=values.get("DATABASE_URL") or f"sqlite:///{data_dir / 'crowdfund.sqlite'}",
+            bitcoind_url=url,
+            bitcoind_cookie_file=Path(cookie) if cookie else _default_cookie(network, values, url),
+            bitcoind_password=_password(values),
+            base_url=_http_url("BASE_URL", values.get("BASE_URL") or "http://127.0.0.1:8000").rstrip("/"),
+            site_name=values.get("SITE_NAME") or "Seedbed",
+            secret_key=_secret(values),
+            signer_socket=Path(values.get("SIGNER_SOCKET") or data_dir / "signer.sock"),
+            confirmations=_integer(values, "CONFIRMATIONS", 1 if network == "regtest" else 6, 1, 100),
+            test_bench=_test_bench(values, network),
+            source_url=_source_url(values.get("SOURCE_URL") or ""),
+        )
+
+    def to_env(self) -> dict[str, str]:
+        """The same settings as environment variables, for the child processes of `run` and `demo`."""
+        found = {
+            "NETWORK": self.network,
+            "DATA_DIR": str(self.data_dir),
+            "DATABASE_URL": self.database_url,
+            "BITCOIND_URL": self.bitcoind_url,
+            "BITCOIND_COOKIE_FILE": str(self.bitcoind_cookie_file or ""),
+            "BITCOIND_PASSWORD": self.bitcoind_password or "",
+            "BASE_URL": self.base_url,
+            "SITE_NAME": self.site_name,
+            "SECRET_KEY": self.secret_key or "",
+            "SIGNER_SOCKET": str(self.signer_socket),
+            "CONFIRMATIONS": str(self.confirmations),
+            "TEST_BENCH": "1" if self.test_bench else "0",
+            "SOURCE_URL": self.source_url,
+        }
+        return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
+
+
+def _refuse_unknown(values: Mapping[str, str]) -> None:
+    for name in sorted(values):
+        if name not in KNOWN:
+            raise UserError(f"CROWDFUND_{name} is not a setting; known are {', '.join(sorted(KNOWN))}.")
+
+
+def _http_url(name: str, value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UserError(f"CROWDFUND_{name} is {value!r}; it must look like http://host:port.")
+    return value
+
+
+def _source_url(value: str) -> str:
+    return _http_url("SOURCE_URL", value) if value else ""
+
+
+def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
+    text = values.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+        raise UserError(f"CROWDFUND_{name} is {text!r}; it must be a whole number from {low} to {high}.")
+    return int(text)
+
+
+def _test_bench(values: Mapping[str, str], network: str) -> bool:
+    text = values.get("TEST_BENCH") or ("1" if network == "regtest" else "0")
+    if text not in ("0", "1"):
+        raise UserError(f"CROWDFUND_TEST_BENCH is {text!r}; it must be 0 or 1.")
+    if text == "1" and network != "regtest":
+        raise UserError("CROWDFUND_TEST_BENCH works on regtest only: it mines blocks and moves the clock.")
+    return text == "1"
+
+
+def _password(values: Mapping[str, str]) -> str | None:
+    text = values.get("BITCOIND_PASSWORD") or None
+    if text is not None and ":" not in text:
+        raise UserError("CROWDFUND_BITCOIND_PASSWORD must be user:password, as the node's rpcauth knows them.")
+    return text
+
+
+def _secret(values: Mapping[str, str]) -> str | None:
+    text = values.get("SECRET_KEY") or None
+    if text is not None and len(text) < 32:
+        raise UserError("CROWDFUND_SECRET_KEY is too short; use at least 32 random characters.")
+    return text
+
+
+def _default_cookie(network: str, values: Mapping[str, str], url: str) -> Path | None:
+    if values.get("BITCOIND_PASSWORD") or "@" in url:
+        return None
+    return Path.home() / ".bitcoin" / NETWORK_FOLDERS[network] / ".cookie"

@@ -1,0 +1,1 @@
+"""Ties to open projects: licences; later manifests and proof of ownership."""

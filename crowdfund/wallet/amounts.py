@@ -1,0 +1,65 @@
+"""Amounts: text that people write, integers that the program counts.
+
+Pure. One satoshi is the only unit inside the program; BTC text is parsed here and printed here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from crowdfund.errors import UserError
+
+SATS_PER_BTC = 100_000_000
+MAX_MONEY_SATS = 21_000_000 * SATS_PER_BTC
+
+_PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
+
+
+def parse_amount(text: str, unit: str, field: str | None = None) -> int:
+    """Read an amount in `unit` ("sat" or "BTC") and return satoshi, 1 to 21 million BTC.
+
+    Only plain digits with at most one decimal point are read: what could be understood in two ways is refused.
+    Raises UserError with one sentence.
+    """
+    text = text.strip()
+    if not text:
+        raise UserError("Please write an amount.", field)
+    if not _PLAIN.fullmatch(text):
+        raise UserError(f"“{text[:40]}” is not an amount: {_why_not_plain(text, unit)}", field)
+    sats = Decimal(text) * (SATS_PER_BTC if unit == "BTC" else 1)
+    if sats != int(sats):
+        raise UserError(_too_fine(unit), field)
+    if sats <= 0:
+        raise UserError("The amount must be more than zero.", field)
+    if sats > MAX_MONEY_SATS:
+        raise UserError("That is more than the 21 million BTC that can ever exist.", field)
+    return int(sats)
+
+
+def _why_not_plain(text: str, unit: str) -> str:
+    if text.startswith("-"):
+        return "it must be more than zero."
+    if re.search(r"[\s,'_\u2009\u202f]", text):
+        return "leave out spaces, commas and other separators" + (" and use a point." if unit == "BTC" else ".")
+    return "use the digits 0 to 9" + (" and at most one point." if unit == "BTC" else " only.")
+
+
+def _too_fine(unit: str) -> str:
+    if unit == "BTC":
+        return "A bitcoin has eight decimal places; there is nothing smaller than 0.00000001 BTC."
+    return "A satoshi cannot be divided; write a whole number."
+
+
+def format_btc(sats: int) -> str:
+    """`210000` -> `"0.00210000"`: always eight decimal places, as BIP 321 amounts are written."""
+    sign, sats = ("-", -sats) if sats < 0 else ("", sats)
+    return f"{sign}{sats // SATS_PER_BTC}.{sats % SATS_PER_BTC:08d}"
+
+
+def btc_to_sats(value: Decimal | int) -> int:
+    """A node's decimal BTC figure in satoshi. Raises ValueError where it is not a whole number of them."""
+    sats = Decimal(value) * SATS_PER_BTC
+    if sats != int(sats):
+        raise ValueError(f"{value} BTC is not a whole number of satoshi")
+    return int(sats)

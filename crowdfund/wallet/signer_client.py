@@ -1,0 +1,75 @@
+"""Asking the signer: one line of JSON to its Unix socket, one line back. Holds no key and cannot make one."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crowdfund.errors import WorldError
+from crowdfund.wallet.transactions import UnsignedTx
+
+TIMEOUT_S = 300
+MAX_LINE = 64 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Account:
+    """A hardened account that the signer offers: its index, its xpub and the master key's fingerprint."""
+
+    index: int
+    xpub: str
+    fingerprint: str
+
+
+class SignerClient:
+    """The signer as its clients see it."""
+
+    def __init__(self, socket_path: Path) -> None:
+        self._path = socket_path
+
+    def accounts(self, first: int, count: int) -> list[Account]:
+        """Account xpubs `first` to `first + count - 1`."""
+        answer = self._ask({"op": "accounts", "first": first, "count": count})
+        return [Account(a["index"], a["xpub"], a["fingerprint"]) for a in answer["accounts"]]
+
+    def register(self, terms: str, account_index: int, refunds: Mapping[int, bytes]) -> None:
+        """Tell the signer where each address index is refunded to. The first word counts; another is refused."""
+        pairs = {str(index): script.hex() for index, script in refunds.items()}
+        self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": pairs})
+
+    def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
+        """Have `tx` signed as a settlement of `kind` ("release" or "refund") under these canonical terms.
+
+        Raises WorldError: retryable where the signer is away, not retryable where it refuses.
+        """
+        answer = self._ask(
+            {
+                "op": "sign",
+                "terms": terms,
+                "account": account_index,
+                "kind": kind,
+                "locktime": tx.locktime,
+                "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
+                "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
+            }
+        )
+        return bytes.fromhex(answer["raw"])
+
+    def _ask(self, message: dict[str, object]) -> dict[str, Any]:
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(TIMEOUT_S)
+                connection.connect(str(self._path))
+                connection.sendall(json.dumps(message).encode() + b"\n")
+                connection.shutdown(socket.SHUT_WR)
+                with connection.makefile("rb") as stream:
+                    answer = json.loads(stream.readline(MAX_LINE))
+        except (OSError, ValueError) as error:
+            raise WorldError("The signer does not answer; what is due will be signed when it is back.") from error
+        if "error" in answer:
+            raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
+        return dict(answer)

@@ -1,0 +1,138 @@
+"""Draws the two pictures of the site as inline SVG: a campaign's pattern and its bar.
+
+Pure: the same terms and the same coins give the same picture. It may not read the database, the clock
+or the request. Colours come from the stylesheet (classes), so that both pictures follow light and dark.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from markupsafe import Markup
+
+CELL = 4
+# Thousandths of a percent of the bar's width.
+SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 250, 1_000, 15_000
+
+_PATTERN = Markup(
+    '<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>'
+)
+_BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
+_RECT = Markup('<rect {} x="{}" y="{}" width="{}" height="{}"/>')
+_LINE = Markup('<line class="goal" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
+_PIN = Markup('<svg class="pin" x="{}">{}</svg>')
+_FLAG_LEFT = Markup('<path d="M0 2H-14L-9 7.5L-14 13H0z"/><text x="-20" y="13" text-anchor="end">goal</text>')
+_FLAG_RIGHT = Markup('<path d="M0 2H14L9 7.5L14 13H0z"/><text x="20" y="13">goal</text>')
+_SEEN = Markup('class="seen{}" fill="url(#hatch)"')
+_COUNTED = Markup('class="c{}{}"')
+
+
+def pattern_svg(
+    terms_hash_hex: str | None, label: str | None = None, columns: int = 12, rows: int = 8
+) -> Markup:
+    """Quarter-circle tiles turned and coloured by the bits of a terms hash: a campaign's own picture.
+
+    A draft has no hash yet (None) and gets a pale picture. Without `label` the picture is decoration
+    and hidden from screen readers. Raises ValueError when the hash is not hexadecimal.
+    """
+    seed = bytes.fromhex(terms_hash_hex) if terms_hash_hex else b"draft"
+    layers: dict[str, list[str]] = {}
+    for index, byte in enumerate(hashlib.shake_256(seed).digest(columns * rows)):
+        x, y = index % columns * CELL, index // columns * CELL
+        for name, path in _tile(x, y, byte):
+            layers.setdefault(name, []).append(path)
+    drawn = Markup().join(
+        Markup('<path class="{}" d="{}"/>').format(name, "".join(parts))
+        for name, parts in sorted(layers.items())
+    )
+    role = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
+    return _PATTERN.format("" if terms_hash_hex else " pale", columns * CELL, rows * CELL, role, drawn)
+
+
+def bar_svg(stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool = False) -> Markup:
+    """The progress bar: one stripe per pledge, solid when confirmed, hatched while only seen, and the goal.
+
+    `stripes` holds (satoshi, confirmed) in the order of drawing. Widths are percentages, so the hatch is
+    never stretched. The hatch itself stands once in base.html under the id "hatch". `compact` draws the
+    low bar of a card, without the word at the goal line.
+    """
+    total = sum(sats for sats, _ in stripes)
+    span = max(goal_sats * 108 // 100, total * 104 // 100, 1)
+    top, height = ("0", "100%") if compact else ("22", "34")
+    parts = [_RECT.format(Markup('class="track"'), "0", top, "100%", height)]
+    position = 0
+    least = STRIPE_MIN_COMPACT if compact else STRIPE_MIN
+    for number, (sats, confirmed) in enumerate(_merged(stripes, span, least)):
+        share = _share(sats, span)
+        look = _look(number, share, confirmed)
+        parts.append(_RECT.format(look, _percent(_share(position, span)), top, _percent(share), height))
+        position += sats
+    parts.append(_goal(_share(goal_sats, span), compact))
+    return _BAR.format(" compact" if compact else "", bar_text(stripes, goal_sats), Markup().join(parts))
+
+
+def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:
+    """What the bar shows, in words: the text equivalent of the drawing."""
+    goal = max(goal_sats, 1)
+    counted = sum(sats for sats, confirmed in stripes if confirmed) * 100 // goal
+    seen = sum(sats for sats, confirmed in stripes if not confirmed) * 100 // goal
+    more = f", and {seen} percent more is seen but not yet counted" if seen else ""
+    return f"{counted} percent of the goal is confirmed{more}."
+
+
+def _tile(x: int, y: int, byte: int) -> Iterable[tuple[str, str]]:
+    """The paths of one tile, each with its class: threads (t) or the seed between them (s), in four hues."""
+    hue, half, quarter = byte & 3, CELL // 2, CELL // 4
+    corners = ((0, 0), (1, 1)) if byte & 4 else ((1, 0), (0, 1))
+    seeded, ringed = byte >> 3 & 7 == 0, bool(byte & 64)
+    for right, bottom in corners:
+        corner_x, corner_y = x + right * CELL, y + bottom * CELL
+        yield f"t{hue}", _arc(corner_x, corner_y, half, right, bottom)
+        if ringed:
+            yield f"t{hue}", _arc(corner_x, corner_y, quarter, right, bottom)
+    if seeded:
+        yield f"s{(hue + 1) % 4}", f"M{x + half} {y + half}h0"
+
+
+def _arc(x: int, y: int, radius: int, right: int, bottom: int) -> str:
+    """A quarter circle round the corner (x, y), bulging into the tile to which that corner belongs."""
+    dx = -radius if right else radius
+    dy = -radius if bottom else radius
+    sweep = 1 if right == bottom else 0
+    return f"M{x + dx} {y}A{radius} {radius} 0 0 {sweep} {x} {y + dy}"
+
+
+def _merged(stripes: Sequence[tuple[int, bool]], span: int, least: int) -> Iterable[tuple[int, bool]]:
+    """Joins neighbours until each stripe can be seen, so that a big campaign stays a small page."""
+    for confirmed, group in groupby(stripes, key=lambda stripe: stripe[1]):
+        held = 0
+        for sats, _ in group:
+            held += sats
+            if _share(held, span) >= least:
+                yield held, confirmed
+                held = 0
+        if held:
+            yield held, confirmed
+
+
+def _look(number: int, share: int, confirmed: bool) -> Markup:
+    """Colour or hatch; a thin stripe has no gap, because the gap would be all that remained of it."""
+    thin = " thin" if share < SEPARATOR_MIN else ""
+    return _COUNTED.format(number % 2, thin) if confirmed else _SEEN.format(thin)
+
+
+def _goal(share: int, compact: bool) -> Markup:
+    """The goal: a line across the bar and, on the large bar, a flag with its name on the side with room."""
+    x = _percent(share)
+    if compact:
+        return _LINE.format(x, "0", "100%")
+    return _LINE.format(x, "2", "62") + _PIN.format(x, _FLAG_LEFT if share > FLAG_ROOM else _FLAG_RIGHT)
+
+
+def _share(part: int, whole: int) -> int:
+    """`part` of `whole` in thousandths of a percent."""
+    return part * 100_000 // whole
+
+
+def _percent(share: int) -> str:
+    return f"{share // 1000}.{share % 1000:03d}%"

@@ -1,0 +1,65 @@
+"""How numbers, addresses and times are written on the pages.
+
+Digits and addresses are grouped by margins, never by characters, so that what a person copies is a number
+or an address and nothing else. It may not compute money: whole satoshi come in, text goes out.
+"""
+
+from datetime import UTC, datetime
+
+from flask import Flask
+from markupsafe import Markup, escape
+
+from crowdfund.wallet.amounts import format_btc
+from crowdfund.web.drawing import bar_svg, bar_text, pattern_svg
+
+GAP = Markup("<i></i>")
+
+
+def number(value: int) -> Markup:
+    """A whole number in groups of three: 210<i></i>000."""
+    return GAP.join(f"{value:,}".split(","))
+
+
+def sats(value: int) -> Markup:
+    """An amount in satoshi with its unit: 210<i></i>000 sat."""
+    return number(value) + " sat"
+
+
+def btc(value: int) -> Markup:
+    """Satoshi as BTC with eight decimals, grouped as satoshi are: 0.00<i></i>210<i></i>000."""
+    whole, decimals = format_btc(value).split(".")
+    return Markup("{}.{}").format(whole, GAP.join((decimals[:2], decimals[2:5], decimals[5:])))
+
+
+def fours(address: str) -> Markup:
+    """An address in fours of alternating colour; it copies as one string and breaks only between fours."""
+    even, odd = Markup("<b>{}</b>"), Markup("<span>{}</span>")
+    marked = [
+        (odd if start % 8 else even).format(address[start : start + 4]) for start in range(0, len(address), 4)
+    ]
+    return Markup('<span class="fours">{}</span>').format(Markup("<wbr>").join(marked))
+
+
+def when(moment: datetime) -> Markup:
+    """A moment in words and for machines: <time>1 December 2026, 18:00 UTC</time>. Needs an aware datetime.
+
+    Raises ValueError for a naive datetime, because its zone would be a guess.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("when() needs an aware datetime")
+    utc = moment.astimezone(UTC)
+    text = f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+    return Markup('<time datetime="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", text)
+
+
+def short_id(value: str) -> Markup:
+    """The two ends of a long hexadecimal id; the whole of it is in the title."""
+    if len(value) <= 20:
+        return escape(value)
+    return Markup('<abbr class="id" title="{}">{}…{}</abbr>').format(value, value[:8], value[-8:])
+
+
+def register(app: Flask) -> None:
+    """Gives every template the filters and the two drawings."""
+    app.jinja_env.filters.update(sats=sats, number=number, btc=btc, fours=fours, when=when, short_id=short_id)
+    app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar_svg, bar_text=bar_text)

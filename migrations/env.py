@@ -1,0 +1,11 @@
+"""Alembic's entry: runs on the connection that `Database.upgrade` hands over."""
+
+from alembic import context
+
+from crowdfund.campaigns import models
+from crowdfund.db import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+assert models.Campaign.metadata is Base.metadata
+context.run_migrations()

@@ -1,0 +1,98 @@
+// Live pages: when the stream says that something changed, fetch this page again and swap its named parts.
+// The page is complete without this script. It never touches a part in which somebody is typing or choosing.
+"use strict";
+(() => {
+  const POLL_MS = 5000;
+  const SOON_MS = 300;
+  const stream = document.body.dataset.live.trim();
+  let source = null;
+  let timer = null;
+  let busy = false;
+  let retryMs = 0;
+
+  const parts = (root) => new Map([...root.querySelectorAll("[data-part]")].map((el) => [el.dataset.part, el]));
+  const news = (root) => root.querySelector("[data-announce]")?.textContent.trim().replace(/\s+/g, " ");
+
+  function inUse(part) {
+    const selection = getSelection();
+    const selected = selection && !selection.isCollapsed && selection.containsNode(part, true);
+    const typing = part.contains(document.activeElement) && document.activeElement.matches("input, textarea, select");
+    return selected || typing || part.querySelector(".copied");
+  }
+
+  function replace(part, next) {
+    const held = part.contains(document.activeElement) ? document.activeElement : null;
+    part.replaceWith(next);
+    if (!held) return;
+    const same = (el) => el.dataset.copy === held.dataset.copy && el.getAttribute("href") === held.getAttribute("href");
+    [...next.querySelectorAll("a, button, [tabindex]")].find(same)?.focus({ preventScroll: true });
+  }
+
+  function swap(fresh) {
+    const before = news(document);
+    const newParts = parts(fresh);
+    for (const [name, part] of parts(document)) {
+      const next = newParts.get(name);
+      if (!next || part.isEqualNode(next)) continue;
+      if (inUse(part)) retryMs = POLL_MS;
+      else replace(part, document.importNode(next, true));
+    }
+    const after = news(document);
+    if (after && after !== before) {
+      document.getElementById("announce").textContent = after;
+      document.title = fresh.title;
+    }
+  }
+
+  async function refresh() {
+    if (busy) {
+      retryMs = SOON_MS;
+      return;
+    }
+    busy = true;
+    retryMs = 0;
+    try {
+      const answer = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
+      if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    } catch {
+      retryMs = POLL_MS; // offline for a moment: the next tick tries again
+    }
+    busy = false;
+    if (retryMs) setTimeout(() => document.hidden || refresh(), retryMs);
+  }
+
+  function poll(on) {
+    if (on && !timer) timer = setInterval(refresh, POLL_MS);
+    if (!on && timer) timer = clearInterval(timer) ?? null;
+  }
+
+  function open() {
+    if (source || !stream) return;
+    if (!window.EventSource) return poll(true);
+    source = new EventSource(stream);
+    source.addEventListener("open", () => {
+      if (timer) refresh(); // the stream is back: what happened meanwhile?
+      poll(false);
+    });
+    source.addEventListener("changed", refresh);
+    source.addEventListener("error", () => {
+      poll(true);
+      if (source?.readyState === EventSource.CLOSED) source = null; // refused: the next visit tries again
+    });
+  }
+
+  function close() {
+    source?.close();
+    source = null;
+    poll(false);
+  }
+
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return close();
+    open();
+    refresh();
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => event.persisted && (open(), refresh()));
+  if (!document.hidden) open();
+})();

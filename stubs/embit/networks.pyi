@@ -1,0 +1,3 @@
+from typing import Any
+
+NETWORKS: dict[str, dict[str, Any]]

@@ -1,0 +1,23 @@
+from embit.script import Script, Witness
+
+class TransactionInput:
+    witness: Witness
+    script_sig: Script
+
+class TransactionOutput:
+    value: int
+    script_pubkey: Script
+
+class Transaction:
+    version: int
+    vin: list[TransactionInput]
+    vout: list[TransactionOutput]
+    locktime: int
+    def __init__(
+        self, version: int, vin: list[TransactionInput], vout: list[TransactionOutput], locktime: int
+    ) -> None: ...
+    @classmethod
+    def parse(cls, b: bytes) -> Transaction: ...
+    def serialize(self) -> bytes: ...
+    def txid(self) -> bytes: ...
+    def sighash_segwit(self, input_index: int, script_pubkey: Script, value: int) -> bytes: ...

@@ -1,0 +1,26 @@
+"""Fixtures for all tests: a real node for each module, a whole installation for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from crowdfund.chain.regtest import RegtestNode
+
+from support.node import new_node
+from support.world import World
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegtestNode]:
+    """A funded regtest node of the module's own. A test may jump in time; it may not reorganise without repair."""
+    with new_node(tmp_path_factory.mktemp("node")) as running:
+        yield running
+
+
+@pytest.fixture
+def world(node: RegtestNode, tmp_path: Path) -> Iterator[World]:
+    """A fresh installation on the module's node."""
+    with World(node, tmp_path) as whole:
+        yield whole
