@@ -1,3 +1,32 @@
 """All-or-nothing crowdfunding in bitcoin for open projects."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from crowdfund.config import Settings
+
 __version__ = "0.1.0"
+
+
+def create_app(settings: Settings) -> Flask:
+    """The web application, wired together. It holds no key and loads no module that could."""
+    from flask import Flask
+
+    from crowdfund.db import ROOT, Database
+    from crowdfund.web import api, bench, creators, filters, health, live, pledging, public, security, site
+
+    app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
+    database = Database(settings.database_url)
+    database.upgrade()
+    site.install(app, settings, database)
+    security.install(app)
+    filters.register(app)
+    parts: tuple[Any, ...] = (public, pledging, creators, bench, live, health, api)
+    for part in parts:
+        app.register_blueprint(part.pages)
+    security.protect.exempt(api.pages)
+    return app

@@ -1,18 +1,19 @@
-"""The command line: one command a job. Reads the settings, calls, prints; decides nothing."""
+"""The command line: one command a job. Reads the settings, calls, prints; decides nothing.
+
+Commands load what they need when they run: the web process must never load the signer, and help is quick.
+"""
 
 from __future__ import annotations
 
-import importlib
-import json
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from crowdfund import __version__
+from crowdfund.cli_audit import audit
 from crowdfund.cli_regtest import regtest
-from crowdfund.config import Settings
+from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
 
 
@@ -34,12 +35,16 @@ def main() -> None:
 
 
 main.add_command(regtest)
+main.add_command(audit)
+
+_host = click.option("--host", default="127.0.0.1", show_default=True)
+_port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8000, show_default=True)
-@click.option("--threads", default=64, show_default=True, help="Half of them may hold live streams.")
+@_host
+@_port
+@click.option("--threads", default=64, show_default=True, type=click.IntRange(8, 1000))
 def serve(host: str, port: int, threads: int) -> None:
     """Run the web process. It holds no key."""
     from crowdfund.web.server import serve as serve_web
@@ -53,3 +58,93 @@ def worker() -> None:
     from crowdfund.processes import run_worker
 
     run_worker(Settings.from_env())
+
+
+@main.command()
+def signer() -> None:
+    """Run the signer behind its Unix socket. The only process that opens the seed."""
+    from crowdfund.processes import run_signer
+
+    run_signer(Settings.from_env())
+
+
+@main.command()
+@_host
+@_port
+def run(host: str, port: int) -> None:
+    """Run signer, worker and web together."""
+    from crowdfund.processes import run_all
+
+    run_all(Settings.from_env(), host, port)
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: 8000, or a free one.")
+@click.option("--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Everything is written below it.")
+@click.option("--story", is_flag=True, help="Play both endings by itself and account for every satoshi.")
+def demo(port: int | None, data_dir: Path | None, story: bool) -> None:
+    """Run everything on a private chain, with example campaigns."""
+    from crowdfund.demo import run_demo, run_story
+
+    if story:
+        raise SystemExit(run_story(data_dir, port))
+    run_demo(data_dir or default_data_dir(), port)
+
+
+@main.group()
+def keys() -> None:
+    """The seed."""
+
+
+@keys.command("create")
+def keys_create() -> None:
+    """Make a new seed for the signer. An existing one is never overwritten."""
+    from crowdfund.processes import seed_file
+    from crowdfund.wallet.keystore import create_seed
+
+    settings = Settings.from_env()
+    create_seed(seed_file(settings))
+    click.echo(f"A new seed is in {seed_file(settings)}. Copy it to a safe place: whoever has it has the money.")
+
+
+@keys.command("show-xpub")
+@click.argument("account", type=click.IntRange(0, 2**31 - 1))
+def keys_show_xpub(account: int) -> None:
+    """Print the public key of ACCOUNT, from the running signer."""
+    from crowdfund.wallet.signer_client import SignerClient
+
+    offered = SignerClient(Settings.from_env().signer_socket).accounts(account, 1)[0]
+    click.echo(offered.xpub)
+
+
+@main.group()
+def token() -> None:
+    """Bearer tokens for the API."""
+
+
+@token.command("create")
+@click.argument("name")
+def token_create(name: str) -> None:
+    """Print a new token of the creator NAME, who is made if there is none."""
+    from crowdfund.campaigns.creators import create_token
+    from crowdfund.db import Database
+
+    database = Database(Settings.from_env().database_url)
+    database.upgrade()
+    with database.transaction() as session:
+        click.echo(create_token(session, name, datetime.now(UTC)))
+
+
+@main.group()
+def db() -> None:
+    """The database."""
+
+
+@db.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the tables to the newest version. Every start does it too."""
+    from crowdfund.db import Database
+
+    settings = Settings.from_env()
+    Database(settings.database_url).upgrade()
+    click.echo("The database is up to date.")

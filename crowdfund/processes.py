@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -20,6 +21,7 @@ from crowdfund.chain.core import CoreBackend
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.tied import tied
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker, only_one, run
 
@@ -31,6 +33,11 @@ def seed_file(settings: Settings) -> Path:
     return settings.data_dir / "signer" / "seed"
 
 
+def log_to_stderr() -> None:
+    """Plain lines with the time, for whatever keeps the output of services."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+
+
 def backend_of(settings: Settings) -> CoreBackend:
     """The configured node."""
     return CoreBackend(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
@@ -38,14 +45,52 @@ def backend_of(settings: Settings) -> CoreBackend:
 
 def run_worker(settings: Settings) -> None:
     """Watch and settle until told to stop."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    log_to_stderr()
     stop = threading.Event()
-    on_stop(lambda: stop.set())
+    on_stop(stop.set)
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
         run(Worker(database, backend_of(settings), SignerClient(settings.signer_socket), settings.network), stop)
         database.close()
+
+
+def run_signer(settings: Settings) -> None:
+    """Answer at the socket until told to stop. The only process that opens the seed."""
+    # Loaded here and not above, so that no other process ever holds the code that opens a seed.
+    from crowdfund.wallet.keystore import Keystore
+    from crowdfund.wallet.signer import Signer, SignerServer
+    from crowdfund.wallet.signer_log import SignerLog
+
+    if settings.network == "mainnet":
+        raise WorldError(
+            "The seed is not encrypted yet in this version, so no signer runs on mainnet.", retryable=False
+        )
+    log_to_stderr()
+    folder = seed_file(settings).parent
+    with only_one(folder / "lock"):
+        keystore = Keystore.open(seed_file(settings), settings.network)
+        signer = Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
+        server = SignerServer(signer, settings.signer_socket)
+        on_stop(lambda: threading.Thread(target=server.shutdown).start())
+        server.serve_forever(poll_interval=0.2)
+        server.server_close()
+
+
+def run_all(settings: Settings, host: str, port: int) -> None:
+    """Signer, worker and web together, until told to stop or until one of them ends."""
+    children = Children(settings)
+    stop = threading.Event()
+    on_stop(stop.set)
+    try:
+        children.start("signer")
+        children.start("worker")
+        children.start("serve", "--host", host, "--port", str(port))
+        while not stop.wait(0.5):
+            if ended := children.ended():
+                raise WorldError(f"The {ended} process has ended; all others are stopped.", retryable=False)
+    finally:
+        children.stop()
 
 
 def on_stop(callback: Callable[[], None]) -> None:
@@ -59,23 +104,21 @@ def on_stop(callback: Callable[[], None]) -> None:
 
 
 class Children:
-    """Child processes that end with us: stopped in reverse order, and waited for."""
+    """Child processes that end with us: stopped in reverse order and waited for, or by the kernel if we are killed."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**os.environ, **environment}
+    def __init__(self, settings: Settings) -> None:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("CROWDFUND_")}
+        cache = {name: value for name, value in os.environ.items() if name in ("CROWDFUND_CACHE_DIR",)}
+        self._environment = {**kept, **cache, **settings.to_env()}
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
 
-    def start(self, name: str, arguments: Sequence[str], log_file: Path | None = None) -> None:
-        """Run `crowdfund ARGUMENTS` as a child in its own process group, so that Ctrl-C reaches us first."""
-        command = [sys.executable, "-m", "crowdfund", *arguments]
-        if log_file is None:
-            process = subprocess.Popen(command, env=self._environment, start_new_session=True)
-        else:
-            log_file.parent.mkdir(parents=True, exist_ok=True)
-            with log_file.open("ab") as log:
-                process = subprocess.Popen(
-                    command, env=self._environment, start_new_session=True, stdout=log, stderr=log
-                )
+    def start(self, name: str, *arguments: str, log_file: Path | None = None) -> None:
+        """Run `crowdfund NAME ARGUMENTS` in a session of its own, so that Ctrl-C reaches us first."""
+        command = tied([sys.executable, "-m", "crowdfund", name, *arguments])
+        with log_file.open("ab") if log_file else nullcontext() as log:
+            process = subprocess.Popen(
+                command, env=self._environment, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         self._running.append((name, process))
 
     def ended(self) -> str | None:

@@ -216,13 +216,15 @@ def run(worker: Worker, stop: threading.Event) -> None:
 
 @contextmanager
 def only_one(path: Path) -> Iterator[None]:
-    """Hold the worker's lock file; the kernel lets go of it when the process dies. Raises WorldError if it is held."""
+    """Hold a lock file; the kernel lets go of it when the process dies. Raises WorldError if another holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise WorldError("Another worker is running on this data folder already.", retryable=False) from error
+        raise WorldError(
+            f"Another process holds {path}: one such process runs here already.", retryable=False
+        ) from error
     finally:
         os.close(descriptor)

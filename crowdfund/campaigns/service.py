@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
-from crowdfund.campaigns.models import Account, Campaign, Pledge
+from crowdfund.campaigns.models import Account, Block, Campaign, Pledge
 from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
@@ -80,18 +80,21 @@ def own_campaign(session: Session, creator_id: int, campaign_id: str) -> Campaig
     return campaign
 
 
+def why_not_publish(session: Session, settings: Settings, campaign: Campaign) -> str | None:
+    """What stands in the way of publishing a draft, in one sentence; None if nothing does."""
+    try:
+        _ready_to_publish(session, settings, campaign)
+    except UserError as error:
+        return error.sentence
+    return None
+
+
 def publish(session: Session, settings: Settings, creator_id: int, campaign_id: str) -> Campaign:
     """Freeze the terms, take the next account, derive the descriptor. Publishing twice is the same as once."""
     campaign = own_campaign(session, creator_id, campaign_id)
     if campaign.terms is not None:
         return campaign
-    tip = chain_tip(session)
-    if tip is None:
-        raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
-    check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
-    account = session.scalar(select(Account).where(_is_spare).order_by(Account.index).limit(1))
-    if account is None:
-        raise UserError("The signer has not handed out an account yet; try again in a moment.")
+    tip, account = _ready_to_publish(session, settings, campaign)
     terms = freeze(campaign, settings.network, settings.confirmations, tip)
     campaign.terms, campaign.terms_hash = terms.canonical(), terms.hash.hex()
     campaign.account_index = account.index
@@ -101,6 +104,18 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     campaign.published_at = datetime.now(UTC)
     session.flush()
     return campaign
+
+
+def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) -> tuple[Block, Account]:
+    """The newest block and the next free account. Raises UserError if the draft, node or signer is not ready."""
+    check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
+    tip = chain_tip(session)
+    if tip is None:
+        raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
+    account = session.scalar(select(Account).where(_is_spare).order_by(Account.index).limit(1))
+    if account is None:
+        raise UserError("The signer has not handed out an account yet; try again in a moment.")
+    return tip, account
 
 
 def draft_of(campaign: Campaign) -> Draft:

@@ -14,7 +14,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crowdfund.errors import WorldError
+from crowdfund.tied import tied
 
 FLAGS = (
     "-regtest",
@@ -44,14 +44,6 @@ FLAGS = (
     "-mempoolexpiry=876000",  # hours: a jump of months must not drop what waits in the mempool
     "-maxtipage=3153600000",  # seconds: an old chain is not a reason to call itself unsynchronised
 )
-
-# Runs before the node, in its process: asks Linux to end it with its parent, and notices one already gone.
-_TIED = (
-    "import ctypes, os, sys\n"
-    "ctypes.CDLL(None).prctl(1, 15)\n"
-    "if os.getppid() == int(sys.argv[1]): os.execv(sys.argv[2], sys.argv[2:])\n"
-)
-
 
 @dataclass(frozen=True)
 class NodeState:
@@ -196,8 +188,8 @@ def reap(pid: int) -> None:
 
 def _run_detached(arguments: list[str], errors: Path, die_with_parent: bool) -> int:
     """Start in a session of its own, so that a key pressed in this terminal does not reach the node."""
-    if die_with_parent and sys.platform == "linux":
-        arguments = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *arguments]
+    if die_with_parent:
+        arguments = tied(arguments)
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),

@@ -13,6 +13,8 @@ from crowdfund.errors import UserError
 SATS_PER_BTC = 100_000_000
 MAX_MONEY_SATS = 21_000_000 * SATS_PER_BTC
 
+LONGEST_TEXT = 28  # as many digits as Decimal reckons with by default: beyond them it would round
+
 _PLAIN = re.compile(r"[0-9]+(\.[0-9]+)?", re.ASCII)
 
 
@@ -27,6 +29,8 @@ def parse_amount(text: str, unit: str, field: str | None = None) -> int:
         raise UserError("Please write an amount.", field)
     if not _PLAIN.fullmatch(text):
         raise UserError(f"“{text[:40]}” is not an amount: {_why_not_plain(text, unit)}", field)
+    if len(text) > LONGEST_TEXT:
+        raise UserError(f"“{text[:20]}…” is too long for an amount.", field)
     sats = Decimal(text) * (SATS_PER_BTC if unit == "BTC" else 1)
     if sats != int(sats):
         raise UserError(_too_fine(unit), field)

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from crowdfund.config import cache_dir
@@ -49,6 +50,9 @@ def _networks() -> dict[str, dict[str, object]]:
 
 os.environ["BCL_DATA_DIR"] = str(_folder())
 
-HDKey = importlib.import_module("bitcoinlib.keys").HDKey
-Mnemonic = importlib.import_module("bitcoinlib.mnemonic").Mnemonic
-Transaction = importlib.import_module("bitcoinlib.transactions").Transaction
+with warnings.catch_warnings():
+    # Importing it also loads its wallet database, whose SQLAlchemy style is out of date; we never use that part.
+    warnings.simplefilter("ignore")
+    HDKey = importlib.import_module("bitcoinlib.keys").HDKey
+    Mnemonic = importlib.import_module("bitcoinlib.mnemonic").Mnemonic
+    Transaction = importlib.import_module("bitcoinlib.transactions").Transaction

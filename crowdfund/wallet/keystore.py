@@ -55,8 +55,8 @@ class Keystore:
             return cls(path.read_text().strip(), network_name)
         except OSError as error:
             raise WorldError(f"No seed in {path}: make one with `crowdfund keys create`.", retryable=False) from error
-        except ValueError as error:
-            raise WorldError(f"The seed in {path} is damaged: its checksum does not fit.", retryable=False) from error
+        except (ValueError, Warning):  # bitcoinlib raises a Warning for an unknown word, and names the words in it
+            raise WorldError(f"The seed in {path} is damaged: its checksum does not fit.", retryable=False) from None
 
     @property
     def fingerprint(self) -> str:

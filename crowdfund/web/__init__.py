@@ -1,0 +1,1 @@
+"""The site: parse, call, render. Decides nothing about money and holds no key."""

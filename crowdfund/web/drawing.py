@@ -14,9 +14,7 @@ CELL = 4
 # Thousandths of a percent of the bar's width.
 SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 250, 1_000, 15_000
 
-_PATTERN = Markup(
-    '<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>'
-)
+_PATTERN = Markup('<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>')
 _BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
 _RECT = Markup('<rect {} x="{}" y="{}" width="{}" height="{}"/>')
 _LINE = Markup('<line class="goal" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
@@ -27,9 +25,7 @@ _SEEN = Markup('class="seen{}" fill="url(#hatch)"')
 _COUNTED = Markup('class="c{}{}"')
 
 
-def pattern_svg(
-    terms_hash_hex: str | None, label: str | None = None, columns: int = 12, rows: int = 8
-) -> Markup:
+def pattern_svg(terms_hash_hex: str | None, label: str | None = None, columns: int = 12, rows: int = 8) -> Markup:
     """Quarter-circle tiles turned and coloured by the bits of a terms hash: a campaign's own picture.
 
     A draft has no hash yet (None) and gets a pale picture. Without `label` the picture is decoration
@@ -42,8 +38,7 @@ def pattern_svg(
         for name, path in _tile(x, y, byte):
             layers.setdefault(name, []).append(path)
     drawn = Markup().join(
-        Markup('<path class="{}" d="{}"/>').format(name, "".join(parts))
-        for name, parts in sorted(layers.items())
+        Markup('<path class="{}" d="{}"/>').format(name, "".join(parts)) for name, parts in sorted(layers.items())
     )
     role = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return _PATTERN.format("" if terms_hash_hex else " pale", columns * CELL, rows * CELL, role, drawn)

@@ -34,9 +34,7 @@ def btc(value: int) -> Markup:
 def fours(address: str) -> Markup:
     """An address in fours of alternating colour; it copies as one string and breaks only between fours."""
     even, odd = Markup("<b>{}</b>"), Markup("<span>{}</span>")
-    marked = [
-        (odd if start % 8 else even).format(address[start : start + 4]) for start in range(0, len(address), 4)
-    ]
+    marked = [(odd if start % 8 else even).format(address[start : start + 4]) for start in range(0, len(address), 4)]
     return Markup('<span class="fours">{}</span>').format(Markup("<wbr>").join(marked))
 
 

@@ -1,0 +1,126 @@
+"""The audit bundle of a campaign: what the site claims, for anyone to recompute (see `verify`).
+
+It holds what follows from the terms and the chain, and the settlements planned. May not hold what is secret or
+differs from one installation to the next: no pledge ids, names, database ids or wall-clock times. The same terms,
+pledges, plans and chain give the same bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from crowdfund.campaigns.lifecycle import decide
+from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow
+from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
+from crowdfund.campaigns.terms import canonical_json
+from crowdfund.errors import UserError
+
+VERSION = 1
+
+
+def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
+    """The bundle, ready for JSON. Amounts in satoshi, hashes in hex. Raises UserError for a draft.
+
+    Its keys are those that `claims.read` reads. Coins are in the order of height, txid, vout; settlements in
+    the order of txid.
+    """
+    terms, tip = snapshot.terms, snapshot.tip
+    if terms is None or tip is None:
+        raise UserError("A draft has no audit bundle: publish the campaign first.")
+    snapshot = _decided(snapshot)
+    summary = summarise(snapshot)
+    return {
+        "version": VERSION,
+        "network": network,
+        "terms": terms.canonical(),
+        "terms_hash": terms.hash.hex(),
+        "descriptor": snapshot.campaign.descriptor,
+        "issued": snapshot.campaign.next_index,
+        "as_of": {"height": tip.height, "block_hash": tip.hash, "median_time_past": tip.median_time_past},
+        "coins": _coins(snapshot),
+        "closing": _closing(snapshot),
+        "outcome": None if snapshot.outcome is None else snapshot.outcome.value,
+        "counted_sats": summary.counted_sats,
+        "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
+        "settlements": sorted((_settlement(snapshot, b) for b in snapshot.batches), key=lambda s: str(s["txid"])),
+    }
+
+
+def bundle_json(bundle: dict[str, object]) -> str:
+    """The bundle's one and only text: keys sorted, no spaces."""
+    return canonical_json(bundle)
+
+
+def _decided(snapshot: Snapshot) -> Snapshot:
+    """With the outcome as soon as it follows from the chain, so that nothing depends on when a worker stored it."""
+    terms, closing = snapshot.terms, snapshot.closing
+    if snapshot.decision is not None or terms is None or closing is None:
+        return snapshot
+    decision = decide(
+        terms.goal_sats,
+        terms.min_coin_sats,
+        map(facts_of, snapshot.coins),
+        closing.height,
+        snapshot.tip_height,
+        terms.confirmations,
+    )
+    if decision is None:
+        return snapshot
+    row = DecisionRow(
+        campaign_id=snapshot.campaign.id,
+        outcome=decision.outcome,
+        counted_sats=decision.counted_sats,
+        closing_height=closing.height,
+        closing_hash=closing.hash,
+        decided_height=snapshot.tip_height,
+    )
+    return replace(snapshot, decision=row)
+
+
+def _closing(snapshot: Snapshot) -> dict[str, object] | None:
+    if snapshot.decision is not None:
+        return {"height": snapshot.decision.closing_height, "hash": snapshot.decision.closing_hash}
+    if snapshot.closing is not None:
+        return {"height": snapshot.closing.height, "hash": snapshot.closing.hash}
+    return None
+
+
+def _coins(snapshot: Snapshot) -> list[dict[str, object]]:
+    """Every confirmed coin; what is unconfirmed is no fact yet."""
+    confirmed = [(p.index, coin) for p in snapshot.pledges for coin in p.coins if coin.height is not None]
+    confirmed.sort(key=lambda found: (found[1].height, found[1].txid, found[1].vout))
+    return [_coin(snapshot, index, coin) for index, coin in confirmed]
+
+
+def _coin(snapshot: Snapshot, index: int, coin: Coin) -> dict[str, object]:
+    return {
+        "index": index,
+        "txid": coin.txid,
+        "vout": coin.vout,
+        "value_sats": coin.value_sats,
+        "height": coin.height,
+        "block_hash": coin.block_hash,
+        "coinbase": coin.coinbase,
+        "spent_by": coin.spent_by,
+        "spent_height": coin.spent_height,
+        "bucket": str(snapshot.shown_bucket(coin)),
+    }
+
+
+def _settlement(snapshot: Snapshot, batch: BatchRow) -> dict[str, object]:
+    """A batch as the chain can show it: `height` is that of its block, null while it is in none."""
+    txids = [attempt.txid for attempt in batch.attempts]
+    mined = [(c.spent_by, c.spent_height) for c in (i.coin for i in batch.inputs) if c.spent_by in txids]
+    txid, height = mined[0] if mined else (txids[-1], None)
+    return {
+        "kind": batch.kind,
+        "txid": txid,
+        "locktime": batch.locktime,
+        "height": height,
+        "fee_sats": batch.fee_sats,
+        "inputs": [{"txid": i.coin.txid, "vout": i.coin.vout} for i in batch.inputs],
+        "outputs": [
+            {"script": output.script.hex(), "value_sats": output.value_sats, "index": output.index}
+            for output in batch.outputs
+        ],
+    }

@@ -1,0 +1,174 @@
+"""Verifying an audit bundle: a list of small checks, all run, each an `ok` or a sentence that says what differs.
+
+Independent of the site: it knows the bundle, the terms' rules and a node, and nothing of the database. Errors in
+the bundle are values, never exceptions, whatever the bundle holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+
+from crowdfund.audit import chain_checks, foundation, rules
+from crowdfund.audit.chain_checks import (
+    Case,
+    bucket_problems,
+    closing_problems,
+    coin_problems,
+    result_problems,
+    spend_problems,
+    unspent_problems,
+)
+from crowdfund.audit.claims import Claims
+from crowdfund.audit.form import FormError, read
+from crowdfund.campaigns.lifecycle import Outcome
+from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.chain.core import CoreBackend
+from crowdfund.errors import WorldError
+
+MOST_SENTENCES = 20
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found. `ok` is None where it could not be made."""
+
+    check: str
+    ok: bool | None
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All findings; `outcome` and `buckets` (satoshi) as recomputed from the chain, `consulted` if there was one.
+
+    `height` is that of the last block looked at. `buckets` is empty where the chain was not consulted.
+    """
+
+    findings: tuple[Finding, ...]
+    consulted: bool = False
+    height: int | None = None
+    outcome: Outcome | None = None
+    counted_sats: int = 0
+    buckets: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Does everything hold, and was the chain asked?"""
+        return self.consulted and not self.differs
+
+    @property
+    def differs(self) -> bool:
+        """Is anything not as it must be?"""
+        return any(finding.ok is False for finding in self.findings)
+
+
+def verify(bundle: object, node: CoreBackend | None) -> Report:
+    """Run every check on a bundle, as parsed from JSON. Without a node, only what needs none; `ok` is then False."""
+    try:
+        claims = read(bundle)
+    except FormError as error:
+        return Report((Finding("form", False, str(error)),))
+    findings = [Finding("form", True, "The bundle is put together as it must be.")]
+    try:
+        terms = foundation.read_terms(claims)
+        findings.append(Finding("terms", True, f"The terms have the hash {claims.terms_hash}."))
+    except ValueError as error:
+        return Report((*findings, Finding("terms", False, str(error))))
+    try:
+        foundation.check_descriptor(claims, terms)
+        findings.append(Finding("descriptor", True, "The addresses follow from the terms: their path is its hash."))
+        foundation.check_addresses(claims)
+        findings.append(Finding("addresses", True, "Two libraries derive the same addresses."))
+    except ValueError as error:
+        return Report((*findings, Finding("descriptor", False, str(error))))
+    findings += _offline(claims, terms)
+    if node is None:
+        return Report((*findings, Finding("chain", None, "The chain was not consulted: name a node to check against.")))
+    return _on_chain(claims, terms, node, findings)
+
+
+def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
+    settlements = len(claims.settlements)
+    return [
+        *_run("issued", "Every coin lies at an address that was given out.", rules.issued_problems(claims)),
+        *_run(
+            "settlements",
+            f"Each of the {settlements} settlement transactions pays only what is due to whom it is due.",
+            rules.settlement_problems(claims, terms),
+        ),
+        *_run("sums", "The bundle's own figures agree to the satoshi.", rules.sum_problems(claims, terms)),
+    ]
+
+
+def _on_chain(claims: Claims, terms: CampaignTerms, node: CoreBackend, findings: list[Finding]) -> Report:
+    """First whether node and bundle speak of one chain; only then is it worth reading."""
+    try:
+        findings += _run("network", "The node is on the bundle's network.", chain_checks.node_problems(claims, node))
+        if findings[-1].ok:
+            findings += _run(
+                "as of",
+                f"Block {claims.as_of.height:,} is on the node's best chain.",
+                chain_checks.as_of_problems(claims, node),
+            )
+        if not findings[-1].ok:
+            return Report((*findings, Finding("chain", None, "Nothing else can be checked against this node's chain.")))
+        case = chain_checks.build_case(claims, terms, node)
+        findings += [*_opening(claims, terms, node), *_against(case), *_unspent(case, node)]
+        chain_checks.still_there(claims, node)
+    except WorldError as error:
+        return Report((*findings, Finding("chain", None, f"The chain could not be checked. {error.sentence}")))
+    return Report(
+        tuple(findings),
+        consulted=True,
+        height=claims.as_of.height,
+        outcome=case.reckoning.outcome,
+        counted_sats=case.reckoning.counted_sats,
+        buckets=case.reckoning.buckets,
+    )
+
+
+def _opening(claims: Claims, terms: CampaignTerms, node: CoreBackend) -> list[Finding]:
+    if chain_checks.opening_block(terms, node) is None:
+        sentence = "The node does not know the block that the terms name; the whole chain was searched for coins."
+        return [Finding("opening", None, sentence)]
+    good = "The terms name a block that the node knows: no address is older, and no older block was searched."
+    return _run("opening", good, chain_checks.opening_problems(terms, node))
+
+
+def _against(case: Case) -> list[Finding]:
+    coins, settled = len(case.facts.coins), len(case.facts.spends)
+    closing = "The campaign is open." if case.facts.closing is None else f"It is block {case.facts.closing[0]:,}."
+    outcome = "Nothing is decided yet" if case.reckoning.outcome is None else f"The campaign {_ended(case)}"
+    total_sats = sum(case.reckoning.buckets.values())
+    return [
+        *_run("coins", f"All {coins} coins on the chain are in the bundle, and no others.", coin_problems(case)),
+        *_run("spends", f"All {settled} transactions that spend them are its settlements.", spend_problems(case)),
+        *_run("closing block", closing, closing_problems(case)),
+        *_run("outcome", f"{outcome}: {case.reckoning.counted_sats:,} sat count.", result_problems(case)),
+        *_run("buckets", f"They hold every satoshi on the chain: {total_sats:,} sat.", bucket_problems(case)),
+    ]
+
+
+def _ended(case: Case) -> str:
+    return "reached its goal" if case.reckoning.outcome is Outcome.FUNDED else "missed its goal"
+
+
+def _unspent(case: Case, node: CoreBackend) -> list[Finding]:
+    """A second opinion; without it, the first one stands."""
+    good = "The node's own set of unspent outputs holds the same coins."
+    try:
+        return _run("unspent coins", good, unspent_problems(case, node))
+    except WorldError as error:
+        return [Finding("unspent coins", None, f"No second opinion from the node. {error.sentence}")]
+
+
+def _run(check: str, good: str, problems: Iterable[str]) -> list[Finding]:
+    """One finding that says all is well, or one for each problem, up to a number that can be read."""
+    sentences = list(islice(problems, MOST_SENTENCES + 1))
+    if not sentences:
+        return [Finding(check, True, good)]
+    if len(sentences) > MOST_SENTENCES:
+        sentences[MOST_SENTENCES] = "There are more differences of this kind."
+    return [Finding(check, False, sentence) for sentence in sentences]

@@ -1,0 +1,240 @@
+"""The API: the same use cases as the pages, in JSON. Errors are problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response, jsonify, request
+from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
+
+from crowdfund.audit.bundle import build_bundle, bundle_json
+from crowdfund.campaigns import creators, queries, service
+from crowdfund.campaigns.drafts import Draft
+from crowdfund.campaigns.models import Creator
+from crowdfund.campaigns.queries import Snapshot
+from crowdfund.campaigns.terms import format_time, parse_time
+from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.web import openapi
+from crowdfund.web.public import open_snapshot
+from crowdfund.web.site import AsOf, as_of, here
+from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view
+
+pages = Blueprint("api", __name__, url_prefix="/api/v1")
+
+Answer = Response | tuple[Response, int]
+
+
+class NoToken(HTTPException):
+    """A creator's bearer token is needed."""
+
+    code = 401
+    description = "Send a creator's token: Authorization: Bearer TOKEN. `crowdfund token create NAME` makes one."
+
+
+@pages.get("/openapi.json")
+def document() -> Answer:
+    """The OpenAPI document."""
+    return jsonify(openapi.document(here().settings.base_url, here().name))
+
+
+@pages.get("/campaigns")
+def campaigns() -> Answer:
+    """Every published campaign, newest first."""
+    with here().database.reading() as db:
+        now = as_of(db)
+        found = [_campaign(s, now) for s in queries.published(db)]
+    return jsonify({"campaigns": found})
+
+
+@pages.post("/campaigns")
+def create() -> Answer:
+    """A new draft."""
+    draft = _read_draft(_body())
+    with here().database.transaction() as db:
+        campaign = service.save_draft(db, here().settings, _creator(db).id, draft)
+    with here().database.reading() as db:
+        return jsonify(_campaign(queries.load(db, campaign.id), as_of(db))), 201
+
+
+@pages.post("/campaigns/<campaign_id>/publish")
+def publish(campaign_id: str) -> Answer:
+    """Freeze the terms of a draft."""
+    with here().database.transaction() as db:
+        service.publish(db, here().settings, _creator(db).id, campaign_id)
+    return campaign(campaign_id)
+
+
+@pages.get("/campaigns/<campaign_id>")
+def campaign(campaign_id: str) -> Answer:
+    """One campaign; a draft only with its creator's token."""
+    with here().database.reading() as db:
+        snapshot = queries.load(db, campaign_id)
+        if snapshot.terms is None and _creator(db).id != snapshot.campaign.creator_id:
+            raise NotFound("There is no such campaign.")
+        return jsonify(_campaign(snapshot, as_of(db)))
+
+
+@pages.post("/campaigns/<campaign_id>/pledges")
+def pledge_new(campaign_id: str) -> Answer:
+    """A new pledge with its own address."""
+    body = _body()
+    pledge_id = service.open_pledge(
+        here().database,
+        here().settings,
+        campaign_id,
+        _integer(body, "amount_sats"),
+        _text(body, "refund_address"),
+        _text(body, "name", required=False),
+        _text(body, "message", required=False),
+    )
+    return jsonify(_pledge(pledge_id)), 201
+
+
+@pages.get("/pledges/<pledge_id>")
+def pledge(pledge_id: str) -> Answer:
+    """Where a pledge's money is."""
+    return jsonify(_pledge(pledge_id))
+
+
+@pages.get("/campaigns/<campaign_id>/audit")
+def audit(campaign_id: str) -> Answer:
+    """The audit bundle."""
+    snapshot, _ = open_snapshot(campaign_id)
+    return Response(bundle_json(build_bundle(snapshot, here().network)), content_type="application/json")
+
+
+def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
+    view = campaign_view(snapshot, here().network, now)
+    return {
+        "id": view.id,
+        "url": here().settings.base_url + view.url,
+        "title": view.title,
+        "summary": view.summary,
+        "story": snapshot.campaign.story,
+        "project_url": view.project_url,
+        "license": view.license,
+        "creator": view.creator_name,
+        "state": view.state,
+        "goal_sats": view.goal_sats,
+        "counted_sats": view.counted_sats,
+        "seen_sats": view.seen_sats,
+        "received_sats": view.total_received_sats,
+        "pledge_count": view.pledge_count,
+        "min_pledge_sats": view.min_pledge_sats,
+        "deadline_at": format_time(view.deadline_at),
+        "payout_address": view.payout_address,
+        "terms": snapshot.campaign.terms,
+        "terms_hash": view.terms_hash,
+        "descriptor": view.descriptor,
+        "buckets": dict(queries.summarise(snapshot).buckets),
+        "as_of": _as_of(now),
+        "outcome": view.outcome,
+        "closing_height": view.closing_height,
+        "settlement": _settlement(view),
+    }
+
+
+def _settlement(view: CampaignView) -> dict[str, Any] | None:
+    """The settlement that the outcome asks for; refunds of late coins in a funded campaign stand under `late`."""
+    if view.outcome is None or not view.settlements:
+        return None
+    main, *rest = view.settlements
+    return {
+        "kind": main.kind,
+        "state": main.state,
+        "batches": [vars(batch) for batch in main.batches],
+        "late": [{"kind": s.kind, "state": s.state, "batches": [vars(b) for b in s.batches]} for s in rest],
+    }
+
+
+def _as_of(now: AsOf | None) -> dict[str, Any] | None:
+    if now is None:
+        return None
+    return {
+        "height": now.height,
+        "block_hash": now.block_hash,
+        "median_time_past": format_time(now.median_time_past),
+        "state": now.state,
+    }
+
+
+def _pledge(pledge_id: str) -> dict[str, Any]:
+    site = here()
+    with site.database.reading() as db:
+        snapshot, row = queries.load_by_pledge(db, pledge_id)
+        now = as_of(db)
+        view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
+    return {
+        "id": view.id,
+        "campaign_id": view.campaign.id,
+        "address": view.address,
+        "amount_sats": view.amount_sats,
+        "uri": view.uri,
+        "refund_address": view.refund_address,
+        "name": view.name,
+        "message": view.message,
+        "state": view.state,
+        "headline": view.headline,
+        "sentence": view.sentence.striptags(),
+        "received_sats": view.received_sats,
+        "seen_sats": view.seen_sats,
+        "counted_sats": view.counted_sats,
+        "coins": [vars(coin) for coin in view.coins],
+        "settled_txid": view.settled_txid,
+        "receipt_url": view.url,
+        "as_of": _as_of(now),
+    }
+
+
+def _creator(db: Session) -> Creator:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    creator = creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
+    if creator is None:
+        raise NoToken()
+    return creator
+
+
+def _body() -> dict[str, Any]:
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise UserError("Send a JSON object, with Content-Type: application/json.")
+    return body
+
+
+def _text(body: dict[str, Any], name: str, required: bool = True) -> str:
+    value = body.get(name)
+    if value is None and not required:
+        return ""
+    if not isinstance(value, str) or "\x00" in value or not _is_unicode(value):
+        raise Problems({name: f"“{name}” must be a text."})
+    return value
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can carry half of a surrogate pair, which is no text and fits no database."""
+    return not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _integer(body: dict[str, Any], name: str) -> int:
+    value = body.get(name)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 21_000_000 * 100_000_000:
+        raise Problems({name: f"“{name}” must be a whole number of satoshi between 1 and 21 million BTC."})
+    return value
+
+
+def _read_draft(body: dict[str, Any]) -> Draft:
+    try:
+        deadline = parse_time(_text(body, "deadline_at"))
+    except ValueError as error:
+        raise Problems({"deadline_at": "“deadline_at” must be RFC 3339, such as 2026-12-01T18:00:00Z."}) from error
+    return Draft(
+        title=_text(body, "title"),
+        summary=_text(body, "summary"),
+        story=_text(body, "story"),
+        goal_sats=_integer(body, "goal_sats"),
+        deadline_at=deadline,
+        payout_address=_text(body, "payout_address"),
+        project_url=_text(body, "project_url"),
+        license=_text(body, "license"),
+    )

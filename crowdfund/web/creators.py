@@ -1,0 +1,212 @@
+"""Creators' pages: account, dashboard, drafts, publishing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from markupsafe import Markup
+from werkzeug.wrappers import Response
+
+from crowdfund.campaigns import creators, queries, service
+from crowdfund.campaigns.drafts import Draft
+from crowdfund.campaigns.models import Campaign
+from crowdfund.campaigns.recording import chain_tip
+from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects.licenses import SUGGESTED, license_title
+from crowdfund.wallet.amounts import SATS_PER_BTC
+from crowdfund.web.filters import fours, sats, when
+from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_deadline, show_problems
+from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
+from crowdfund.web.views import campaign_view
+
+pages = Blueprint("creators", __name__)
+
+Answer = str | Response | tuple[str, int]
+
+
+@pages.route("/signup", methods=["GET", "POST"])
+def signup() -> Answer:
+    """A new account."""
+    form = AccountForm()
+    if form.validate_on_submit():
+        try:
+            with here().database.transaction() as db:
+                creator = creators.sign_up(db, form.name.data or "", form.password.data or "", datetime.now(UTC))
+            log_in(creator.id)
+            flash(f"Welcome, {creator.name}. Write your first draft; nothing is public before you publish.", "good")
+            return redirect(url_for("creators.draft_new"), 303)
+        except UserError as error:
+            show_problems(form, error)
+    return render_template("signup.html", form=form), 422 if form.is_submitted() else 200
+
+
+@pages.route("/login", methods=["GET", "POST"])
+def login() -> Answer:
+    """Back to an account."""
+    form = AccountForm()
+    if form.validate_on_submit():
+        try:
+            with here().database.reading() as db:
+                creator = creators.log_in(db, form.name.data or "", form.password.data or "")
+            log_in(creator.id)
+            return redirect(local_path(request.args.get("next")) or url_for("creators.dashboard"), 303)
+        except UserError as error:
+            show_problems(form, error)
+    return render_template("login.html", form=form), 422 if form.is_submitted() else 200
+
+
+@pages.post("/logout")
+def logout() -> Response:
+    """Forget the session."""
+    session.clear()
+    return redirect(url_for("public.front"), 303)
+
+
+@pages.get("/dashboard")
+@creators_only
+def dashboard() -> Answer:
+    """The creator's campaigns and drafts."""
+    with here().database.reading() as db:
+        now = as_of(db)
+        campaigns = [campaign_view(s, here().network, now) for s in queries.of_creator(db, _creator_id())]
+    return render_template("dashboard.html", campaigns=campaigns)
+
+
+@pages.route("/drafts/new", methods=["GET", "POST"])
+@creators_only
+def draft_new() -> Answer:
+    """A new draft."""
+    return _edit(DraftForm(), None)
+
+
+@pages.route("/drafts/<campaign_id>/edit", methods=["GET", "POST"])
+@creators_only
+def draft_edit(campaign_id: str) -> Answer:
+    """Change a draft; a published campaign shows its public page instead."""
+    with here().database.reading() as db:
+        campaign = service.own_campaign(db, _creator_id(), campaign_id)
+    if campaign.terms is not None:
+        flash("This campaign is published: its terms cannot change any more.", "bad")
+        return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
+    return _edit(DraftForm(data=_form_data(campaign)), campaign)
+
+
+@pages.get("/drafts/<campaign_id>/preview")
+@creators_only
+def preview(campaign_id: str) -> Answer:
+    """The campaign before it is public, and exactly what freezes."""
+    with here().database.reading() as db:
+        service.own_campaign(db, _creator_id(), campaign_id)
+        snapshot = queries.load(db, campaign_id)
+        if snapshot.terms is not None:
+            return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
+        blocked = service.why_not_publish(db, here().settings, snapshot.campaign)
+        tip = chain_tip(db)
+        frozen = [] if blocked or tip is None else _frozen(snapshot.campaign, freeze_height=tip.height)
+        view = campaign_view(snapshot, here().network, as_of(db))
+    return render_template("preview.html", campaign=view, terms_preview=frozen, publish_blocked=blocked)
+
+
+@pages.post("/drafts/<campaign_id>/publish")
+@creators_only
+def publish(campaign_id: str) -> Answer:
+    """Freeze the terms."""
+    try:
+        with here().database.transaction() as db:
+            service.publish(db, here().settings, _creator_id(), campaign_id)
+    except NotFound:
+        raise
+    except UserError as error:
+        flash(error.sentence, "bad")
+        return redirect(url_for("creators.preview", campaign_id=campaign_id), 303)
+    flash("Published. The terms are frozen; share the address of this page.", "good")
+    return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
+
+
+def local_path(path: str | None) -> str | None:
+    """The path if it stays on this site, else None."""
+    if path and path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable():
+        return path
+    return None
+
+
+def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
+    if form.validate_on_submit():
+        try:
+            with here().database.transaction() as db:
+                saved = service.save_draft(
+                    db, here().settings, _creator_id(), _read_draft(form), campaign.id if campaign else None
+                )
+            flash("The draft is saved. Only you can see it.", "good")
+            target = "creators.draft_edit" if request.form.get("next") == "save" else "creators.preview"
+            return redirect(url_for(target, campaign_id=saved.id), 303)
+        except UserError as error:
+            show_problems(form, error)
+    choices = [(name, license_title(name)) for name in SUGGESTED]
+    code = 422 if form.is_submitted() else 200
+    return render_template("draft.html", form=form, campaign=campaign, license_choices=choices), code
+
+
+def _read_draft(form: DraftForm) -> Draft:
+    """The form as a draft. Raises Problems with everything that could not even be read."""
+    problems: dict[str, str] = {}
+    goal_sats, deadline_at = 0, datetime.now(UTC)
+    try:
+        goal_sats = read_amount(form.goal.data, form.goal_unit.data, "goal")
+    except UserError as error:
+        problems["goal"] = error.sentence
+    try:
+        deadline_at = read_deadline(form.deadline.data)
+    except UserError as error:
+        problems["deadline"] = error.sentence
+    if problems:
+        raise Problems(problems)
+    return Draft(
+        title=form.title.data or "",
+        summary=form.summary.data or "",
+        story=form.story.data or "",
+        goal_sats=goal_sats,
+        deadline_at=deadline_at,
+        payout_address=form.payout_address.data or "",
+        project_url=form.project_url.data or "",
+        license=form.license.data or "",
+    )
+
+
+def _form_data(campaign: Campaign) -> dict[str, str]:
+    whole_btc = campaign.goal_sats % SATS_PER_BTC == 0
+    return {
+        "title": campaign.title,
+        "summary": campaign.summary,
+        "story": campaign.story,
+        "goal": str(campaign.goal_sats // SATS_PER_BTC if whole_btc else campaign.goal_sats),
+        "goal_unit": "BTC" if whole_btc else "sat",
+        "deadline": f"{campaign.deadline_at:%Y-%m-%dT%H:%M}",
+        "payout_address": campaign.payout_address,
+        "project_url": campaign.project_url,
+        "license": campaign.license,
+    }
+
+
+def _frozen(campaign: Campaign, freeze_height: int) -> list[tuple[str, Markup | str]]:
+    return [
+        ("Title", campaign.title),
+        ("In one line", campaign.summary),
+        ("The story", "Every word of it, by its fingerprint"),
+        ("Goal", sats(campaign.goal_sats)),
+        ("Deadline", when(campaign.deadline_at)),
+        ("Paid to, if funded", fours(campaign.payout_address)),
+        ("Licence of the result", campaign.license),
+        ("Project", campaign.project_url),
+        ("Creator", campaign.creator.name),
+        ("Outcome decided after", f"{here().settings.confirmations} confirmations of the closing block"),
+        ("Opened at", f"block {freeze_height} or later"),
+    ]
+
+
+def _creator_id() -> int:
+    creator = current_creator()
+    if creator is None:
+        raise NotFound("Please log in first.")
+    return creator.id

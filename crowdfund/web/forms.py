@@ -1,0 +1,72 @@
+"""Forms: names and labels only. What a value means is decided where it is used, so that the API agrees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from flask_wtf import FlaskForm
+from wtforms import Field, PasswordField, RadioField, StringField, TextAreaField
+
+from crowdfund.errors import Problems, UserError
+from crowdfund.wallet.amounts import parse_amount
+
+UNITS = [("sat", "sat"), ("BTC", "BTC")]
+
+
+class AccountForm(FlaskForm):
+    """Signing up and logging in."""
+
+    name = StringField("Name")
+    password = PasswordField("Password")
+
+
+class DraftForm(FlaskForm):
+    """A campaign before it is published."""
+
+    title = StringField("Title")
+    summary = StringField("In one line")
+    story = TextAreaField("The story")
+    goal = StringField("Goal")
+    goal_unit = RadioField("Unit", choices=UNITS, default="sat")
+    deadline = StringField("Deadline")
+    payout_address = StringField("Payout address")
+    project_url = StringField("Project link")
+    license = StringField("Licence")
+
+
+class PledgeForm(FlaskForm):
+    """A pledge before it has an address."""
+
+    amount = StringField("Amount")
+    amount_unit = RadioField("Unit", choices=UNITS, default="sat")
+    refund_address = StringField("Refund address")
+    name = StringField("Your name")
+    message = StringField("A message")
+
+
+def read_amount(text: str | None, unit: str | None, field: str) -> int:
+    """An amount field with its unit, in satoshi. Raises UserError."""
+    if unit not in ("sat", "BTC"):
+        raise UserError("Choose sat or BTC.", field)
+    return parse_amount(text or "", unit, field)
+
+
+def read_deadline(text: str | None) -> datetime:
+    """`2026-12-01T18:00` as browsers send it, taken as UTC; or RFC 3339 with an offset. Raises UserError."""
+    try:
+        moment = datetime.fromisoformat((text or "").strip())
+    except ValueError as error:
+        raise UserError("Write the deadline as a date and a time (UTC): 2026-12-01 18:00.", "deadline") from error
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def show_problems(form: FlaskForm, error: UserError) -> None:
+    """Put each sentence at its field; what belongs to none goes on top."""
+    by_field: Mapping[str, str] = error.by_field if isinstance(error, Problems) else {error.field or "": error.sentence}
+    for name, sentence in by_field.items():
+        field: Field | None = form._fields.get(name)
+        if field is None:
+            form.form_errors.append(sentence)
+        else:
+            field.errors = [*field.errors, sentence]

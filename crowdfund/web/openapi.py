@@ -1,0 +1,181 @@
+"""The API's description in OpenAPI 3.1, by hand: short, and tested against what the API answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_TEXT = {"type": "string"}
+_SATS = {"type": "integer", "minimum": 0, "description": "satoshi"}
+_ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+_TOKEN = [{"token": list[str]()}]
+
+
+def _text(description: str, **more: object) -> dict[str, Any]:
+    return {"type": "string", "description": description, **more}
+
+
+SCHEMAS: dict[str, Any] = {
+    "Draft": {
+        "type": "object",
+        "required": [
+            "title", "summary", "story", "goal_sats", "deadline_at", "payout_address", "project_url", "license",
+        ],
+        "properties": {
+            "title": _text("At most 80 characters."),
+            "summary": _text("One line of at most 200 characters."),
+            "story": _text("Markdown, at most 50,000 characters."),
+            "goal_sats": {"type": "integer", "minimum": 1, "description": "All of this, or nothing."},
+            "deadline_at": _text("RFC 3339; judged by the median time past of the chain.", format="date-time"),
+            "payout_address": _text("The one address that a release can ever pay."),
+            "project_url": _text("http or https.", format="uri"),
+            "license": _text("SPDX expression of an open licence."),
+        },
+    },
+    "PledgeRequest": {
+        "type": "object",
+        "required": ["amount_sats", "refund_address"],
+        "properties": {
+            "amount_sats": {"type": "integer", "minimum": 1, "description": "What the backer means to pay."},
+            "refund_address": _text("Where the money goes back to if the goal is missed."),
+            "name": _text("Shown in public; empty stays anonymous."),
+            "message": _text("Shown in public."),
+        },
+    },
+    "Campaign": {
+        "type": "object",
+        "required": ["id", "state", "goal_sats", "counted_sats", "seen_sats", "deadline_at", "buckets"],
+        "properties": {
+            "id": _TEXT,
+            "state": _text("draft, open, closing, releasing, released, refunding or refunded"),
+            "goal_sats": _SATS,
+            "counted_sats": _SATS,
+            "seen_sats": _SATS,
+            "deadline_at": _text("RFC 3339, UTC", format="date-time"),
+            "terms": {"type": ["string", "null"], "description": "The canonical JSON that is hashed."},
+            "terms_hash": {"type": ["string", "null"], "description": "SHA-256 of the terms."},
+            "descriptor": {"type": ["string", "null"], "description": "Every address follows from it."},
+            "buckets": {"type": "object", "additionalProperties": _SATS},
+            "as_of": {"type": ["object", "null"]},
+            "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
+            "closing_height": {"type": ["integer", "null"]},
+            "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
+        },
+    },
+    "Pledge": {
+        "type": "object",
+        "required": ["id", "address", "amount_sats", "uri", "state", "receipt_url", "received_sats", "coins"],
+        "properties": {
+            "id": _text("Secret: whoever has it sees the pledge."),
+            "address": _TEXT,
+            "amount_sats": _SATS,
+            "uri": _text("BIP 321 payment URI"),
+            "state": _text(
+                "awaiting, seen, confirmed, short, over, late, replaced, in_settlement, paid_out, refunded or unclaimed"
+            ),
+            "received_sats": _SATS,
+            "counted_sats": _SATS,
+            "coins": {"type": "array", "items": {"type": "object"}},
+            "receipt_url": _text("The backer's own page", format="uri"),
+        },
+    },
+    "Problem": {
+        "type": "object",
+        "required": ["type", "title", "status", "detail"],
+        "properties": {
+            "type": _TEXT,
+            "title": _TEXT,
+            "status": {"type": "integer"},
+            "detail": _text("What is wrong and what to do."),
+            "errors": {"type": "array", "items": {"type": "object"}},
+        },
+    },
+}  # fmt: skip
+
+
+def _json(schema: str) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{schema}"}}}
+
+
+def _answers(code: str, description: str, schema: str | None, *problems: str) -> dict[str, Any]:
+    texts = {
+        "400": "Something in the request cannot be accepted.",
+        "401": "A creator's token is missing or unknown.",
+        "404": "There is no such thing.",
+        "413": "The request is too large.",
+    }
+    answers: dict[str, Any] = {code: {"description": description, "content": _json(schema)} if schema else {}}
+    answers[code].setdefault("description", description)
+    for problem in problems:
+        content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        answers[problem] = {"description": texts[problem], "content": content}
+    return answers
+
+
+def document(base_url: str, site_name: str) -> dict[str, Any]:
+    """The whole document."""
+    draft = {"required": True, "content": _json("Draft")}
+    pledge = {"required": True, "content": _json("PledgeRequest")}
+    paths: dict[str, Any] = {
+        "/api/v1/campaigns": {
+            "get": {"summary": "All campaigns", "responses": _answers("200", "Newest first.", None)},
+            "post": {
+                "summary": "Write a draft",
+                "security": _TOKEN,
+                "requestBody": draft,
+                "responses": _answers("201", "The draft.", "Campaign", "400", "401", "413"),
+            },
+        },
+        "/api/v1/campaigns/{id}": {
+            "get": {
+                "summary": "One campaign",
+                "parameters": [_ID],
+                "responses": _answers("200", "The campaign.", "Campaign", "401", "404"),
+            }
+        },
+        "/api/v1/campaigns/{id}/publish": {
+            "post": {
+                "summary": "Freeze the terms and open the campaign",
+                "security": _TOKEN,
+                "parameters": [_ID],
+                "responses": _answers("200", "The open campaign.", "Campaign", "400", "401", "404"),
+            }
+        },
+        "/api/v1/campaigns/{id}/pledges": {
+            "post": {
+                "summary": "Pledge: get an address to pay",
+                "parameters": [_ID],
+                "requestBody": pledge,
+                "responses": _answers("201", "The pledge, not yet paid.", "Pledge", "400", "404", "413"),
+            }
+        },
+        "/api/v1/pledges/{id}": {
+            "get": {
+                "summary": "Where a pledge's money is",
+                "parameters": [_ID],
+                "responses": _answers("200", "The pledge.", "Pledge", "404"),
+            }
+        },
+        "/api/v1/campaigns/{id}/audit": {
+            "get": {
+                "summary": "The audit bundle",
+                "parameters": [_ID],
+                "responses": _answers("200", "For `crowdfund audit`.", None, "404"),
+            }
+        },
+        "/healthz": {"get": {"summary": "Is the site well?", "responses": _answers("200", "It is.", None)}},
+        "/metrics": {"get": {"summary": "Prometheus figures", "responses": _answers("200", "Text.", None)}},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": site_name,
+            "version": "1",
+            "description": "All that the pages do, for programs: campaigns, pledges, audit. JSON in, JSON out.",
+        },
+        "servers": [{"url": base_url}],
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }

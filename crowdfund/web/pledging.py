@@ -1,0 +1,55 @@
+"""Pledging: the form, and the pledge's own page behind its secret link."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, render_template, url_for
+from werkzeug.wrappers import Response
+
+from crowdfund.campaigns import queries, service
+from crowdfund.errors import NotFound, UserError
+from crowdfund.web.forms import PledgeForm, read_amount, show_problems
+from crowdfund.web.public import open_snapshot
+from crowdfund.web.site import as_of, here
+from crowdfund.web.views import pledge_view
+
+pages = Blueprint("pledges", __name__)
+
+
+@pages.route("/campaigns/<campaign_id>/pledge", methods=["GET", "POST"])
+def new(campaign_id: str) -> str | Response | tuple[str, int]:
+    """Amount and refund address, then the address to pay."""
+    form = PledgeForm()
+    code = 200
+    if form.is_submitted():
+        try:
+            if form.validate():
+                return redirect(url_for("pledges.show", pledge_id=_open(campaign_id, form)), 303)
+        except NotFound:
+            raise
+        except UserError as error:
+            show_problems(form, error)
+        code = 422
+    _, campaign = open_snapshot(campaign_id)
+    return render_template("pledge_new.html", campaign=campaign, form=form), code
+
+
+@pages.get("/p/<pledge_id>")
+def show(pledge_id: str) -> str:
+    """Where the money is."""
+    site = here()
+    with site.database.reading() as db:
+        snapshot, pledge = queries.load_by_pledge(db, pledge_id)
+        view = pledge_view(snapshot, pledge, site.network, as_of(db), site.settings.base_url)
+    return render_template("pledge.html", pledge=view)
+
+
+def _open(campaign_id: str, form: PledgeForm) -> str:
+    return service.open_pledge(
+        here().database,
+        here().settings,
+        campaign_id,
+        read_amount(form.amount.data, form.amount_unit.data, "amount"),
+        form.refund_address.data or "",
+        form.name.data or "",
+        form.message.data or "",
+    )

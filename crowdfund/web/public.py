@@ -1,0 +1,120 @@
+"""Pages that anyone may read: front, how it works, campaign, audit, terms, bundle, source."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+from flask import Blueprint, Response, render_template
+
+from crowdfund.audit.bundle import build_bundle, bundle_json
+from crowdfund.campaigns import queries
+from crowdfund.campaigns.queries import Snapshot
+from crowdfund.db import ROOT
+from crowdfund.errors import NotFound
+from crowdfund.web import openapi
+from crowdfund.web.site import as_of, here
+from crowdfund.web.views import CampaignView, campaign_view, coin_view
+
+SOURCES = (
+    "crowdfund", "templates", "static", "migrations", "requirements", "tests", "stubs", "bench", "docs",
+    "wsgi.py", "pyproject.toml", "Makefile", "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md",
+)  # fmt: skip
+LEFT_OUT = ("__pycache__", ".pyc")
+
+pages = Blueprint("public", __name__)
+
+
+def open_snapshot(campaign_id: str) -> tuple[Snapshot, CampaignView]:
+    """A published campaign. Raises NotFound for a draft too: it is nobody's business but its creator's."""
+    with here().database.reading() as db:
+        snapshot = queries.load(db, campaign_id)
+        if snapshot.terms is None:
+            raise NotFound("There is no such campaign.")
+        return snapshot, campaign_view(snapshot, here().network, as_of(db))
+
+
+@pages.get("/")
+def front() -> str:
+    """All campaigns."""
+    with here().database.reading() as db:
+        now = as_of(db)
+        campaigns = [campaign_view(s, here().network, now) for s in queries.published(db)]
+    return render_template("front.html", campaigns=campaigns)
+
+
+@pages.get("/about")
+def about() -> str:
+    """How it works, and what it does not promise."""
+    return render_template("about.html")
+
+
+@pages.get("/campaigns/<campaign_id>")
+def campaign(campaign_id: str) -> str:
+    """One campaign."""
+    return render_template("campaign.html", campaign=open_snapshot(campaign_id)[1])
+
+
+@pages.get("/campaigns/<campaign_id>/audit")
+def audit(campaign_id: str) -> str:
+    """Every coin and its bucket, and how to recompute them."""
+    snapshot, view = open_snapshot(campaign_id)
+    coins = [coin_view(snapshot, pledge, coin) for pledge in snapshot.pledges for coin in pledge.coins]
+    terms = json.dumps(json.loads(snapshot.campaign.terms or "{}"), indent=2, ensure_ascii=False)
+    file = f"audit-{campaign_id}.json"
+    return render_template(
+        "audit.html",
+        campaign=view,
+        coins=coins,
+        terms_json=terms,
+        bundle_command=f"crowdfund audit {file} --node http://127.0.0.1:8332",
+    )
+
+
+@pages.get("/campaigns/<campaign_id>/audit.json")
+def bundle(campaign_id: str) -> Response:
+    """The audit bundle."""
+    snapshot, _ = open_snapshot(campaign_id)
+    return json_file(bundle_json(build_bundle(snapshot, here().network)), f"audit-{campaign_id}.json")
+
+
+@pages.get("/campaigns/<campaign_id>/terms.json")
+def terms(campaign_id: str) -> Response:
+    """The canonical terms, byte for byte as they are hashed."""
+    return json_file(open_snapshot(campaign_id)[0].campaign.terms or "", f"terms-{campaign_id}.json")
+
+
+@pages.get("/api")
+def api_page() -> str:
+    """The API, for people."""
+    return render_template("api.html", openapi=openapi.document(here().settings.base_url, here().name))
+
+
+@pages.get("/source.tar.gz")
+def source() -> Response:
+    """This installation's own source, as the AGPL asks for."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name in SOURCES:
+            if (ROOT / name).exists():
+                archive.add(ROOT / name, f"crowdfund/{name}", filter=_clean)
+    response = Response(buffer.getvalue(), content_type="application/gzip")
+    response.headers["Content-Disposition"] = "attachment; filename=crowdfund-source.tar.gz"
+    return response
+
+
+def _clean(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Without caches, and without the names of this machine's users."""
+    if any(part in member.name for part in LEFT_OUT):
+        return None
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def json_file(text: str, name: str) -> Response:
+    """JSON to be saved under `name`."""
+    response = Response(text, content_type="application/json")
+    response.headers["Content-Disposition"] = f"attachment; filename={name}"
+    return response

@@ -1,0 +1,96 @@
+"""Headers, CSRF and error pages: what must hold for every answer, in one place."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, jsonify, render_template, request
+from flask_wtf.csrf import CSRFError, CSRFProtect
+from werkzeug.exceptions import HTTPException
+
+from crowdfund.errors import NotFound, Problems, UserError, WorldError
+
+protect = CSRFProtect()
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+TITLES = {
+    400: "That did not work",
+    404: "Nothing here",
+    405: "Not this way",
+    413: "Too large",
+    500: "Our mistake",
+    503: "Not just now",
+}
+SENTENCES = {
+    404: "There is no page at this address. A link may have been cut off when it was copied.",
+    405: "This address does not take that kind of request.",
+    413: "What was sent is too large. Nothing was kept; shorten it and send it again.",
+    500: "Something went wrong on our side. No money moves because of it; please try again.",
+}
+
+
+def install(app: Flask) -> None:
+    """Put everything in place."""
+    protect.init_app(app)
+    app.after_request(_headers)
+    app.register_error_handler(UserError, _user_error)
+    app.register_error_handler(WorldError, _world_error)
+    app.register_error_handler(CSRFError, _csrf_error)
+    app.register_error_handler(HTTPException, _http_error)
+
+
+def _headers(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    if not request.path.startswith("/static/"):
+        response.headers.setdefault("Cache-Control", "no-store")
+    return response
+
+
+def _user_error(error: UserError) -> tuple[str | Response, int]:
+    fields = error.by_field if isinstance(error, Problems) else {error.field: error.sentence} if error.field else {}
+    return _answer(404 if isinstance(error, NotFound) else 400, error.sentence, fields)
+
+
+def _world_error(error: WorldError) -> tuple[str | Response, int]:
+    return _answer(503, error.sentence)
+
+
+def _csrf_error(_error: CSRFError) -> tuple[str | Response, int]:
+    return _answer(400, "This page had been open for too long or came from elsewhere. Go back, reload it, send again.")
+
+
+def _http_error(error: HTTPException) -> tuple[str | Response, int] | HTTPException:
+    if error.code is None or error.code < 400:  # a redirection that werkzeug raises
+        return error
+    return _answer(error.code, SENTENCES.get(error.code, error.description or ""))
+
+
+def _answer(code: int, sentence: str, fields: dict[str, str] | None = None) -> tuple[str | Response, int]:
+    """A page for people, a problem document (RFC 9457) for programs."""
+    title = TITLES.get(code, TITLES[400 if code < 500 else 500])
+    if not request.path.startswith("/api/v1"):
+        return render_template("error.html", code=code, title=title, sentence=sentence), code
+    document = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
+    if fields:
+        document["errors"] = [{"field": name, "detail": text} for name, text in fields.items()]
+    response = jsonify(document)
+    response.content_type = "application/problem+json"
+    return response, code

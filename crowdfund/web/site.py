@@ -1,0 +1,145 @@
+"""What every request needs: settings, database, who is logged in, how the chain stands."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from flask import Flask, current_app, g, redirect, request, session, url_for
+from sqlalchemy.orm import Session
+from werkzeug.wrappers import Response
+
+from crowdfund.campaigns.models import ChainView, Creator
+from crowdfund.campaigns.recording import chain_tip
+from crowdfund.config import Settings
+from crowdfund.db import Database
+
+# The worker writes every ten seconds that it is alive; a silence longer than this is told to visitors.
+SILENCE = timedelta(seconds=40)
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Site:
+    """The installation."""
+
+    settings: Settings
+    database: Database
+
+    @property
+    def name(self) -> str:
+        """The site's name."""
+        return self.settings.site_name
+
+    @property
+    def network(self) -> str:
+        """The bitcoin network that it works on."""
+        return self.settings.network
+
+    @property
+    def source_url(self) -> str:
+        """Where the source of this very installation can be had."""
+        return self.settings.source_url or url_for("public.source")
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """The chain as the pages show it."""
+
+    height: int
+    block_hash: str
+    median_time_past: datetime
+    state: str
+    ok: bool
+    feerate_sat_vb: int
+
+
+def here() -> Site:
+    """The site that serves this request."""
+    found = current_app.extensions["crowdfund"]
+    assert isinstance(found, Site)
+    return found
+
+
+def as_of(db: Session) -> AsOf | None:
+    """How the chain stands; None before the first block was read."""
+    tip, view = chain_tip(db), db.get(ChainView, 1)
+    if tip is None or view is None:
+        return None
+    state = view.state
+    if datetime.now(UTC) - view.seen_at > SILENCE:
+        state = f"not watched since {view.seen_at:%H:%M} UTC"
+    mtp = datetime.fromtimestamp(tip.median_time_past, UTC)
+    return AsOf(tip.height, tip.hash, mtp, state, state == "live", view.feerate_sat_vb)
+
+
+def current_creator() -> Creator | None:
+    """Who is logged in."""
+    if "creator" not in g:
+        creator_id = session.get("creator_id")
+        with here().database.reading() as db:
+            g.creator = db.get(Creator, creator_id) if creator_id is not None else None
+    found: Creator | None = g.creator
+    return found
+
+
+def log_in(creator_id: int) -> None:
+    """Begin a fresh session for this creator: nothing of the one before is kept."""
+    session.clear()
+    session["creator_id"] = creator_id
+    g.pop("creator", None)
+
+
+def creators_only(view: Callable[P, R]) -> Callable[P, R | Response]:
+    """Send visitors to the log-in page first."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
+        if current_creator() is None:
+            return redirect(url_for("creators.login", next=request.path))
+        return view(*args, **kwargs)
+
+    return guarded
+
+
+def install(app: Flask, settings: Settings, database: Database) -> None:
+    """Give the application its site, its secret and the variables of every template."""
+    site = Site(settings, database)
+    app.extensions["crowdfund"] = site
+    app.secret_key = settings.secret_key or _kept_secret(settings.data_dir / "secret_key")
+    secure = settings.base_url.startswith("https://")
+    app.config.update(
+        SESSION_COOKIE_NAME="session",
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_SECURE=secure,
+        MAX_CONTENT_LENGTH=512 * 1024,
+        MAX_FORM_MEMORY_SIZE=512 * 1024,
+        WTF_CSRF_TIME_LIMIT=None,
+        WTF_CSRF_SSL_STRICT=False,
+    )
+
+    @app.context_processor
+    def everywhere() -> dict[str, Any]:
+        with database.reading() as db:
+            view = as_of(db)
+        return {"site": site, "as_of": view, "creator": current_creator(), "bench": settings.test_bench}
+
+
+def _kept_secret(path: Path) -> str:
+    """The key that signs sessions: made once, readable by us alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    return path.read_text()

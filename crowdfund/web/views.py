@@ -1,0 +1,337 @@
+"""From a snapshot to what a template shows. Text and selection only; every figure comes from `campaigns.queries`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from flask import url_for
+from markupsafe import Markup
+
+from crowdfund.campaigns.ledger import LABELS, Bucket
+from crowdfund.campaigns.lifecycle import BatchState, CampaignState, Kind, Outcome, Standing
+from crowdfund.campaigns.models import BatchRow, Coin, Pledge
+from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
+from crowdfund.campaigns.queries import Snapshot, pledge_summary, summarise
+from crowdfund.campaigns.settlement import refund_estimate_sats
+from crowdfund.projects.licenses import license_title
+from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
+from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
+from crowdfund.web import words
+from crowdfund.web.filters import fours, when
+from crowdfund.web.markdown import story_html
+from crowdfund.web.site import AsOf
+
+EXAMPLE_SATS = 100_000
+EXAMPLE_SCRIPT = b"\x00\x14" + bytes(20)
+BACKERS_SHOWN = 200
+ALWAYS_SHOWN = (Bucket.COUNTED, Bucket.LATE, Bucket.DUST)
+
+
+@dataclass(frozen=True)
+class BucketView:
+    """One line of "where every satoshi is"."""
+
+    name: str
+    label: str
+    sats: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class BatchView:
+    """One transaction of a settlement."""
+
+    txid: str
+    state: str
+    fee_sats: int
+    input_count: int
+
+
+@dataclass(frozen=True)
+class SettlementView:
+    """All transactions of one kind."""
+
+    kind: str
+    state: str
+    sentence: str
+    batches: list[BatchView]
+
+
+@dataclass(frozen=True)
+class BackerView:
+    """What a backer chose to show."""
+
+    name: str
+    message: str
+    sats: int
+    confirmed: bool
+
+
+@dataclass(frozen=True)
+class CampaignView:
+    """A campaign as pages and API show it."""
+
+    id: str
+    url: str
+    title: str
+    summary: str
+    story_html: Markup
+    goal_sats: int
+    deadline_at: datetime
+    project_url: str
+    license: str
+    license_name: str
+    creator_name: str
+    state: CampaignState
+    state_label: str
+    state_sentence: str
+    counted_sats: int
+    seen_sats: int
+    total_received_sats: int
+    pledge_count: int
+    percent: int
+    stripes: list[tuple[int, bool]]
+    buckets: list[BucketView]
+    terms_hash: str | None
+    descriptor: str | None
+    payout_address: str
+    min_pledge_sats: int
+    time_left: str
+    refund_example: tuple[int, int] | None
+    accepts_pledges: bool
+    outcome: Outcome | None
+    closing_height: int | None
+    settlements: list[SettlementView]
+    backers: list[BackerView]
+
+
+@dataclass(frozen=True)
+class CoinView:
+    """A coin on a pledge's page or in the audit's table."""
+
+    index: int
+    address: str
+    txid: str
+    vout: int
+    value_sats: int
+    state: str
+    height: int | None
+    block_hash: str | None
+    bucket: str
+    spent_txid: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a pledge's way: done, now or todo."""
+
+    text: Markup
+    status: str
+
+
+@dataclass(frozen=True)
+class PledgeView:
+    """A pledge as its owner sees it."""
+
+    id: str
+    url: str
+    campaign: CampaignView
+    amount_sats: int
+    address: str
+    uri: str
+    qr_svg: Markup
+    refund_address: str
+    name: str
+    message: str
+    state: PledgeState
+    headline: str
+    sentence: Markup
+    received_sats: int
+    seen_sats: int
+    counted_sats: int
+    coins: list[CoinView]
+    steps: list[Step]
+    accepts_payment: bool
+    settled_txid: str | None
+    refund_example_sats: int | None
+
+
+def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> CampaignView:
+    """The page's view of a campaign or draft."""
+    campaign, terms, summary = snapshot.campaign, snapshot.terms, summarise(snapshot)
+    now = chain_time(network, as_of)
+    deadline = campaign.deadline_at if terms is None else terms.deadline
+    min_pledge_sats = 0 if terms is None else terms.min_pledge_sats
+    feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
+    example_sats = max(EXAMPLE_SATS, min_pledge_sats)
+    return CampaignView(
+        id=campaign.id,
+        url=url_for("public.campaign", campaign_id=campaign.id),
+        title=campaign.title,
+        summary=campaign.summary,
+        story_html=story_html(campaign.story),
+        goal_sats=campaign.goal_sats,
+        deadline_at=deadline,
+        project_url=campaign.project_url,
+        license=campaign.license,
+        license_name=license_title(campaign.license),
+        creator_name=campaign.creator.name,
+        state=summary.state,
+        state_label=words.STATE_LABELS[summary.state],
+        state_sentence=words.campaign_sentence(
+            summary.state, summary.counted_sats >= campaign.goal_sats, snapshot.closing_height, snapshot.confirmations
+        ),
+        counted_sats=summary.counted_sats,
+        seen_sats=summary.seen_sats,
+        total_received_sats=summary.received_sats,
+        pledge_count=summary.pledge_count,
+        percent=summary.counted_sats * 100 // campaign.goal_sats,
+        stripes=_stripes(snapshot),
+        buckets=[BucketView(b, LABELS[b], sats) for b, sats in summary.buckets.items() if sats or b in ALWAYS_SHOWN],
+        terms_hash=campaign.terms_hash,
+        descriptor=campaign.descriptor,
+        payout_address=campaign.payout_address,
+        min_pledge_sats=min_pledge_sats,
+        time_left=words.time_left(deadline, now),
+        refund_example=(example_sats, refund_estimate_sats(example_sats, EXAMPLE_SCRIPT, feerate_sat_vb)),
+        accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline,
+        outcome=snapshot.outcome,
+        closing_height=snapshot.closing_height,
+        settlements=settlement_views(snapshot),
+        backers=_backers(snapshot),
+    )
+
+
+def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | None, base_url: str) -> PledgeView:
+    """The page's view of a pledge."""
+    campaign = campaign_view(snapshot, network, as_of)
+    facts = pledge_summary(snapshot, pledge)
+    paid_sats = facts.counted_sats + facts.seen_sats
+    due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
+    address = pledge.address or ""
+    feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
+    closed = campaign.state not in (CampaignState.DRAFT, CampaignState.OPEN)
+    return PledgeView(
+        id=pledge.id,
+        url=base_url + url_for("pledges.show", pledge_id=pledge.id),
+        campaign=campaign,
+        amount_sats=pledge.amount_sats,
+        address=address,
+        uri=payment_uri(address, due_sats),
+        qr_svg=Markup(qr_svg(qr_text(address, due_sats))),
+        refund_address=pledge.refund_address,
+        name=pledge.name,
+        message=pledge.message,
+        state=facts.state,
+        headline=words.HEADLINES[facts.state],
+        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed),
+        received_sats=facts.received_sats,
+        seen_sats=facts.seen_sats,
+        counted_sats=facts.counted_sats,
+        coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
+        steps=_steps(pledge, facts, campaign),
+        accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
+        settled_txid=next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None),
+        refund_example_sats=refund_estimate_sats(
+            facts.received_sats or pledge.amount_sats, pledge.refund_script, feerate_sat_vb
+        ),
+    )
+
+
+def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
+    """A coin with its bucket."""
+    standing = snapshot.standing(coin)
+    return CoinView(
+        index=pledge.index,
+        address=pledge.address or "",
+        txid=coin.txid,
+        vout=coin.vout,
+        value_sats=coin.value_sats,
+        state="replaced" if standing is Standing.GONE else "seen" if standing is Standing.SEEN else "confirmed",
+        height=coin.height,
+        block_hash=coin.block_hash,
+        bucket=snapshot.shown_bucket(coin),
+        spent_txid=coin.spent_by,
+        note={Standing.DUST: "Too small to count.", Standing.LATE: "Came after the deadline."}.get(standing, ""),
+    )
+
+
+def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
+    """Settlements by kind, the release first."""
+    found = []
+    for kind in (Kind.RELEASE, Kind.REFUND):
+        batches = [b for b in snapshot.batches if b.kind == kind]
+        states = [snapshot.batch_state(b) for b in batches]
+        if batches:
+            final = sum(s is BatchState.FINAL for s in states)
+            least = min(states, key=list(BatchState).index)
+            found.append(
+                SettlementView(
+                    kind=kind,
+                    state=least,
+                    sentence=words.settlement_sentence(kind, final, len(batches)),
+                    batches=[_batch_view(b, s) for b, s in zip(batches, states, strict=True)],
+                )
+            )
+    return found
+
+
+def chain_time(network: str, as_of: AsOf | None) -> datetime:
+    """On regtest all time is the chain's."""
+    return as_of.median_time_past if network == "regtest" and as_of else datetime.now(UTC)
+
+
+def _batch_view(batch: BatchRow, state: BatchState) -> BatchView:
+    return BatchView(batch.attempts[-1].txid, state, batch.fee_sats, len(batch.inputs))
+
+
+def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
+    """One stripe a pledge for what counts, then one for what is only seen."""
+    confirmed, seen = [], []
+    for pledge in snapshot.pledges:
+        facts = pledge_summary(snapshot, pledge)
+        if facts.counted_sats:
+            confirmed.append((facts.counted_sats, True))
+        if facts.seen_sats:
+            seen.append((facts.seen_sats, False))
+    return confirmed + seen
+
+
+def _backers(snapshot: Snapshot) -> list[BackerView]:
+    """The newest first; only those whose money was seen."""
+    found: list[BackerView] = []
+    for pledge in reversed(snapshot.pledges):
+        facts = pledge_summary(snapshot, pledge)
+        sats = facts.counted_sats + facts.seen_sats
+        if sats and len(found) < BACKERS_SHOWN:
+            found.append(BackerView(pledge.name or "anonymous", pledge.message, sats, bool(facts.counted_sats)))
+    return found
+
+
+def _steps(pledge: Pledge, facts: PledgeFacts, campaign: CampaignView) -> list[Step]:
+    """The way ahead: refund address, payment, seen, counted, the end."""
+    progress = _progress(facts)
+    texts: Sequence[Markup] = (
+        Markup("Refund address noted: {}.").format(fours(pledge.refund_address)),
+        Markup("You pay from any wallet. There is no hurry before the deadline."),
+        Markup("The network sees the payment, usually within a second or two."),
+        Markup("A block confirms it, and it counts. That takes about ten minutes, sometimes an hour."),
+        Markup("{}: paid to the project, or back to you.").format(when(campaign.deadline_at)),
+    )
+    return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
+
+
+def _progress(facts: PledgeFacts) -> int:
+    """How many of the five steps are behind."""
+    match facts.state:
+        case PledgeState.AWAITING | PledgeState.REPLACED:
+            return 1
+        case PledgeState.SEEN:
+            return 3
+        case PledgeState.PAID_OUT | PledgeState.REFUNDED:
+            return 5
+        case _:
+            return 4

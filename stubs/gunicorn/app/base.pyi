@@ -1,0 +1,5 @@
+from typing import Any
+
+class BaseApplication:
+    cfg: Any
+    def run(self) -> None: ...

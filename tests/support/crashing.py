@@ -1,0 +1,279 @@
+"""Workers and signers that die at a chosen step: the production classes, given side effects that are counted.
+
+A step is a moment before or after something that outlives the process: a commit, a question to the signer, a
+broadcast, a line in the signer's log. Each has a label, is noted in a file, and at the chosen one the process gets
+SIGKILL from its own hand. Run as `python -m support.crashing`, this is a nursery: it has everything imported, opens
+nothing, and forks one child for each request (a line of JSON) on its standard input, so that a life costs
+milliseconds and ends as lives of processes end. May not: change what the production code does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import sqlite3
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crowdfund.campaigns.models import ChainView
+from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.port import SendResult, Sent
+from crowdfund.config import Settings
+from crowdfund.db import Database
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer, SignerServer
+from crowdfund.wallet.signer_client import Account, SignerClient
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import UnsignedTx
+from crowdfund.worker import Worker, only_one
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+PATIENCE_S = 120
+MANY_ROUNDS = 50
+IN_TROUBLE = 3
+WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')
+
+
+class Steps:
+    """Counts the steps of one life, notes their labels, and kills its own process at step `kill_at` (from 1)."""
+
+    def __init__(self, path: Path, kill_at: int | None) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        self._kill_at = kill_at
+        self._count = 0
+
+    def __call__(self, label: str) -> None:
+        """Note the step; it may be the last."""
+        self._count += 1
+        os.write(self._file, label.encode() + b"\n")
+        if self._count == self._kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def count_commits(database: Database, steps: Steps, every_statement: bool) -> None:
+    """Steps before and after each commit of this process, and before each writing statement if asked for."""
+    last = [""]
+
+    def statement(_c: object, _cursor: object, text: str, _p: object, _context: object, _many: bool) -> None:
+        found = WRITE.match(text)
+        if found:
+            last[0] = " ".join(part for part in found.groups() if part)
+            if every_statement:
+                steps(f"{_worker_function()}: in the transaction, before {last[0]}")
+
+    def before(_connection: object) -> None:
+        steps(f"{_worker_function()}: before the commit of {last[0]}")
+
+    def after(_session: Session) -> None:
+        steps(f"{_worker_function()}: after the commit of {last[0]}")
+
+    event.listen(database.engine, "before_cursor_execute", statement)
+    event.listen(database.engine, "commit", before)
+    event.listen(Session, "after_commit", after)
+
+
+def _worker_function() -> str:
+    """The name of the worker's function that we were called from."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if frame.f_code.co_filename.endswith("crowdfund/worker.py"):
+            return frame.f_code.co_name
+    return "start"
+
+
+class CountedSigner(SignerClient):
+    """The signer's client, with a step before each question and after each answer."""
+
+    def __init__(self, socket_path: Path, steps: Steps) -> None:
+        super().__init__(socket_path)
+        self._steps = steps
+
+    def accounts(self, first: int, count: int) -> list[Account]:
+        """See the parent."""
+        self._steps("signer: before asking for accounts")
+        answer = super().accounts(first, count)
+        self._steps("signer: accounts are here, not stored")
+        return answer
+
+    def register(self, terms: str, account_index: int, refunds: Mapping[int, bytes]) -> None:
+        """See the parent."""
+        self._steps("signer: before registering")
+        super().register(terms, account_index, refunds)
+        self._steps("signer: registered, not noted")
+
+    def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
+        """See the parent."""
+        self._steps(f"signer: before asking to sign the {kind}")
+        raw = super().sign(terms, account_index, kind, tx)
+        self._steps(f"signer: the {kind} is signed, not stored")
+        return raw
+
+
+class CountedBackend(CoreBackend):
+    """The node, with a step before each broadcast and after it, and a note of what went out and what was stored then.
+
+    A `muted` one takes every transaction and sends none: for finding out what would be sent.
+    """
+
+    def __init__(self, settings: Settings, steps: Steps, notes: Path, muted: bool) -> None:
+        super().__init__(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
+        self._steps = steps
+        self._notes = notes
+        self._muted = muted
+        self._database = settings.database_url.removeprefix("sqlite:///")
+
+    def broadcast(self, raw: bytes) -> SendResult:
+        """See the port."""
+        self._steps("broadcast: before")
+        with self._notes.open("a") as notes:
+            notes.write(f"{raw.hex()} {'stored' if self._is_stored(raw) else 'NOT STORED'}\n")
+        result = SendResult(Sent.ACCEPTED) if self._muted else super().broadcast(raw)
+        self._steps("broadcast: the node has it, its answer is not seen")
+        return result
+
+    def _is_stored(self, raw: bytes) -> bool:
+        """Would these bytes, and that they may be anywhere, be known after a power cut now?"""
+        connection = sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)
+        try:
+            found = connection.execute("SELECT sent_at FROM attempts WHERE raw = ?", [raw]).fetchall()
+        finally:
+            connection.close()
+        return len(found) == 1 and found[0][0] is not None
+
+
+class CountedLog(SignerLog):
+    """The signer's log, with a step before and after each line that is new."""
+
+    def __init__(self, path: Path, steps: Steps) -> None:
+        super().__init__(path)
+        self._steps = steps
+
+    def register(self, account: int, terms_hash: bytes, index: int, script: str) -> None:
+        """See the parent."""
+        self._steps(f"log: before refund address {index}")
+        super().register(account, terms_hash, index, script)
+        self._steps(f"log: refund address {index} is written")
+
+    def settle(self, kind: str, txid: str, account: int, outpoints: Sequence[str]) -> None:
+        """See the parent."""
+        self._steps(f"log: before the {kind}")
+        super().settle(kind, txid, account, outpoints)
+        self._steps(f"log: the {kind} is written, nothing signed")
+
+
+class CountedAnswers(Signer):
+    """The signer, with a step between an answer's making and its leaving."""
+
+    def __init__(self, keystore: Keystore, log: SignerLog, network_name: str, steps: Steps) -> None:
+        super().__init__(keystore, log, network_name)
+        self._steps = steps
+
+    def answer(self, message: dict[str, Any]) -> dict[str, object]:
+        """See the parent."""
+        answer = super().answer(message)
+        self._steps(f"answer: {message['op']} is done, not answered")
+        return answer
+
+
+def worker_life(settings: Settings, steps: Steps, every_statement: bool = False, muted: bool = False) -> str:
+    """A worker from its start until nothing changes. Returns what stood in its way, "" if nothing did."""
+    with only_one(settings.data_dir / "worker.lock"):
+        database = Database(settings.database_url)
+        count_commits(database, steps, every_statement)
+        backend = CountedBackend(settings, steps, settings.data_dir / "broadcasts", muted)
+        worker = Worker(database, backend, CountedSigner(settings.signer_socket, steps), settings.network)
+        if all(worker.round() for _ in range(MANY_ROUNDS)):
+            return "the worker does not come to rest"
+        with database.reading() as session:
+            view = session.get_one(ChainView, 1)
+            return view.trouble
+
+
+def signer_life(settings: Settings, steps: Steps, ready: Callable[[], None]) -> None:
+    """A signer until it is killed."""
+    log = CountedLog(settings.data_dir / "signer" / "log.jsonl", steps)
+    keystore = Keystore.open(settings.data_dir / "signer" / "seed", settings.network)
+    server = SignerServer(CountedAnswers(keystore, log, settings.network, steps), settings.signer_socket)
+    ready()
+    server.serve_forever(0.05)
+
+
+def _fork(folder: Path, life: Callable[[], int]) -> int:
+    """Run `life` in a child, whose exit status is its result; what it says goes to `folder/life.log`."""
+    pid = os.fork()
+    if pid:
+        return pid
+    status = 1
+    try:
+        os.dup2(os.open(folder / "life.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
+        status = life()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _start_worker(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:
+    def life() -> int:
+        signal.alarm(PATIENCE_S)
+        steps = Steps(steps_file, request["kill_at"])
+        trouble = worker_life(settings, steps, request["every_statement"], request["muted"])
+        print(trouble, file=sys.stderr)
+        return IN_TROUBLE if trouble else 0
+
+    return _fork(settings.data_dir, life)
+
+
+def _start_signer(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:
+    """Returns when it listens, or is dead."""
+    receiving, sending = os.pipe()
+
+    def life() -> int:
+        signer_life(settings, Steps(steps_file, request["kill_at"]), lambda: os.close(sending))
+        return 0
+
+    pid = _fork(settings.data_dir, life)
+    os.close(sending)
+    os.read(receiving, 1)
+    os.close(receiving)
+    return pid
+
+
+def _ended(pid: int, kill: bool) -> int:
+    if kill:
+        os.kill(pid, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def main() -> None:
+    """Serve requests until the other end goes away; then end what still lives."""
+    signers: set[int] = set()
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: dict[str, int] = {}
+        if request["op"] == "end":
+            signers.discard(request["pid"])
+            answer["exit"] = _ended(request["pid"], kill=True)
+        else:
+            settings = Settings.from_env(request["env"])
+            if request["op"] == "signer":
+                answer["pid"] = _start_signer(request, settings, Path(request["steps"]))
+                signers.add(answer["pid"])
+            else:
+                answer["exit"] = _ended(_start_worker(request, settings, Path(request["steps"])), kill=False)
+        print(json.dumps(answer), flush=True)
+    for pid in signers:
+        _ended(pid, kill=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Sizes and fees: sums are exact, and a real signed transaction is never larger than was reckoned."""
+
+from __future__ import annotations
+
+import pytest
+from crowdfund.chain.regtest import RegtestNode
+from crowdfund.wallet.fees import (
+    MAX_FEERATE_SAT_VB,
+    clamp_feerate,
+    dust_limit_sats,
+    largest_remainder,
+    transaction_vsize,
+)
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
+from hypothesis import given
+from hypothesis import strategies as st
+
+P2WPKH = b"\x00\x14" + b"a" * 20
+SCRIPTS = {
+    "p2pkh": b"\x76\xa9\x14" + b"a" * 20 + b"\x88\xac",
+    "p2sh": b"\xa9\x14" + b"a" * 20 + b"\x87",
+    "p2wpkh": P2WPKH,
+    "p2wsh": b"\x00\x20" + b"a" * 32,
+    "p2tr": b"\x51\x20" + b"a" * 32,
+}
+WORDS = "abandon " * 11 + "about"
+
+
+@given(st.integers(0, 10**15), st.lists(st.integers(0, 10**12), min_size=1, max_size=40).filter(any))
+def test_shares_sum_exactly_and_stay_within_one_of_their_due(total: int, weights: list[int]) -> None:
+    parts = largest_remainder(total, weights)
+    assert sum(parts) == total
+    for part, weight in zip(parts, weights, strict=True):
+        exact, rest = divmod(total * weight, sum(weights))
+        assert part in (exact, exact + (1 if rest else 0))
+
+
+def test_shares_follow_the_largest_remainder_and_ties_the_order() -> None:
+    assert largest_remainder(10, [1, 1, 1]) == [4, 3, 3]
+    assert largest_remainder(100, [1, 2, 3]) == [17, 33, 50]
+    assert largest_remainder(1, [1, 3, 2]) == [0, 1, 0]
+    with pytest.raises(ValueError, match="share"):
+        largest_remainder(1, [0, 0])
+
+
+def test_feerates_are_held_between_one_and_the_cap() -> None:
+    assert [clamp_feerate(rate) for rate in (None, -5, 0, 1, 7, 500, 501, 10**9)] == [2, 1, 1, 1, 7, 500, 500, 500]
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"), [("p2pkh", 546), ("p2sh", 540), ("p2wpkh", 294), ("p2wsh", 330), ("p2tr", 330)]
+)
+def test_dust_limits_are_the_nodes(kind: str, limit: int, node: RegtestNode) -> None:
+    assert dust_limit_sats(SCRIPTS[kind]) == limit
+    unspent = next(c for c in node.bank("listunspent") if c["amount"] > 1)
+    for sats, allowed in ((limit, True), (limit - 1, False)):
+        change = int(unspent["amount"] * 10**8) - sats - 10_000
+        tx = UnsignedTx(
+            (TxInput(unspent["txid"], unspent["vout"], 0, 0),),
+            (TxOutput(SCRIPTS[kind], sats), TxOutput(P2WPKH, change)),
+            0,
+        )
+        signed = node.bank("signrawtransactionwithwallet", tx.serialize().hex())["hex"]
+        assert node.rpc("testmempoolaccept", [signed])[0]["allowed"] is allowed
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kinds"),
+    [
+        (1, ["p2wpkh"]),
+        (1, ["p2tr"]),
+        (2, ["p2pkh", "p2sh"]),
+        (20, list(SCRIPTS)),
+        (120, ["p2wsh"]),
+        (60, ["p2wpkh"] * 60),
+        (8, ["p2wpkh"] * 260),
+    ],
+)
+def test_the_real_size_is_never_above_the_estimate_and_close_to_it(
+    inputs: int, kinds: list[str], node: RegtestNode, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    scripts = [SCRIPTS[kind] for kind in kinds]
+    spent = tuple(TxInput(f"{n + 1:064x}", n, 100_000, n) for n in range(inputs))
+    estimate = transaction_vsize(inputs, scripts)
+    each = (inputs * 100_000 - estimate * 3) // len(scripts)
+    tx = UnsignedTx(spent, tuple(TxOutput(s, each) for s in scripts), 144)
+    assert tx.fee_sats <= estimate * MAX_FEERATE_SAT_VB
+    signer = Signer(Keystore(WORDS, "regtest"), SignerLog(tmp_path_factory.mktemp("s") / "log"), "regtest")
+    raw = signer._signed(tx, 0, bytes(32))
+    told = node.rpc("decoderawtransaction", raw.hex())
+    assert told["txid"] == tx.txid
+    assert 0.98 * estimate <= told["vsize"] <= estimate

@@ -1,0 +1,515 @@
+"""The signer at its real socket: honest clients are served, hostile ones get a sentence and nothing signed."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet import signer as signer_module
+from crowdfund.wallet import signer_log as log_module
+from crowdfund.wallet.descriptors import campaign_descriptor
+from crowdfund.wallet.fees import MAX_FEERATE_SAT_VB, transaction_vsize
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer, SignerServer
+from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+PAYOUT = b"\x00\x14" + b"p" * 20
+BOB, CAROL = b"\x00\x14" + b"b" * 20, b"\x51\x20" + b"c" * 32
+TERMS = json.dumps({"network": "regtest", "payout_script": PAYOUT.hex(), "title": "A seed drill"})
+ACCOUNT = 4
+WORDS = "abandon " * 11 + "about"
+COINS = (TxInput("a1" * 32, 0, 100_000, 0), TxInput("b2" * 32, 3, 200_000, 1))
+RELEASE = UnsignedTx(COINS, (TxOutput(PAYOUT, 299_000),), 150)
+REFUND = UnsignedTx(COINS, (TxOutput(BOB, 99_500, 0), TxOutput(CAROL, 199_500, 1)), 150)
+
+
+@dataclass
+class House:
+    """A running signer, and how its clients reach it."""
+
+    server: SignerServer
+    path: Path
+    log: Path
+
+    @property
+    def client(self) -> SignerClient:
+        return SignerClient(self.path)
+
+    def ask(self, line: bytes) -> dict[str, Any]:
+        """One raw line, the answer to it."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.path))
+            connection.sendall(line)
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as stream:
+                answer = json.loads(stream.readline())
+        assert isinstance(answer, dict)
+        return answer
+
+    def refused(self, message: object) -> str:
+        """The sentence that refuses this message."""
+        answer = self.ask(json.dumps(message).encode() + b"\n")
+        assert set(answer) == {"error"}, answer
+        sentence = answer["error"]
+        assert isinstance(sentence, str) and sentence.endswith(".")
+        return sentence
+
+
+def serve(folder: Path) -> House:
+    log = folder / "log.jsonl"
+    signer = Signer(Keystore(WORDS, "regtest"), SignerLog(log), "regtest")
+    server = SignerServer(signer, folder / "s")
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    return House(server, folder / "s", log)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    running = serve(tmp_path)
+    running.client.register(TERMS, ACCOUNT, {0: BOB, 1: CAROL})
+    yield running
+    running.server.shutdown()
+    running.server.server_close()
+
+
+def request(kind: str, tx: UnsignedTx, **changes: object) -> dict[str, Any]:
+    """A signing request as the client sends it, with `changes`."""
+    return {
+        "op": "sign",
+        "terms": TERMS,
+        "account": ACCOUNT,
+        "kind": kind,
+        "locktime": tx.locktime,
+        "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
+        "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
+        **changes,
+    }
+
+
+def descriptor(terms: str = TERMS) -> str:
+    store = Keystore(WORDS, "regtest")
+    from hashlib import sha256
+
+    digest = sha256(terms.encode()).digest()
+    return campaign_descriptor(store.fingerprint, ACCOUNT, store.account_xpub(ACCOUNT), digest, "regtest")
+
+
+def still_honest(house: House) -> None:
+    """The next honest client is served."""
+    assert house.client.accounts(0, 1)[0].index == 0
+
+
+@pytest.mark.parametrize(("kind", "tx"), [("release", RELEASE), ("refund", REFUND)])
+def test_an_honest_request_is_signed_and_the_same_bytes_come_again(kind: str, tx: UnsignedTx, house: House) -> None:
+    raw = house.client.sign(TERMS, ACCOUNT, kind, tx)
+    verify_signed(raw, tx, descriptor())
+    lines = house.log.read_bytes()
+    assert house.client.sign(TERMS, ACCOUNT, kind, tx) == raw
+    assert house.log.read_bytes() == lines, "nothing new was promised"
+
+
+def test_a_restarted_signer_remembers(house: House, tmp_path: Path) -> None:
+    raw = house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+    other = replace(RELEASE, outputs=(TxOutput(PAYOUT, 298_000),))
+    again = Signer(Keystore(WORDS, "regtest"), SignerLog(house.log), "regtest")
+    assert again.answer(request("release", RELEASE)) == {"raw": raw.hex()}
+    with pytest.raises(UserError, match="signed for nothing else"):
+        again.answer(request("release", other))
+    with pytest.raises(UserError, match="first one counts"):
+        again.answer({"op": "register", "terms": TERMS, "account": ACCOUNT, "refunds": {"0": CAROL.hex()}})
+
+
+def test_a_release_pays_the_terms_script_alone(house: House) -> None:
+    for outputs in (
+        [TxOutput(BOB, 299_000)],
+        [TxOutput(PAYOUT, 100_000), TxOutput(BOB, 199_000)],
+        [TxOutput(PAYOUT, 100_000), TxOutput(PAYOUT, 199_000)],
+        [TxOutput(PAYOUT + b"\x00", 299_000)],
+        [TxOutput(b"", 299_000)],
+    ):
+        sentence = house.refused(request("release", replace(RELEASE, outputs=tuple(outputs))))
+        assert "payout address" in sentence
+    house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        (TxOutput(PAYOUT, 99_500, 0), TxOutput(CAROL, 199_500, 1)),  # not the registered script
+        (TxOutput(CAROL, 99_500, 0), TxOutput(BOB, 199_500, 1)),  # exchanged
+        (TxOutput(BOB, 100_001, 0), TxOutput(CAROL, 198_000, 1)),  # more than it paid
+        (TxOutput(BOB, 299_000, 0),),  # one pledge is forgotten
+        (TxOutput(BOB, 99_500, 0), TxOutput(CAROL, 100_000, 1), TxOutput(CAROL, 99_000, 1)),
+        (TxOutput(BOB, 99_500, 0), TxOutput(CAROL, 199_000, 1), TxOutput(PAYOUT, 500)),
+        (TxOutput(BOB, 99_500, 0), TxOutput(CAROL, 199_500)),
+        (TxOutput(BOB, 99_500, 0), TxOutput(CAROL, 199_500, 2)),
+        (TxOutput(BOB, 99_500), TxOutput(CAROL, 199_500)),
+    ],
+)
+def test_a_refund_goes_where_it_was_registered_and_nowhere_else(
+    outputs: tuple[TxOutput, ...], house: House
+) -> None:
+    assert "refund" in house.refused(request("refund", replace(REFUND, outputs=outputs)))
+    house.client.sign(TERMS, ACCOUNT, "refund", REFUND)
+
+
+def test_the_first_registered_refund_address_counts(house: House) -> None:
+    with pytest.raises(WorldError, match="the first one counts"):
+        house.client.register(TERMS, ACCOUNT, {0: PAYOUT})
+    house.client.register(TERMS, ACCOUNT, {0: BOB, 1: CAROL})
+    hijacked = replace(REFUND, outputs=(TxOutput(PAYOUT, 99_500, 0), REFUND.outputs[1]))
+    assert "registered" in house.refused(request("refund", hijacked))
+
+
+def test_an_unregistered_pledge_is_not_refunded(house: House) -> None:
+    tx = UnsignedTx((TxInput("c3" * 32, 0, 50_000, 9),), (TxOutput(BOB, 49_000, 9),), 1)
+    assert "registered" in house.refused(request("refund", tx))
+
+
+def test_an_outpoint_is_signed_once_only(house: House) -> None:
+    house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+    assert "signed for nothing else" in house.refused(request("refund", REFUND))
+    assert "signed for nothing else" in house.refused(request("release", replace(RELEASE, locktime=151)))
+    part = UnsignedTx(COINS[:1], (TxOutput(PAYOUT, 99_000),), 150)
+    assert "signed for nothing else" in house.refused(request("release", part))
+    more = replace(RELEASE, inputs=(*COINS, TxInput("d4" * 32, 0, 5_000, 2)))
+    assert "signed for nothing else" in house.refused(request("release", more))
+
+
+@pytest.mark.parametrize("form", [str.upper, lambda t: t[:2] + " " + t[2:], lambda t: t[:2] + "\n" + t[2:] + " "])
+def test_an_outpoint_in_another_spelling_is_not_signed_again(form: Any, house: House) -> None:
+    house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+    spelled = tuple(replace(i, txid=form(i.txid)) for i in COINS)
+    house.refused(request("refund", replace(REFUND, inputs=spelled)))
+    house.refused(request("release", replace(RELEASE, inputs=(COINS[0], replace(COINS[0], txid=spelled[0].txid)))))
+
+
+def test_values_that_change_between_two_requests_are_noticed(house: House) -> None:
+    """Each signature covers its own input's value only: two half-lies together would give the rest to the miners."""
+    burnt = UnsignedTx(COINS, (TxOutput(PAYOUT, 100_500),), 150)
+    first = replace(burnt, inputs=(COINS[0], replace(COINS[1], value_sats=1_000)))
+    second = replace(burnt, inputs=(replace(COINS[0], value_sats=1_000), replace(COINS[1], value_sats=100_000)))
+    house.client.sign(TERMS, ACCOUNT, "release", first)
+    assert first.txid == second.txid == burnt.txid
+    assert "nothing else" in house.refused(request("release", second))
+
+
+def test_the_fee_is_above_zero_and_below_the_cap(house: House) -> None:
+    cap_sats = transaction_vsize(1, [PAYOUT]) * MAX_FEERATE_SAT_VB
+    for fee_sats in (-1, 0, cap_sats + 1, 99_999):
+        tx = UnsignedTx(COINS[:1], (TxOutput(PAYOUT, 100_000 - fee_sats),), 1)
+        assert "fee" in house.refused(request("release", tx))
+    house.client.sign(TERMS, ACCOUNT, "release", UnsignedTx(COINS[:1], (TxOutput(PAYOUT, 100_000 - cap_sats),), 1))
+
+
+@pytest.mark.parametrize(
+    "tx",
+    [
+        replace(RELEASE, outputs=()),
+        replace(RELEASE, inputs=()),
+        replace(RELEASE, outputs=(TxOutput(PAYOUT, 0),)),
+        replace(RELEASE, outputs=(TxOutput(PAYOUT, -1),)),
+        replace(RELEASE, inputs=(COINS[0], COINS[0])),
+        replace(RELEASE, inputs=(COINS[0], replace(COINS[0], value_sats=1))),
+        replace(RELEASE, inputs=(COINS[0], replace(COINS[0], index=1))),
+        replace(RELEASE, inputs=(replace(COINS[0], vout=-1),)),
+        replace(RELEASE, inputs=(replace(COINS[0], vout=2**32),)),
+        replace(RELEASE, inputs=(replace(COINS[0], index=-1),)),
+        replace(RELEASE, inputs=(replace(COINS[0], index=2**31),)),
+        replace(RELEASE, inputs=(replace(COINS[0], value_sats=2**63),)),
+        replace(RELEASE, inputs=(replace(COINS[0], txid="00" * 32),)),
+        replace(RELEASE, inputs=(replace(COINS[0], txid="a1" * 31),)),
+        replace(RELEASE, inputs=(replace(COINS[0], txid="a1" * 33),)),
+        replace(RELEASE, inputs=(replace(COINS[0], txid="zz" * 32),)),
+        replace(RELEASE, locktime=-1),
+        replace(RELEASE, locktime=2**32),
+        UnsignedTx((replace(COINS[0], value_sats=2**70),), (TxOutput(PAYOUT, 2**70 - 1_000),), 1),
+    ],
+)
+def test_impossible_transactions_are_refused(tx: UnsignedTx, house: House) -> None:
+    house.refused(request("release", tx))
+    house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+
+
+def test_terms_that_differ_by_one_letter_sign_nothing_real(house: House) -> None:
+    """Even with the same payout script the keys are others, so the signature does not fit the real addresses."""
+    changed = TERMS.replace("seed drill", "seed Drill")
+    raw = bytes.fromhex(house.ask(json.dumps(request("release", RELEASE, terms=changed)).encode() + b"\n")["raw"])
+    verify_signed(raw, RELEASE, descriptor(changed))
+    with pytest.raises(WorldError, match="not valid"):
+        verify_signed(raw, RELEASE, descriptor())
+
+
+def test_own_terms_with_an_own_payout_script_sign_nothing_real(house: House) -> None:
+    mine = TERMS.replace(PAYOUT.hex(), BOB.hex())
+    theft = replace(RELEASE, outputs=(TxOutput(BOB, 299_000),))
+    raw = bytes.fromhex(house.ask(json.dumps(request("release", theft, terms=mine)).encode() + b"\n")["raw"])
+    with pytest.raises(WorldError, match="not valid"):
+        verify_signed(raw, theft, descriptor())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"\n",
+        b"{",
+        b"[]",
+        b"5",
+        b"null",
+        b'"sign"',
+        b"\xff\xfe\x00",
+        b"{}",
+        b'{"op": null}',
+        b'{"op": ["sign"]}',
+        b'{"op": {}}',
+        b'{"op": "seed"}',
+        b'{"op": "accounts"}',
+        b'{"op": "accounts", "first": Infinity, "count": 1}',
+        b'{"op": "accounts", "first": NaN, "count": 1}',
+        b'{"op": "accounts", "first": 1e400, "count": 1}',
+        b'{"op": "accounts", "first": -1, "count": 1}',
+        b'{"op": "accounts", "first": 0, "count": 101}',
+        b'{"op": "accounts", "first": 0, "count": 0}',
+        b'{"op": "accounts", "first": 2147483648, "count": 1}',
+        b'{"op": "accounts", "first": 2147483640, "count": 100}',
+        b'{"op": "accounts", "first": ' + b"9" * 5_000 + b', "count": 1}',
+        b'{"op": "accounts", "first": "0", "count": {}}',
+        b'{"op": "register", "terms": "\\ud800", "account": 0, "refunds": {}}',
+        b'{"op": "register", "terms": "[]", "account": 0, "refunds": {}}',
+        b'{"op": "register", "terms": 5, "account": 0, "refunds": {}}',
+        b"[" * 100_000 + b"\n",
+        b'{"op":' * 50_000 + b"\n",
+    ],
+    ids=lambda line: repr(line[:40]),
+)
+def test_what_is_no_request_gets_a_sentence(line: bytes, house: House) -> None:
+    answer = house.ask(line)
+    assert set(answer) == {"error"} and answer["error"].endswith(".")
+    still_honest(house)
+
+
+@pytest.mark.parametrize("field", ["op", "terms", "account", "kind", "locktime", "inputs", "outputs"])
+@pytest.mark.parametrize(
+    "value",
+    [None, True, -1, 1.5, 1e308, 2**70, "", "x", [], [[]], [None], {}, {"a": 1}, [["x", 0, 0, 0]], [[1, 2, 3, 4]]],
+)
+def test_wrong_types_everywhere_get_a_sentence(field: str, value: object, house: House) -> None:
+    house.refused(request("release", RELEASE, **{field: value}))
+    house.refused(request("refund", REFUND, **{field: value}))
+
+
+@pytest.mark.parametrize("index", [None, "0", 0.5, True, [], {}, -1, 2**31, 2**80])
+def test_wrong_types_of_an_output_index_get_a_sentence(index: object, house: House) -> None:
+    outputs = [[BOB.hex(), 99_500, index], [CAROL.hex(), 199_500, 1]]
+    house.refused(request("refund", REFUND, outputs=outputs))
+
+
+@pytest.mark.parametrize(
+    "refunds",
+    [None, [], {"x": BOB.hex()}, {"-1": BOB.hex()}, {"0": "zz"}, {"0": None}, {"2147483648": BOB.hex()}, {"5": 5}],
+)
+def test_registrations_that_make_no_sense_get_a_sentence(refunds: object, house: House) -> None:
+    house.refused({"op": "register", "terms": TERMS, "account": ACCOUNT, "refunds": refunds})
+    still_honest(house)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from([TERMS, "a1" * 32]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["accounts", "register", "sign"]), st.dictionaries(st.sampled_from(
+    ["terms", "account", "kind", "locktime", "inputs", "outputs", "first", "count", "refunds"]), json_values
+), st.sampled_from(["release", "refund"]), st.booleans())  # fmt: skip
+def test_no_json_makes_it_stumble(
+    house: House, op: str, changes: dict[str, object], kind: str, whole: bool
+) -> None:
+    base = request(kind, RELEASE if kind == "release" else REFUND) if whole else {}
+    answer = house.ask(json.dumps({**base, "op": op, **changes}).encode() + b"\n")
+    assert set(answer) in ({"error"}, {"raw"}, {"accounts"}, {"registered"})
+    if "error" in answer:
+        assert answer["error"].endswith(".")
+
+
+def test_a_line_that_never_ends_is_cut(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signer_module, "MAX_LINE", 2_000)
+    assert "error" in house.ask(b'{"op": "' + b"a" * 4_000)
+    still_honest(house)
+
+
+def test_a_silent_client_hinders_nobody(house: House) -> None:
+    with socket.socket(socket.AF_UNIX) as silent, socket.socket(socket.AF_UNIX) as rude:
+        silent.connect(str(house.path))
+        rude.connect(str(house.path))
+        rude.sendall(b'{"op": "accounts", "first": 0, "count": 100}\n')
+        rude.close()
+        still_honest(house)
+
+
+def test_another_network_is_refused(house: House) -> None:
+    foreign = TERMS.replace('"regtest"', '"mainnet"')
+    assert "mainnet" in house.refused(request("release", RELEASE, terms=foreign))
+    assert "regtest" in house.refused(request("release", RELEASE, terms=json.dumps({"payout_script": "00"})))
+
+
+def test_another_user_is_not_heard(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signer_module._peer_uid is not None
+    monkeypatch.setattr(signer_module, "_peer_uid", lambda _: os.getuid() + 1)
+    with pytest.raises(WorldError, match="does not answer"):
+        house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
+    assert "settle" not in house.log.read_text()
+    monkeypatch.undo()
+    still_honest(house)
+
+
+def test_the_kernel_names_the_peer(house: House) -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        assert signer_module._peer_uid(one) == os.getuid()
+    assert house.path.stat().st_mode & 0o777 == 0o600
+    assert house.log.stat().st_mode & 0o777 == 0o600
+
+
+def test_many_clients_at_once_get_one_answer(house: House) -> None:
+    """One transaction wins, every other that spends the same outpoints is refused."""
+    answers: list[str] = []
+    start = threading.Barrier(8)
+
+    def race(number: int) -> None:
+        tx = replace(RELEASE, outputs=(TxOutput(PAYOUT, 299_000 - number),))
+        start.wait()
+        try:
+            answers.append(house.client.sign(TERMS, ACCOUNT, "release", tx).hex())
+        except WorldError as error:
+            answers.append(error.sentence)
+
+    threads = [threading.Thread(target=race, args=(n,)) for n in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(a.startswith("The signer refuses") for a in answers) == 7
+
+
+def test_a_path_too_long_for_a_socket_gets_a_sentence(tmp_path: Path) -> None:
+    signer = Signer(Keystore(WORDS, "regtest"), SignerLog(tmp_path / "log"), "regtest")
+    with pytest.raises(WorldError, match="107 letters"):
+        SignerServer(signer, tmp_path / ("x" * 120))
+
+
+def test_an_absent_signer_is_a_retryable_trouble(tmp_path: Path) -> None:
+    with pytest.raises(WorldError, match="does not answer") as away:
+        SignerClient(tmp_path / "none").accounts(0, 1)
+    assert away.value.retryable
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]\n", b"5\n", b"{}\n", b'{"accounts": 5}\n', b'{"raw": 5}\n', b"null\n"])
+def test_an_answer_that_cannot_be_read_is_a_trouble_and_no_crash(answer: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+
+        def reply() -> None:
+            for _ in range(2):
+                with listening.accept()[0] as connection:
+                    connection.recv(100_000)
+                    connection.sendall(answer)
+
+        thread = threading.Thread(target=reply)
+        thread.start()
+        client = SignerClient(path)
+        with pytest.raises(WorldError):
+            client.accounts(0, 1)
+        with pytest.raises(WorldError):
+            client.sign(TERMS, ACCOUNT, "release", RELEASE)
+        thread.join()
+
+
+# -- the log ---------------------------------------------------------------------------------------------------
+
+
+def filled(folder: Path) -> Path:
+    """A log of four lines."""
+    path = folder / "log"
+    log = SignerLog(path)
+    for index, script in enumerate((BOB, CAROL)):
+        log.register(ACCOUNT, bytes(32), index, script.hex())
+    signer = Signer(Keystore(WORDS, "regtest"), log, "regtest")
+    signer.answer(request("release", RELEASE))
+    signer.answer(request("release", UnsignedTx((TxInput("e5" * 32, 0, 9_000, 3),), (TxOutput(PAYOUT, 8_000),), 1)))
+    assert len(path.read_text().splitlines()) == 4
+    return path
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_changed_line_stops_the_signer(number: int, tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    mark = lines[number].index(b"[") + 1
+    altered = lines[number][:mark] + b" " + lines[number][mark:]
+    for damage in (
+        [*lines[:number], altered, *lines[number + 1 :]],
+        [*lines[:number], *lines[number + 1 :]],
+        [*lines[:number], lines[number], lines[number], *lines[number + 1 :]],
+        [*lines[:number], lines[number + 1], lines[number], *lines[number + 2 :]],
+        [*lines[:number], b"{}\n", *lines[number + 1 :]],
+        [*lines[:number], b"not json\n", *lines[number + 1 :]],
+        [*lines[:number], b"\xff\n", *lines[number + 1 :]],
+        [*lines[:number], b"\n", *lines[number + 1 :]],
+    ):
+        path.write_bytes(b"".join(damage))
+        with pytest.raises(WorldError, match="was changed") as stopped:
+            SignerLog(path)
+        assert not stopped.value.retryable
+    path.write_bytes(whole)
+    SignerLog(path)
+
+
+def test_a_torn_last_line_is_cut_off_wherever_it_broke(tmp_path: Path) -> None:
+    path = filled(tmp_path)
+    whole = path.read_bytes()
+    kept = whole[: whole.rindex(b"\n", 0, -1) + 1]
+    for length in range(len(kept), len(whole)):
+        path.write_bytes(whole[:length])
+        log = SignerLog(path)
+        assert path.read_bytes() == kept
+    log.register(ACCOUNT, bytes(32), 8, BOB.hex())
+    assert SignerLog(path).registered(ACCOUNT, bytes(32), 8) == BOB.hex()
+    path.write_bytes(b'{"torn')
+    SignerLog(path).register(0, bytes(32), 0, "00")
+    assert len(path.read_text().splitlines()) == 1
+
+
+def test_a_full_disk_leaves_no_half_line_and_nothing_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = filled(tmp_path)
+    before = path.read_bytes()
+    log = SignerLog(path)
+    write = os.write
+    monkeypatch.setattr(log_module.os, "write", lambda fd, data: write(fd, data[:10]))
+    signer = Signer(Keystore(WORDS, "regtest"), log, "regtest")
+    tx = UnsignedTx((TxInput("f6" * 32, 0, 9_000, 3),), (TxOutput(PAYOUT, 8_000),), 1)
+    with pytest.raises((WorldError, OSError)):
+        signer.answer(request("release", tx))
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert "raw" in signer.answer(request("release", tx)), "when there is room again, it goes on"
+    SignerLog(path)

@@ -1,0 +1,195 @@
+"""Settlement transactions: our bytes are the node's, and a wrong signature of any kind is noticed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from crowdfund.chain.regtest import RegtestNode
+from crowdfund.errors import WorldError
+from crowdfund.wallet.bcl import HDKey
+from crowdfund.wallet.descriptors import campaign_descriptor, derive_script
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+HASH = bytes(range(32))
+STORE = Keystore("abandon " * 11 + "about", "regtest")
+DESCRIPTOR = campaign_descriptor(STORE.fingerprint, 0, STORE.account_xpub(0), HASH, "regtest")
+P2WPKH, P2TR = b"\x00\x14" + b"b" * 20, b"\x51\x20" + b"c" * 32
+TX = UnsignedTx(
+    (TxInput("11" * 32, 7, 50_000, 5), TxInput("22" * 32, 0, 60_000, 5), TxInput("33" * 32, 70_000, 9_000, 6)),
+    (TxOutput(P2WPKH, 70_000, 5), TxOutput(P2TR, 40_000, 6)),
+    500_000,
+)
+
+
+def signed(tx: UnsignedTx, folder: Path) -> bytes:
+    """Signed by the signer's own hand."""
+    return Signer(STORE, SignerLog(folder / "log"), "regtest")._signed(tx, 0, HASH)
+
+
+def with_witnesses(tx: UnsignedTx, stacks: Sequence[Sequence[bytes]]) -> bytes:
+    """The transaction with these witness stacks (BIP 144)."""
+    bare = tx.serialize()
+    parts = [bare[:4], b"\x00\x01", bare[4:-4]]
+    for stack in stacks:
+        parts.append(bytes([len(stack)]) + b"".join(bytes([len(item)]) + item for item in stack))
+    return b"".join([*parts, bare[-4:]])
+
+
+def by_node(node: RegtestNode, tx: UnsignedTx, sighash: str = "ALL", indices: Sequence[int] = ()) -> list[list[bytes]]:
+    """Witness stacks that the real node makes with the keys of `indices` (default: the right ones)."""
+    branch = STORE.campaign_key(0, HASH)
+    used = list(indices) or [i.index for i in tx.inputs]
+    keys: list[HDKey] = [branch.child_private(index) for index in used]
+    spent = [
+        {
+            "txid": i.txid,
+            "vout": i.vout,
+            "scriptPubKey": derive_script(DESCRIPTOR, index).hex(),
+            "amount": f"{i.value_sats / 10**8:.8f}",
+        }
+        for i, index in zip(tx.inputs, used, strict=True)
+    ]
+    secrets = [str(key.wif_key()) for key in keys]
+    answer = node.rpc("signrawtransactionwithkey", tx.serialize().hex(), secrets, spent, sighash)
+    told = node.rpc("decoderawtransaction", answer["hex"])
+    return [[bytes.fromhex(item) for item in i["txinwitness"]] for i in told["vin"]]
+
+
+def refused(raw: bytes, expected: UnsignedTx, word: str) -> None:
+    with pytest.raises(WorldError, match=word) as error:
+        verify_signed(raw, expected, DESCRIPTOR)
+    assert not error.value.retryable
+
+
+def test_the_node_reads_what_we_write(node: RegtestNode, tmp_path: Path) -> None:
+    for raw in (TX.serialize(), signed(TX, tmp_path)):
+        told = node.rpc("decoderawtransaction", raw.hex())
+        assert told["txid"] == TX.txid and told["locktime"] == 500_000 and told["version"] == 2
+        assert [(i["txid"], i["vout"], i["sequence"]) for i in told["vin"]] == [
+            (i.txid, i.vout, 0xFFFFFFFD) for i in TX.inputs
+        ]
+        assert [(int(o["value"] * 10**8), o["scriptPubKey"]["hex"]) for o in told["vout"]] == [
+            (o.value_sats, o.script.hex()) for o in TX.outputs
+        ]
+    assert TX.fee_sats == 9_000
+
+
+@pytest.mark.parametrize("count", [1, 252, 253, 300])
+def test_counts_beyond_one_byte_are_written_right(count: int, node: RegtestNode) -> None:
+    inputs = tuple(TxInput(f"{n + 1:064x}", n, 1_000, n) for n in range(count))
+    tx = UnsignedTx(inputs, tuple(TxOutput(P2WPKH, 900, n) for n in range(count)), 0)
+    told = node.rpc("decoderawtransaction", tx.serialize().hex())
+    assert (told["txid"], len(told["vin"]), len(told["vout"])) == (tx.txid, count, count)
+
+
+def test_what_the_signer_signs_is_verified_and_the_same_each_time(tmp_path: Path) -> None:
+    raw = signed(TX, tmp_path)
+    verify_signed(raw, TX, DESCRIPTOR)
+    assert raw == signed(TX, tmp_path)
+
+
+def test_what_the_node_signs_is_verified_too(node: RegtestNode) -> None:
+    verify_signed(with_witnesses(TX, by_node(node, TX)), TX, DESCRIPTOR)
+
+
+@pytest.mark.parametrize(
+    "sighash", ["NONE", "SINGLE", "ALL|ANYONECANPAY", "NONE|ANYONECANPAY", "SINGLE|ANYONECANPAY"]
+)
+def test_a_signature_that_leaves_something_open_is_refused(sighash: str, node: RegtestNode) -> None:
+    tx = replace(TX, inputs=TX.inputs[:2])
+    refused(with_witnesses(tx, by_node(node, tx, sighash)), tx, "not valid")
+
+
+def test_another_transaction_is_refused(tmp_path: Path) -> None:
+    others = [
+        replace(TX, outputs=(replace(TX.outputs[0], value_sats=70_001), TX.outputs[1])),
+        replace(TX, outputs=(replace(TX.outputs[0], script=P2TR), TX.outputs[1])),
+        replace(TX, outputs=TX.outputs[::-1]),
+        replace(TX, outputs=TX.outputs[:1]),
+        replace(TX, outputs=(*TX.outputs, TxOutput(P2WPKH, 546))),
+        replace(TX, locktime=500_001),
+        replace(TX, inputs=TX.inputs[:2]),
+        replace(TX, inputs=TX.inputs[::-1]),
+        replace(TX, inputs=(*TX.inputs, TxInput("44" * 32, 0, 1_000, 9))),
+        replace(TX, inputs=(replace(TX.inputs[0], vout=8), *TX.inputs[1:])),
+    ]
+    for other in others:
+        refused(signed(other, tmp_path), TX, "another transaction")
+    raw = signed(TX, tmp_path)
+    refused(struct.pack("<i", 1) + raw[4:], TX, "another transaction")
+    sequence = raw.index(struct.pack("<I", 0xFFFFFFFD))
+    refused(raw[:sequence] + b"\xff" + raw[sequence + 1 :], TX, "another transaction")
+
+
+def test_wrong_keys_and_wrong_signatures_are_refused(node: RegtestNode) -> None:
+    good = by_node(node, TX)
+    wrong_key = by_node(node, TX, indices=[5, 5, 7])
+    stacks = [
+        [*good[:2], wrong_key[2]],
+        [*good[:2], [wrong_key[2][0], good[2][1]]],
+        [*good[:2], [good[2][0], wrong_key[2][1]]],
+        [good[1], good[0], good[2]],
+        [*good[:2], []],
+        [*good[:2], [good[2][0]]],
+        [*good[:2], [b"", good[2][1]]],
+        [*good[:2], [good[2][0], b""]],
+        [*good[:2], [*good[2], b""]],
+        [*good[:2], [good[2][0][:-1] + b"\x02", good[2][1]]],
+        [*good[:2], [good[2][0][:-1], good[2][1]]],
+        [*good[:2], [good[2][0][:8] + bytes([good[2][0][8] ^ 1]) + good[2][0][9:], good[2][1]]],
+    ]
+    for stack in stacks:
+        refused(with_witnesses(TX, stack), TX, "not valid|cannot be read")
+    refused(TX.serialize(), TX, "not valid|cannot be read")
+
+
+def test_a_signature_over_another_value_is_refused(tmp_path: Path) -> None:
+    lied = replace(TX, inputs=(replace(TX.inputs[0], value_sats=50_001), *TX.inputs[1:]))
+    assert lied.txid == TX.txid, "values are no part of the txid"
+    refused(signed(lied, tmp_path), TX, "not valid")
+
+
+def test_a_script_sig_is_refused(tmp_path: Path) -> None:
+    raw = signed(TX, tmp_path)
+    at = raw.index(struct.pack("<I", 0xFFFFFFFD)) - 1
+    refused(raw[:at] + b"\x01\x51" + raw[at + 1 :], TX, "another transaction|not valid")
+
+
+def test_another_campaigns_descriptor_is_noticed(tmp_path: Path) -> None:
+    other = campaign_descriptor(STORE.fingerprint, 0, STORE.account_xpub(0), bytes(32), "regtest")
+    with pytest.raises(WorldError, match="not valid"):
+        verify_signed(signed(TX, tmp_path), TX, other)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_damaged_bytes_are_refused_with_a_sentence(data: st.DataObject) -> None:
+    raw = bytearray(RAW)
+    for _ in range(data.draw(st.integers(1, 3))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    cut = data.draw(st.integers(0, len(raw)))
+    if bytes(raw[:cut]) != RAW:
+        with pytest.raises(WorldError):
+            verify_signed(bytes(raw[:cut]), TX, DESCRIPTOR)
+    with pytest.raises(WorldError):
+        verify_signed(RAW[: min(cut, len(RAW) - 1)], TX, DESCRIPTOR)
+    with pytest.raises(WorldError):
+        verify_signed(RAW + bytes(raw[:1]), TX, DESCRIPTOR)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _signed_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    global RAW
+    RAW = signed(TX, tmp_path_factory.mktemp("signer"))
+
+
+RAW = b""
