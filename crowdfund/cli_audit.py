@@ -50,7 +50,10 @@ def audit(bundle: str, url: str | None, cookie_file: Path | None, as_json: bool)
     except (UserError, WorldError) as error:
         _refuse(error.sentence, as_json)
     report = verify(value, node)
-    _print_json(report) if as_json else _print(report)
+    if as_json:
+        _print_json(report)
+    else:
+        _print(report)
     sys.exit(_exit_code(report))
 
 
@@ -103,7 +106,9 @@ def _split(url: str) -> SplitResult:
 
 def _regtest_cookie(parts: SplitResult) -> Path | None:
     """The cookie of our own regtest node, if that is what the URL names."""
-    for data_dir in {config.default_data_dir(), last_data_dir()} - {None}:
+    for data_dir in (config.default_data_dir(), last_data_dir()):
+        if data_dir is None:
+            continue
         try:
             node = RegtestNode.attach(data_dir)
         except WorldError:

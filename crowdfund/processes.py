@@ -36,6 +36,7 @@ def seed_file(settings: Settings) -> Path:
 def log_to_stderr() -> None:
     """Plain lines with the time, for whatever keeps the output of services."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
 def backend_of(settings: Settings) -> CoreBackend:

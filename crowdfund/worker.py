@@ -12,12 +12,12 @@ import logging
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from crowdfund.campaigns import recording, service, settling
 from crowdfund.campaigns.settling import Job
@@ -104,11 +104,9 @@ class Worker:
             self._planned_at = status.tip_hash
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
-        for job in jobs:
-            raw = job.raw or self._have_signed(job)
-            if self._sent_at.get(job.txid) != status.tip_hash:
-                self._send(job, raw)
-                self._sent_at[job.txid] = status.tip_hash
+        troubles = [trouble for job in jobs if (trouble := self._advance(job, status))]
+        if troubles:
+            raise troubles[0]
 
     def keep_accounts(self) -> None:
         """Ask the signer for account xpubs ahead of time, so that publishing works while it is away."""
@@ -136,12 +134,16 @@ class Worker:
                 recording.set_view(session, state, trouble, self._feerate_sat_vb, now)
             self._view, self._view_at = (state, trouble), now
 
-    def unreachable(self) -> None:
+    def note_unreachable(self) -> None:
         """Write since when the node does not answer."""
         state = self._view[0]
         if not state.startswith("node unreachable"):
             state = f"node unreachable since {datetime.now(UTC):%H:%M} UTC"
         self.show(state, self._view[1])
+
+    def note_fault(self) -> None:
+        """Write that something unforeseen stands in the way."""
+        self.show(self._view[0], "The worker met a fault; its log says more.")
 
     def _settle_safely(self, status: NodeStatus) -> str:
         """Settle; what stands in the way is a sentence for the operator, and watching goes on."""
@@ -167,6 +169,17 @@ class Worker:
         for campaign_id in loose:
             with self.database.transaction() as session:
                 settling.plan_campaign(session, campaign_id, feerate_sat_vb)
+
+    def _advance(self, job: Job, status: NodeStatus) -> WorldError | None:
+        """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
+        try:
+            raw = job.raw or self._have_signed(job)
+            if self._sent_at.get(job.txid) != status.tip_hash:
+                self._send(job, raw)
+                self._sent_at[job.txid] = status.tip_hash
+        except WorldError as error:
+            return error
+        return None
 
     def _have_signed(self, job: Job) -> bytes:
         """Ask for the signature, check every byte of it, store it."""
@@ -198,20 +211,26 @@ class Worker:
 
 
 def run(worker: Worker, stop: threading.Event) -> None:
-    """Rounds until `stop` is set. Waits longer and longer while the node is away, up to 15 seconds."""
+    """Rounds until `stop` is set. Waits longer and longer while a round fails, up to 15 seconds."""
     wait_s = POLL_S
     while not stop.is_set():
-        try:
-            again = worker.round()
-            wait_s = 0 if again else POLL_S
-        except WorldError as error:
-            log.warning("%s", error.sentence)
-            worker.unreachable()
-            wait_s = min(MAX_WAIT_S, max(wait_s, POLL_S) * 2)
-        except OperationalError as error:
-            log.warning("The database is busy or full: %s", error.orig)
-            wait_s = min(MAX_WAIT_S, max(wait_s, POLL_S) * 2)
+        wait_s = _one_round(worker, wait_s)
         stop.wait(wait_s)
+
+
+def _one_round(worker: Worker, waited_s: float) -> float:
+    """How long to wait after this round. The only place that catches everything: one fault must not end watching."""
+    try:
+        return 0 if worker.round() else POLL_S
+    except WorldError as error:
+        log.warning("%s", error.sentence)
+        note = worker.note_unreachable
+    except Exception:
+        log.exception("A round of the worker failed; the next one starts from what is stored.")
+        note = worker.note_fault
+    with suppress(SQLAlchemyError):
+        note()
+    return min(MAX_WAIT_S, max(waited_s, POLL_S) * 2)
 
 
 @contextmanager

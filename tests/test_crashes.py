@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from crowdfund.chain.regtest import RegtestNode
 
-from support.crash_cases import FIRST_SATS, LATE_SATS, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
+from support.crash_cases import FIRST_SATS, LATE_SATS, PLANNING, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
 from support.crash_judge import ChainRecord, judge
 from support.node import new_node
 from support.nursery import Nursery
@@ -57,10 +57,10 @@ class Stage:
         """The numbers of the steps there."""
         return range(1, len(self.counts[(ending, stage, who)]) + 1)
 
-    def singles(self, ending: str, who: str) -> list[Case]:
-        """Cases that together are killed at every step: the n-th at the n-th step of each stage."""
-        by_stage = {stage: [[Kill(who, n)] for n in self.steps(ending, stage, who)] for stage in STAGES}
-        return cases_of(f"{ending}-{who}", ending, by_stage)
+    def singles(self, ending: str) -> list[Case]:
+        """Cases that together are killed at every step of worker and signer, once in each stage."""
+        by_stage = {s: [[Kill(who, n)] for who in LEAST for n in self.steps(ending, s, who)] for s in STAGES}
+        return cases_of(f"{ending}-single", ending, by_stage)
 
 
 def cases_of(name: str, ending: str, by_stage: dict[str, list[list[Kill]]], **more: bool) -> list[Case]:
@@ -68,6 +68,11 @@ def cases_of(name: str, ending: str, by_stage: dict[str, list[list[Kill]]], **mo
     rows = zip_longest(*by_stage.values(), fillvalue=())
     kills = [{s: k for s, k in zip(by_stage, row, strict=True) if k} for row in rows]
     return [Case(f"{name}-{n + 1}", ending, k, **more) for n, k in enumerate(kills)]
+
+
+def one_of_two(chance: random.Random, last: int) -> list[int]:
+    """Steps come in pairs that leave the same things behind (after one thing, before the next): one of each pair."""
+    return [1, *(n + chance.randint(0, 1) for n in range(2, last, 2)), last]
 
 
 def hit(cases: Iterable[Case], life: int) -> set[tuple[str, str, str, int]]:
@@ -105,21 +110,22 @@ def test_the_dry_run_finds_the_steps(stage: Stage) -> None:
 
 
 def test_killed_once_at_every_step(stage: Stage) -> None:
-    cases = [case for ending in ENDINGS for who in LEAST for case in stage.singles(ending, who)]
+    cases = [case for ending in ENDINGS for case in stage.singles(ending)]
     stage.perform(cases)
     every_step = {(e, s, who, n) for e in ENDINGS for s in STAGES for who in LEAST for n in stage.steps(e, s, who)}
     assert hit(cases, life=0) == every_step
 
 
 def test_killed_again_while_it_recovers(stage: Stage) -> None:
-    """At every step, and then at one step of the recovery, chosen by a seed. All of them: the long test below."""
+    """At one of every two steps, then at one of the recovery's, chosen by a seed. All: the long test below."""
     chance = random.Random(SEED)
     cases = []
     for ending in ENDINGS:
         by_stage = {}
         for name in STAGES:
-            steps = stage.steps(ending, name, "worker")
-            by_stage[name] = [[Kill("worker", n), Kill("worker", chance.randint(1, len(steps)))] for n in steps]
+            last = len(stage.steps(ending, name, "worker"))
+            firsts = one_of_two(chance, last)
+            by_stage[name] = [[Kill("worker", n), Kill("worker", chance.randint(1, last - n + 1))] for n in firsts]
         cases += cases_of(f"{ending}-double", ending, by_stage)
     stage.perform(cases)
     assert len(hit(cases, life=1)) > len(STAGES) * len(ENDINGS), "no crash during recovery was hit"
@@ -127,16 +133,18 @@ def test_killed_again_while_it_recovers(stage: Stage) -> None:
 
 def test_dead_while_the_chain_goes_on(stage: Stage) -> None:
     """Killed in the middle of a settlement, and started again only when the next block is there."""
+    chance = random.Random(SEED)
     cases = []
     for ending in ENDINGS:
-        by_stage = {s: [[Kill("worker", n)] for n in stage.steps(ending, s, "worker")] for s in ("settle", "late")}
+        steps = {s: one_of_two(chance, len(stage.steps(ending, s, "worker"))) for s in PLANNING}
+        by_stage = {s: [[Kill("worker", n)] for n in numbers] for s, numbers in steps.items()}
         cases += cases_of(f"{ending}-asleep", ending, by_stage, sleeps=True)
     stage.perform(cases)
 
 
 @pytest.mark.long
 def test_killed_at_every_step_of_every_recovery(stage: Stage) -> None:
-    singles = [case for ending in ENDINGS for who in LEAST for case in stage.singles(ending, who)]
+    singles = [case for ending in ENDINGS for case in stage.singles(ending)]
     stage.perform(singles)
     cases = []
     for ending in ENDINGS:

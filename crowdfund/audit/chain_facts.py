@@ -48,10 +48,14 @@ class ChainFacts:
     spends: Mapping[str, Spend]
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=20_000)
+def _script(descriptor: str, index: int) -> bytes:
+    return derive_script(descriptor, index)
+
+
 def scripts(descriptor: str, count: int) -> dict[bytes, int]:
     """Locking script -> index, for the first `count` addresses. About half a millisecond each."""
-    return {derive_script(descriptor, index): index for index in range(count)}
+    return {_script(descriptor, index): index for index in range(count)}
 
 
 def block_at(node: CoreBackend, height: int) -> BlockRef | None:

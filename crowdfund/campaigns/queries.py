@@ -144,7 +144,8 @@ def summarise(snapshot: Snapshot) -> Summary:
             snapshot.terms is not None,
             snapshot.closing_height,
             snapshot.outcome,
-            all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
+            (bool(main) or Standing.COUNTED not in standings.values())
+            and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
         counted_sats=counted_sats(map(facts_of, coins), snapshot.closing_height, snapshot.min_coin_sats),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),

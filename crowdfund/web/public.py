@@ -62,13 +62,15 @@ def audit(campaign_id: str) -> str:
     snapshot, view = open_snapshot(campaign_id)
     coins = [coin_view(snapshot, pledge, coin) for pledge in snapshot.pledges for coin in pledge.coins]
     terms = json.dumps(json.loads(snapshot.campaign.terms or "{}"), indent=2, ensure_ascii=False)
-    file = f"audit-{campaign_id}.json"
+    # On regtest the reader's node is ours; elsewhere it is their own, at its usual place.
+    node = here().settings.bitcoind_url.rpartition("@")[2] if here().network == "regtest" else "127.0.0.1:8332"
+    command = f"crowdfund audit audit-{campaign_id}.json --node http://{node.removeprefix('http://')}"
     return render_template(
         "audit.html",
         campaign=view,
         coins=coins,
         terms_json=terms,
-        bundle_command=f"crowdfund audit {file} --node http://127.0.0.1:8332",
+        bundle_command=command,
     )
 
 

@@ -26,6 +26,7 @@ from support.nursery import IN_TROUBLE, KILLED, Nursery
 from support.world import DAY, World
 
 STAGES = ("seen", "confirmed", "settle", "final", "late", "late final")
+PLANNING = ("settle", "late")
 FIRST_SATS = (400_000, 500_000, 30_000)
 SECOND_SATS = 250_000  # pledge 0 pays in two parts
 LATE_SATS, VERY_LATE_SATS = 40_000, 50_000  # pledge 1 after the deadline, pledge 2 after the settlement
@@ -90,9 +91,9 @@ class Play:
         for stage, move in zip(STAGES, self._moves(cases, deadline), strict=True):
             move()
             self._everybody(cases, lambda case, nursery, stage=stage: _live_through(case, nursery, stage))
-        for _ in range(2):  # who slept through the last stages catches up
-            self.node.mine()
-            self._everybody(cases, lambda case, nursery: _live_through(case, nursery, "afterwards"))
+        self.node.mine()  # who slept through the last stages catches up
+        sleepers = [case for case in cases if case.sleeps]
+        self._everybody(sleepers, lambda case, nursery: _live_through(case, nursery, "afterwards"))
         self._everybody(cases, lambda case, nursery: nursery.end(case.signer_pid))
         return base
 
@@ -171,7 +172,7 @@ def _publish(case: Case, world: World, folder: Path, creator_id: int, deadline: 
 def _live_through(case: Case, nursery: Nursery, stage: str) -> None:
     """Live and die as told, until nothing is left to do in this stage."""
     planned = list(case.kills.get(stage, ()))
-    if planned and not case.sleeps:
+    if planned and stage in PLANNING and not case.sleeps:
         _ask_a_twin(case, nursery)
     for life in range(len(planned) + 2):
         kill = planned[life] if life < len(planned) else None

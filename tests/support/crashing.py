@@ -9,6 +9,7 @@ milliseconds and ends as lives of processes end. May not: change what the produc
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -32,7 +33,7 @@ from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import UnsignedTx
 from crowdfund.worker import Worker, only_one
 from sqlalchemy import event
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, configure_mappers
 
 PATIENCE_S = 120
 MANY_ROUNDS = 50
@@ -256,6 +257,8 @@ def _ended(pid: int, kill: bool) -> int:
 
 def main() -> None:
     """Serve requests until the other end goes away; then end what still lives."""
+    configure_mappers()
+    gc.freeze()  # what is here already is shared by all children, as far as nobody counts it anew
     signers: set[int] = set()
     for line in sys.stdin:
         request = json.loads(line)

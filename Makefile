@@ -1,0 +1,54 @@
+PYTHON ?= python3
+PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
+WORKERS ?= auto
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+.venv/bin/crowdfund: requirements/build.txt requirements/base.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed.")'
+	$(PYTHON) -m venv .venv
+	$(PIP) install --require-hashes -r requirements/build.txt
+	$(PIP) install --no-build-isolation --require-hashes -r requirements/base.txt
+	$(PIP) install --no-build-isolation --no-deps --editable .
+	@touch $@
+
+.venv/dev: .venv/bin/crowdfund requirements/dev.txt
+	$(PIP) install --no-build-isolation --require-hashes -r requirements/dev.txt
+	@touch $@
+
+.PHONY: setup
+setup: .venv/bin/crowdfund ## make .venv with everything that running needs
+
+.PHONY: demo
+demo: setup ## run everything on a private chain; Ctrl-C stops it
+	.venv/bin/crowdfund demo
+
+.PHONY: test
+test: .venv/dev ## run all tests but the long campaigns of faults
+	PYTHONPATH=tests .venv/bin/python -m support.ready
+	.venv/bin/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile
+
+.PHONY: test-long
+test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
+	PYTHONPATH=tests .venv/bin/python -m support.ready
+	CRASH_SEED=$(SEED) .venv/bin/python -m pytest -m long
+
+.PHONY: lint
+lint: .venv/dev ## style, types, import directions
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+.PHONY: lock
+lock: .venv/dev ## make the lock files anew from pyproject.toml
+	$(PIP) install pip-tools
+	for extra in "" dev; do .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $${extra:+--extra $$extra} \
+	  --output-file requirements/$${extra:-base}.txt pyproject.toml; done
+	.venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --output-file requirements/build.txt requirements/build.in
