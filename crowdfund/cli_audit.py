@@ -50,6 +50,8 @@ def audit(bundle: str, url: str | None, cookie_file: Path | None, as_json: bool)
     except (UserError, WorldError) as error:
         _refuse(error.sentence, as_json)
     report = verify(value, node)
+    if node is not None:
+        node.close()
     if as_json:
         _print_json(report)
     else:

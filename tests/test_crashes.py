@@ -13,12 +13,12 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
-from crowdfund.chain.regtest import RegtestNode
-
 from support.crash_cases import FIRST_SATS, LATE_SATS, PLANNING, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
 from support.crash_judge import ChainRecord, judge
 from support.node import new_node
 from support.nursery import Nursery
+
+from crowdfund.chain.regtest import RegtestNode
 
 SEED = 20260107
 CORES = 2
@@ -63,11 +63,18 @@ class Stage:
         return cases_of(f"{ending}-single", ending, by_stage)
 
 
-def cases_of(name: str, ending: str, by_stage: dict[str, list[list[Kill]]], **more: bool) -> list[Case]:
+def cases_of(
+    name: str,
+    ending: str,
+    by_stage: dict[str, list[list[Kill]]],
+    *,
+    sleeps: bool = False,
+    every_statement: bool = False,
+) -> list[Case]:
     """As few cases as it takes: each takes the next series of kills of every stage."""
     rows = zip_longest(*by_stage.values(), fillvalue=())
     kills = [{s: k for s, k in zip(by_stage, row, strict=True) if k} for row in rows]
-    return [Case(f"{name}-{n + 1}", ending, k, **more) for n, k in enumerate(kills)]
+    return [Case(f"{name}-{n + 1}", ending, k, sleeps, every_statement) for n, k in enumerate(kills)]
 
 
 def one_of_two(chance: random.Random, last: int) -> list[int]:

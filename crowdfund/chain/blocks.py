@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 HEADER_SIZE = 80
+MERKLE_ROOT = slice(36, 68)  # of the header
 NULL_TXID = bytes(32)
 
 
@@ -33,6 +34,8 @@ def parse_block(raw: bytes) -> tuple[str, str, list[ParsedTx]]:
     if len(raw) < HEADER_SIZE + 1:
         raise ValueError("too short for a block")
     count, position = _varint(raw, HEADER_SIZE)
+    if not count:
+        raise ValueError("a block without transactions is none")
     transactions = []
     for _ in range(count):
         tx, position = _read_tx(raw, position)
@@ -51,7 +54,7 @@ def parse_tx(raw: bytes) -> ParsedTx:
 
 
 def merkle_root(txids: list[str]) -> str:
-    """The Merkle root over txids in block order."""
+    """The Merkle root over one or more txids in block order."""
     level = [bytes.fromhex(txid)[::-1] for txid in txids]
     while len(level) > 1:
         if len(level) % 2:

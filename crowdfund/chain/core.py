@@ -10,7 +10,8 @@ import http.client
 import json
 import math
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -53,16 +54,17 @@ class CoreBackend:
 
     def status(self) -> NodeStatus:
         """See the port. A node that is still loading raises a retryable WorldError."""
-        info = self.call("getblockchaininfo")
-        return NodeStatus(
-            genesis_hash=self.call("getblockhash", 0),
-            height=info["blocks"],
-            headers=info["headers"],
-            tip_hash=info["bestblockhash"],
-            median_time_past=info["mediantime"],
-            synced=info["blocks"] >= info["headers"]
-            and (not info["initialblockdownload"] or info["chain"] == "regtest"),
-        )
+        with _understood():
+            info = self.call("getblockchaininfo")
+            return NodeStatus(
+                genesis_hash=str(self.call("getblockhash", 0)),
+                height=int(info["blocks"]),
+                headers=int(info["headers"]),
+                tip_hash=str(info["bestblockhash"]),
+                median_time_past=int(info["mediantime"]),
+                synced=info["blocks"] >= info["headers"]
+                and (not info["initialblockdownload"] or info["chain"] == "regtest"),
+            )
 
     def block_hash(self, height: int) -> str | None:
         """See the port."""
@@ -76,10 +78,11 @@ class CoreBackend:
     def block_refs(self, hashes: Sequence[str]) -> list[BlockRef]:
         """See the port."""
         answers = self.call_many([("getblockheader", [h]) for h in hashes])
-        return [
-            BlockRef(a["height"], a["hash"], a.get("previousblockhash", ""), a["time"], a["mediantime"])
-            for a in answers
-        ]
+        with _understood():
+            return [
+                BlockRef(a["height"], a["hash"], a.get("previousblockhash", ""), a["time"], a["mediantime"])
+                for a in answers
+            ]
 
     def block_hashes(self, heights: Sequence[int]) -> list[str]:
         """Hashes of the best chain's blocks at these heights. Raises RpcError above the tip."""
@@ -92,18 +95,23 @@ class CoreBackend:
             if status == 200:
                 return body
             self._rest = False  # REST is off or the node pruned: RPC says which
-        return bytes.fromhex(self.call("getblock", block_hash, 0))
+        with _understood():
+            return bytes.fromhex(self.call("getblock", block_hash, 0))
 
     def mempool_txids(self) -> list[str]:
         """See the port."""
-        return list(self.call("getrawmempool"))
+        with _understood():
+            return [str(txid) for txid in self.call("getrawmempool")]
 
     def mempool_transactions(self, txids: Sequence[str]) -> dict[str, bytes]:
         """See the port."""
         found = {}
         for txid, answer in zip(txids, self._batch([("getrawtransaction", [t]) for t in txids]), strict=True):
-            if answer.get("error") is None:
-                found[txid] = bytes.fromhex(answer["result"])
+            if answer["error"] is None:
+                with _understood():
+                    found[txid] = bytes.fromhex(answer["result"])
+            elif answer["error"]["code"] != NOT_FOUND:
+                raise _rpc_error(answer)
         return found
 
     def broadcast(self, raw: bytes) -> SendResult:
@@ -122,9 +130,9 @@ class CoreBackend:
 
     def feerate_sat_vb(self, target_blocks: int) -> int | None:
         """See the port."""
-        answer = self.call("estimatesmartfee", target_blocks)
-        rate = answer.get("feerate")
-        return None if rate is None else math.ceil(Decimal(rate) * 100_000_000 / 1000)
+        with _understood():
+            rate = self.call("estimatesmartfee", target_blocks).get("feerate")
+            return None if rate is None else math.ceil(Decimal(rate) * 100_000_000 / 1000)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -141,8 +149,8 @@ class CoreBackend:
         """Many calls in few requests; the first error is raised."""
         answers = self._batch(calls)
         for answer in answers:
-            if answer.get("error") is not None:
-                raise RpcError(answer["error"]["code"], answer["error"]["message"])
+            if answer["error"] is not None:
+                raise _rpc_error(answer)
         return [answer["result"] for answer in answers]
 
     def _batch(self, calls: Sequence[tuple[str, list[object]]]) -> list[dict[str, Any]]:
@@ -151,6 +159,8 @@ class CoreBackend:
             part = calls[start : start + BATCH]
             body = json.dumps([{"id": i, "method": m, "params": p} for i, (m, p) in enumerate(part)])
             status, raw = self._request("POST", "/", body.encode())
+            if status == 401:
+                self.close()  # the next connection reads the cookie anew
             answers += _read_answers(status, raw, len(part))
         return answers
 
@@ -190,14 +200,35 @@ class CoreBackend:
 
 
 def _read_answers(status: int, raw: bytes, count: int) -> list[dict[str, Any]]:
+    """The answers in the order of the calls, each with a `result` and an `error` that is None or has a code."""
     if status == 401:
         raise WorldError("The node refuses our password or cookie.", retryable=True)
     try:
-        answers = json.loads(raw, parse_float=Decimal)
-    except ValueError as error:
-        raise WorldError(f"The node answered with status {status} and no JSON.") from error
-    if isinstance(answers, dict):  # a node in warm-up answers a batch with one error
-        answers = [answers] * count
+        answers = json.loads(raw, parse_float=Decimal, parse_constant=Decimal)
+        if isinstance(answers, dict):  # a node in warm-up answers a batch with one error
+            answers = [{**answers, "id": i} for i in range(count)]
+        by_id = {answer["id"]: answer for answer in answers}
+        ordered = [by_id[i] for i in range(count)]
+        for answer in ordered:
+            if answer["error"] is None:
+                answer["result"]
+            else:
+                _rpc_error(answer)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise WorldError(f"The node answered with status {status}, and not as a node does.") from error
     if len(answers) != count:
-        raise WorldError("The node left some calls unanswered.")
-    return sorted(answers, key=lambda a: a.get("id") or 0)
+        raise WorldError("The node gave another number of answers than it was asked for.")
+    return ordered
+
+
+def _rpc_error(answer: dict[str, Any]) -> RpcError:
+    return RpcError(int(answer["error"]["code"]), str(answer["error"]["message"]))
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """What is read within comes from the node: a result of another shape is its fault and can be asked for again."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise WorldError("The node's answer is not what was asked for.") from error

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crowdfund.chain.blocks import ParsedTx, parse_block, parse_tx
+from crowdfund.chain.blocks import MERKLE_ROOT, ParsedTx, merkle_root, parse_block, parse_tx
 from crowdfund.chain.port import BlockRef, ChainBackend, NodeStatus
 from crowdfund.errors import WorldError
 
@@ -104,7 +104,7 @@ class Follower:
         complete = last == status.height
         txids = frozenset(self._backend.mempool_txids()) if complete else frozenset()
         fresh = self._fetch_unseen(txids)
-        if self._backend.block_hash(status.height) != status.tip_hash or not _linked(raw_blocks, known, ancestor):
+        if self._has_moved(status, complete) or not _linked(raw_blocks, known, ancestor):
             return None
         # Our scripts and coins are asked for after the fetching, never before: see the module's first lines.
         facts = _block_facts(raw_blocks, watch)
@@ -133,6 +133,12 @@ class Follower:
             retryable=True,
         )
 
+    def _has_moved(self, status: NodeStatus, complete: bool) -> bool:
+        """Is the tip another by now? A block on top matters too: its transactions have left the mempool."""
+        if self._backend.block_hash(status.height) != status.tip_hash:
+            return True
+        return complete and self._backend.block_hash(status.height + 1) is not None
+
     def _fetch_blocks(self, first: int, last: int) -> list[tuple[BlockRef, list[ParsedTx]]]:
         hashes = [self._backend.block_hash(height) for height in range(first, last + 1)]
         refs = self._backend.block_refs([h for h in hashes if h is not None])
@@ -141,7 +147,7 @@ class Follower:
     def _fetch_unseen(self, txids: frozenset[str]) -> dict[str, ParsedTx]:
         unseen = sorted(txids - self._looked_at)
         raw = self._backend.mempool_transactions(unseen) if unseen else {}
-        return {txid: parse_tx(data) for txid, data in raw.items()}
+        return {txid: _checked_transaction(txid, data) for txid, data in raw.items()}
 
 
 def _checked_transactions(ref: BlockRef, raw: bytes) -> list[ParsedTx]:
@@ -151,7 +157,19 @@ def _checked_transactions(ref: BlockRef, raw: bytes) -> list[ParsedTx]:
         raise WorldError(f"The node sent a damaged block {ref.hash}: {error}.") from error
     if (block_hash, prev_hash) != (ref.hash, ref.prev_hash or prev_hash):
         raise WorldError(f"The node sent another block than the one asked for ({ref.hash}).")
+    if merkle_root([tx.txid for tx in transactions]) != raw[MERKLE_ROOT][::-1].hex():
+        raise WorldError(f"The node sent a damaged block {ref.hash}: its transactions are not those of its header.")
     return transactions
+
+
+def _checked_transaction(txid: str, raw: bytes) -> ParsedTx:
+    try:
+        tx = parse_tx(raw)
+    except ValueError as error:
+        raise WorldError(f"The node sent a damaged transaction {txid}: {error}.") from error
+    if tx.txid != txid:
+        raise WorldError(f"The node sent another transaction than the one asked for ({txid}).")
+    return tx
 
 
 def _linked(blocks: list[tuple[BlockRef, list[ParsedTx]]], known: KnownChain, ancestor: int | None) -> bool:

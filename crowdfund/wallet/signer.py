@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import socketserver
 import struct
@@ -21,7 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.bcl import Transaction
+from crowdfund.wallet.descriptors import MAX_INDEX
 from crowdfund.wallet.fees import MAX_FEERATE_SAT_VB, transaction_vsize
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.networks import NETWORKS
@@ -29,8 +32,11 @@ from crowdfund.wallet.signer_client import MAX_LINE
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import SEQUENCE, VERSION, TxInput, TxOutput, UnsignedTx
 
+MAX_UINT32 = 2**32 - 1
 IDLE_TIMEOUT_S = 30
 MAX_ACCOUNTS_AT_ONCE = 100
+
+_TXID = re.compile(r"(?!0{64})[0-9a-f]{64}", re.ASCII)
 
 
 class Signer:
@@ -47,7 +53,7 @@ class Signer:
         with self._lock:
             match message.get("op"):
                 case "accounts":
-                    return self._accounts(int(message["first"]), int(message["count"]))
+                    return self._accounts(_whole(message["first"], MAX_INDEX), _whole(message["count"], MAX_INDEX))
                 case "register":
                     return self._register(message)
                 case "sign":
@@ -67,18 +73,19 @@ class Signer:
 
     def _register(self, message: dict[str, Any]) -> dict[str, object]:
         terms_hash, _ = self._terms(message)
-        account = int(message["account"])
-        for index, script in message["refunds"].items():
-            self._log.register(account, terms_hash, int(index), str(bytes.fromhex(script).hex()))
-        return {"registered": len(message["refunds"])}
+        account = _whole(message["account"], MAX_INDEX)
+        refunds = {_whole(int(index), MAX_INDEX): bytes.fromhex(s).hex() for index, s in message["refunds"].items()}
+        for index, script in refunds.items():
+            self._log.register(account, terms_hash, index, script)
+        return {"registered": len(refunds)}
 
     def _sign(self, message: dict[str, Any]) -> dict[str, object]:
         terms_hash, terms = self._terms(message)
-        account, kind = int(message["account"]), message["kind"]
+        account, kind = _whole(message["account"], MAX_INDEX), message["kind"]
         tx = UnsignedTx(
-            tuple(TxInput(str(t), int(n), int(v), int(i)) for t, n, v, i in message["inputs"]),
-            tuple(TxOutput(bytes.fromhex(s), int(v), i) for s, v, i in message["outputs"]),
-            int(message["locktime"]),
+            tuple(_input(*fields) for fields in message["inputs"]),
+            tuple(_output(*fields) for fields in message["outputs"]),
+            _whole(message["locktime"], MAX_UINT32),
         )
         _check_amounts(tx)
         if kind == "release":
@@ -87,7 +94,7 @@ class Signer:
             self._check_refund(tx, account, terms_hash)
         else:
             raise UserError("a settlement is a release or a refund.")
-        self._log.settle(kind, tx.txid, account, [f"{i.txid}:{i.vout}" for i in tx.inputs])
+        self._log.settle(kind, tx.txid, account, {f"{i.txid}:{i.vout}": i.value_sats for i in tx.inputs})
         return {"raw": self._signed(tx, account, terms_hash).hex()}
 
     def _terms(self, message: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
@@ -130,6 +137,26 @@ class Signer:
         return bytes(made.raw())
 
 
+def _whole(value: object, highest: int) -> int:
+    """A whole number from 0 to `highest`; nothing else that JSON or int() would take for one."""
+    if type(value) is not int or not 0 <= value <= highest:
+        raise UserError("a number in the request is none, or out of its range.")
+    return value
+
+
+def _input(txid: object, vout: object, value_sats: object, index: object) -> TxInput:
+    """One spelling only for each outpoint: the log knows it by its text."""
+    if not isinstance(txid, str) or not _TXID.fullmatch(txid):
+        raise UserError("a txid has 64 hex digits in small letters.")
+    return TxInput(txid, _whole(vout, MAX_UINT32), _whole(value_sats, MAX_MONEY_SATS), _whole(index, MAX_INDEX))
+
+
+def _output(script: str, value_sats: object, index: object) -> TxOutput:
+    return TxOutput(
+        bytes.fromhex(script), _whole(value_sats, MAX_MONEY_SATS), None if index is None else _whole(index, MAX_INDEX)
+    )
+
+
 def _check_amounts(tx: UnsignedTx) -> None:
     if not tx.inputs or not tx.outputs or any(o.value_sats <= 0 for o in tx.outputs):
         raise UserError("a settlement has inputs, and outputs of more than zero.")
@@ -158,7 +185,7 @@ class _Handler(socketserver.StreamRequestHandler):
             answer = self.server.signer.answer(json.loads(self.rfile.readline(MAX_LINE)))
         except (UserError, WorldError) as error:
             answer = {"error": error.sentence}
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             answer = {"error": "the request cannot be read."}
         except OSError:
             return
@@ -169,6 +196,7 @@ class SignerServer(socketserver.ThreadingUnixStreamServer):
     """The socket: mode 0600, removed and made anew at each start."""
 
     daemon_threads = True
+    request_queue_size = 128  # a client beyond the queue is turned away at once by a Unix socket
 
     def __init__(self, signer: Signer, path: Path) -> None:
         self.signer = signer

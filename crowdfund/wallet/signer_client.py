@@ -34,7 +34,10 @@ class SignerClient:
     def accounts(self, first: int, count: int) -> list[Account]:
         """Account xpubs `first` to `first + count - 1`."""
         answer = self._ask({"op": "accounts", "first": first, "count": count})
-        return [Account(a["index"], a["xpub"], a["fingerprint"]) for a in answer["accounts"]]
+        try:
+            return [Account(a["index"], a["xpub"], a["fingerprint"]) for a in answer["accounts"]]
+        except (KeyError, TypeError) as error:
+            raise _unreadable() from error
 
     def register(self, terms: str, account_index: int, refunds: Mapping[int, bytes]) -> None:
         """Tell the signer where each address index is refunded to. The first word counts; another is refused."""
@@ -57,7 +60,10 @@ class SignerClient:
                 "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
             }
         )
-        return bytes.fromhex(answer["raw"])
+        try:
+            return bytes.fromhex(answer["raw"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise _unreadable() from error
 
     def _ask(self, message: dict[str, object]) -> dict[str, Any]:
         try:
@@ -70,6 +76,12 @@ class SignerClient:
                     answer = json.loads(stream.readline(MAX_LINE))
         except (OSError, ValueError) as error:
             raise WorldError("The signer does not answer; what is due will be signed when it is back.") from error
+        if not isinstance(answer, dict):
+            raise _unreadable()
         if "error" in answer:
             raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
-        return dict(answer)
+        return answer
+
+
+def _unreadable() -> WorldError:
+    return WorldError("The signer's answer cannot be read; is another program at its socket?")

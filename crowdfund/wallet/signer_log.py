@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -18,12 +18,12 @@ START = "0" * 64
 
 
 class SignerLog:
-    """What was promised: refund scripts by (account, terms hash, index), and one txid for each outpoint."""
+    """What was promised: refund scripts by (account, terms hash, index), and for each outpoint one txid and value."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._refunds: dict[tuple[int, str, int], str] = {}
-        self._settled: dict[str, tuple[str, str]] = {}
+        self._settled: dict[str, tuple[str, str, int]] = {}
         self._last = START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -40,24 +40,38 @@ class SignerLog:
         elif held != script:
             raise UserError("another refund address is registered for this pledge, and the first one counts.")
 
-    def settle(self, kind: str, txid: str, account: int, outpoints: Sequence[str]) -> None:
-        """Note that these outpoints are settled by `txid`. Raises UserError if one is settled otherwise."""
-        for outpoint in outpoints:
+    def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
+        """Note that these outpoints (with their values) are settled by `txid`. Raises UserError if one is otherwise.
+
+        The value belongs to it: a signature covers only its own input's, so signatures got with different stories
+        about the values could be put together to one transaction whose fee was never checked.
+        """
+        for outpoint, value_sats in outpoints.items():
             held = self._settled.get(outpoint)
-            if held is not None and held != (kind, txid):
+            if held is not None and held != (kind, txid, value_sats):
                 raise UserError(f"{outpoint} was signed for a {held[0]} in {held[1]} and is signed for nothing else.")
         if not all(outpoint in self._settled for outpoint in outpoints):
-            self._append({"settle": [kind, txid, account, list(outpoints)]})
+            self._append({"settle": [kind, txid, account, dict(outpoints)]})
 
     def _append(self, entry: dict[str, object]) -> None:
         line = json.dumps({"prev": self._last, **entry}, sort_keys=True, separators=(",", ":"))
+        self._write(line.encode() + b"\n")
+        self._take(line)
+
+    def _write(self, data: bytes) -> None:
+        """On disk as a whole, or not at all: a full disk must not leave half a line for the next one to follow."""
         descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, line.encode() + b"\n")
-            os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
+            try:
+                if os.write(descriptor, data) != len(data):
+                    raise OSError("the disk is full")
+                os.fsync(descriptor)
+            except OSError as error:
+                os.ftruncate(descriptor, size)
+                raise WorldError(f"The signer's log {self._path} cannot be written: {error}.") from error
         finally:
             os.close(descriptor)
-        self._take(line)
 
     def _take(self, line: str) -> None:
         entry = json.loads(line)
@@ -68,7 +82,7 @@ class SignerLog:
             self._refunds[(account, terms_hash, index)] = script
         else:
             kind, txid, _, outpoints = entry["settle"]
-            self._settled.update(dict.fromkeys(outpoints, (kind, txid)))
+            self._settled.update({outpoint: (kind, txid, value) for outpoint, value in outpoints.items()})
         self._last = sha256(line.encode()).hexdigest()
 
     def _load(self) -> None:
@@ -78,5 +92,8 @@ class SignerLog:
         whole, _, torn = self._path.read_bytes().rpartition(b"\n")
         if torn:
             os.truncate(self._path, len(whole) + 1 if whole else 0)
-        for line in whole.decode().splitlines():
-            self._take(line)
+        try:
+            for line in whole.decode().split("\n") if whole else []:
+                self._take(line)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise WorldError(f"The signer's log {self._path} was changed: a line is damaged.", retryable=False) from error

@@ -85,7 +85,7 @@ def verify_signed(raw: bytes, expected: UnsignedTx, descriptor: str) -> None:
         unsigned = Transaction(tx.version, tx.vin, tx.vout, tx.locktime)
         same = unsigned.txid().hex() == expected.txid and tx.serialize() == raw
         valid = same and all(_input_is_valid(tx, n, i, descriptor) for n, i in enumerate(expected.inputs))
-    except (EmbitError, ValueError, IndexError) as error:
+    except (EmbitError, ValueError, IndexError, RuntimeError, OverflowError) as error:
         raise WorldError(f"The signer's answer cannot be read: {error}.", retryable=False) from error
     if not same:
         raise WorldError("The signer signed another transaction than the one asked for.", retryable=False)

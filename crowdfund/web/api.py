@@ -196,7 +196,10 @@ def _creator(db: Session) -> Creator:
 
 
 def _body() -> dict[str, Any]:
-    body = request.get_json(silent=True)
+    try:
+        body = request.get_json(silent=True)
+    except RecursionError:  # brackets in brackets, a hundred thousand deep
+        body = None
     if not isinstance(body, dict):
         raise UserError("Send a JSON object, with Content-Type: application/json.")
     return body
@@ -226,7 +229,7 @@ def _integer(body: dict[str, Any], name: str) -> int:
 def _read_draft(body: dict[str, Any]) -> Draft:
     try:
         deadline = parse_time(_text(body, "deadline_at"))
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:  # the latter: an offset that leads out of the years 1 to 9999
         raise Problems({"deadline_at": "“deadline_at” must be RFC 3339, such as 2026-12-01T18:00:00Z."}) from error
     return Draft(
         title=_text(body, "title"),

@@ -12,7 +12,7 @@ from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.recording import chain_tip
-from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.wallet.amounts import SATS_PER_BTC
 from crowdfund.web.filters import fours, sats, when
@@ -133,36 +133,38 @@ def local_path(path: str | None) -> str | None:
 
 def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
     if form.validate_on_submit():
+        draft, unreadable = _read_draft(form)
         try:
             with here().database.transaction() as db:
                 saved = service.save_draft(
-                    db, here().settings, _creator_id(), _read_draft(form), campaign.id if campaign else None
+                    db, here().settings, _creator_id(), draft, campaign.id if campaign else None
                 )
             flash("The draft is saved. Only you can see it.", "good")
             target = "creators.draft_edit" if request.form.get("next") == "save" else "creators.preview"
             return redirect(url_for(target, campaign_id=saved.id), 303)
         except UserError as error:
-            show_problems(form, error)
+            show_problems(form, error, unreadable)
     choices = [(name, license_title(name)) for name in SUGGESTED]
     code = 422 if form.is_submitted() else 200
     return render_template("draft.html", form=form, campaign=campaign, license_choices=choices), code
 
 
-def _read_draft(form: DraftForm) -> Draft:
-    """The form as a draft. Raises Problems with everything that could not even be read."""
-    problems: dict[str, str] = {}
-    goal_sats, deadline_at = 0, datetime.now(UTC)
+def _read_draft(form: DraftForm) -> tuple[Draft, dict[str, str]]:
+    """The form as a draft, and a sentence for each field that cannot be read.
+
+    Such a field gets a value that no check lets pass, so that all other faults are told in the same answer.
+    """
+    unreadable: dict[str, str] = {}
+    goal_sats, deadline_at = 0, datetime.min.replace(tzinfo=UTC)
     try:
         goal_sats = read_amount(form.goal.data, form.goal_unit.data, "goal")
     except UserError as error:
-        problems["goal"] = error.sentence
+        unreadable["goal"] = error.sentence
     try:
         deadline_at = read_deadline(form.deadline.data)
     except UserError as error:
-        problems["deadline"] = error.sentence
-    if problems:
-        raise Problems(problems)
-    return Draft(
+        unreadable["deadline"] = error.sentence
+    draft = Draft(
         title=form.title.data or "",
         summary=form.summary.data or "",
         story=form.story.data or "",
@@ -172,6 +174,7 @@ def _read_draft(form: DraftForm) -> Draft:
         project_url=form.project_url.data or "",
         license=form.license.data or "",
     )
+    return draft, unreadable
 
 
 def _form_data(campaign: Campaign) -> dict[str, str]:

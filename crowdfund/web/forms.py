@@ -11,7 +11,7 @@ from wtforms import Field, PasswordField, RadioField, StringField, TextAreaField
 from crowdfund.errors import Problems, UserError
 from crowdfund.wallet.amounts import parse_amount
 
-UNITS = [("sat", "sat"), ("BTC", "BTC")]
+UNITS = ("sat", "BTC")
 
 
 class AccountForm(FlaskForm):
@@ -28,7 +28,7 @@ class DraftForm(FlaskForm):
     summary = StringField("In one line")
     story = TextAreaField("The story")
     goal = StringField("Goal")
-    goal_unit = RadioField("Unit", choices=UNITS, default="sat")
+    goal_unit = RadioField("Unit", choices=UNITS, default="sat", validate_choice=False)
     deadline = StringField("Deadline")
     payout_address = StringField("Payout address")
     project_url = StringField("Project link")
@@ -39,7 +39,7 @@ class PledgeForm(FlaskForm):
     """A pledge before it has an address."""
 
     amount = StringField("Amount")
-    amount_unit = RadioField("Unit", choices=UNITS, default="sat")
+    amount_unit = RadioField("Unit", choices=UNITS, default="sat", validate_choice=False)
     refund_address = StringField("Refund address")
     name = StringField("Your name")
     message = StringField("A message")
@@ -47,7 +47,7 @@ class PledgeForm(FlaskForm):
 
 def read_amount(text: str | None, unit: str | None, field: str) -> int:
     """An amount field with its unit, in satoshi. Raises UserError."""
-    if unit not in ("sat", "BTC"):
+    if unit not in UNITS:
         raise UserError("Choose sat or BTC.", field)
     return parse_amount(text or "", unit, field)
 
@@ -56,15 +56,19 @@ def read_deadline(text: str | None) -> datetime:
     """`2026-12-01T18:00` as browsers send it, taken as UTC; or RFC 3339 with an offset. Raises UserError."""
     try:
         moment = datetime.fromisoformat((text or "").strip())
-    except ValueError as error:
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:  # the latter: an offset that leads out of the years 1 to 9999
         raise UserError("Write the deadline as a date and a time (UTC): 2026-12-01 18:00.", "deadline") from error
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def show_problems(form: FlaskForm, error: UserError) -> None:
-    """Put each sentence at its field; what belongs to none goes on top."""
+def show_problems(form: FlaskForm, error: UserError, unreadable: Mapping[str, str] | None = None) -> None:
+    """Put each sentence at its field; what belongs to none goes on top.
+
+    `unreadable` has the sentences for fields that could not even be read; they stand instead of what was said of the
+    values put in their place.
+    """
     by_field: Mapping[str, str] = error.by_field if isinstance(error, Problems) else {error.field or "": error.sentence}
-    for name, sentence in by_field.items():
+    for name, sentence in {**by_field, **(unreadable or {})}.items():
         field: Field | None = form._fields.get(name)
         if field is None:
             form.form_errors.append(sentence)

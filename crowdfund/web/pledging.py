@@ -21,13 +21,14 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     form = PledgeForm()
     code = 200
     if form.is_submitted():
+        amount_sats, unreadable = _read_amount(form)
         try:
             if form.validate():
-                return redirect(url_for("pledges.show", pledge_id=_open(campaign_id, form)), 303)
+                return redirect(url_for("pledges.show", pledge_id=_open(campaign_id, amount_sats, form)), 303)
         except NotFound:
             raise
         except UserError as error:
-            show_problems(form, error)
+            show_problems(form, error, unreadable)
         code = 422
     _, campaign = open_snapshot(campaign_id)
     return render_template("pledge_new.html", campaign=campaign, form=form), code
@@ -43,12 +44,20 @@ def show(pledge_id: str) -> str:
     return render_template("pledge.html", pledge=view)
 
 
-def _open(campaign_id: str, form: PledgeForm) -> str:
+def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:
+    """The amount, or 0, which no check lets pass, with a sentence: all other faults are told in the same answer."""
+    try:
+        return read_amount(form.amount.data, form.amount_unit.data, "amount"), {}
+    except UserError as error:
+        return 0, {"amount": error.sentence}
+
+
+def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
     return service.open_pledge(
         here().database,
         here().settings,
         campaign_id,
-        read_amount(form.amount.data, form.amount_unit.data, "amount"),
+        amount_sats,
         form.refund_address.data or "",
         form.name.data or "",
         form.message.data or "",

@@ -30,6 +30,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# Forms and API name three fields differently; a program is told the name that it sent.
+API_FIELDS = {"amount": "amount_sats", "goal": "goal_sats", "deadline": "deadline_at"}
 TITLES = {
     400: "That did not work",
     404: "Nothing here",
@@ -90,7 +92,7 @@ def _answer(code: int, sentence: str, fields: dict[str, str] | None = None) -> t
         return render_template("error.html", code=code, title=title, sentence=sentence), code
     document = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
     if fields:
-        document["errors"] = [{"field": name, "detail": text} for name, text in fields.items()]
+        document["errors"] = [{"field": API_FIELDS.get(name, name), "detail": text} for name, text in fields.items()]
     response = jsonify(document)
     response.content_type = "application/problem+json"
     return response, code

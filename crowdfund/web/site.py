@@ -104,7 +104,9 @@ def creators_only(view: Callable[P, R]) -> Callable[P, R | Response]:
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
         if current_creator() is None:
-            return redirect(url_for("creators.login", next=request.path))
+            # After the log-in comes a GET; what can only be posted has no page to come back to.
+            readable = request.url_rule is not None and "GET" in (request.url_rule.methods or ())
+            return redirect(url_for("creators.login", next=request.path if readable else None), 303)
         return view(*args, **kwargs)
 
     return guarded

@@ -140,6 +140,7 @@ class PledgeView:
     url: str
     campaign: CampaignView
     amount_sats: int
+    due_sats: int
     address: str
     uri: str
     qr_svg: Markup
@@ -213,12 +214,13 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
     due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
     address = pledge.address or ""
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
-    closed = campaign.state not in (CampaignState.DRAFT, CampaignState.OPEN)
+    closed = not campaign.accepts_pledges
     return PledgeView(
         id=pledge.id,
         url=base_url + url_for("pledges.show", pledge_id=pledge.id),
         campaign=campaign,
         amount_sats=pledge.amount_sats,
+        due_sats=due_sats,
         address=address,
         uri=payment_uri(address, due_sats),
         qr_svg=Markup(qr_svg(qr_text(address, due_sats))),
@@ -226,7 +228,7 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         name=pledge.name,
         message=pledge.message,
         state=facts.state,
-        headline=words.HEADLINES[facts.state],
+        headline=words.pledge_headline(facts.state, closed),
         sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed),
         received_sats=facts.received_sats,
         seen_sats=facts.seen_sats,

@@ -80,6 +80,13 @@ HEADLINES = {
 }
 
 
+def pledge_headline(state: PledgeState, closed: bool) -> str:
+    """Where a pledge stands, in a few words."""
+    if closed and state is PledgeState.AWAITING:
+        return "This pledge was not paid"
+    return HEADLINES[state]
+
+
 def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool) -> Markup:
     """What happened to a pledge's money, and what happens next."""
     match facts.state:
@@ -92,11 +99,13 @@ def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | Non
         case PledgeState.CONFIRMED:
             return _say("{} are in a block and count toward the goal. You need not do anything.", facts.counted_sats)
         case PledgeState.SHORT:
-            return _short_sentence(facts, amount_sats)
+            return _short_sentence(facts, amount_sats, closed)
         case PledgeState.OVER:
             return _say("All {} that you sent count, also what is above {}.", facts.counted_sats, amount_sats)
         case PledgeState.LATE:
             return _say("{} came after the deadline. They do not count and are sent back to you.", facts.late_sats)
+        case PledgeState.REPLACED if closed:
+            return _say("Your wallet or the network withdrew it before it counted. The campaign has ended.")
         case PledgeState.REPLACED:
             return _say("Your wallet or the network withdrew it. Nothing was counted, and you can pay again.")
         case PledgeState.IN_SETTLEMENT if outcome is Outcome.FUNDED and not facts.late_sats:
@@ -111,12 +120,14 @@ def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | Non
             return _say("At today's fees the refund would cost more than it holds. It is kept and sent when fees fall.")
 
 
-def _short_sentence(facts: PledgeFacts, amount_sats: int) -> Markup:
+def _short_sentence(facts: PledgeFacts, amount_sats: int, closed: bool) -> Markup:
     if not facts.counted_sats:
         return _say("{} arrived. That is too little to count, and too little to send back.", facts.dust_sats)
     missing_sats = amount_sats - facts.counted_sats - facts.seen_sats
     if missing_sats <= 0:
         return _say("{} count toward the goal, and more is on its way.", facts.counted_sats)
+    if closed:
+        return _say("{} count toward the goal. The campaign has ended, so nothing can be added.", facts.counted_sats)
     return _say(
         "{} count toward the goal. {} are missing: scan again to add them, or leave it as it is.",
         facts.counted_sats,

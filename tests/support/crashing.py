@@ -2,52 +2,49 @@
 
 A step is a moment before or after something that outlives the process: a commit, a question to the signer, a
 broadcast, a line in the signer's log. Each has a label, is noted in a file, and at the chosen one the process gets
-SIGKILL from its own hand. Run as `python -m support.crashing`, this is a nursery: it has everything imported, opens
-nothing, and forks one child for each request (a line of JSON) on its standard input, so that a life costs
-milliseconds and ends as lives of processes end. May not: change what the production code does.
+SIGKILL (or SIGSTOP) from its own hand. May not: change what the production code does.
 """
 
 from __future__ import annotations
 
-import gc
-import json
 import os
 import re
 import signal
 import sqlite3
 import sys
-import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import ChainView
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import Account, SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import UnsignedTx
 from crowdfund.worker import Worker, only_one
-from sqlalchemy import event
-from sqlalchemy.orm import Session, configure_mappers
 
-PATIENCE_S = 120
 MANY_ROUNDS = 50
-IN_TROUBLE = 3
 WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')
 
 
 class Steps:
-    """Counts the steps of one life, notes their labels, and kills its own process at step `kill_at` (from 1)."""
+    """Counts the steps of one life, notes their labels, and sends itself a signal at step `kill_at` (from 1)."""
 
-    def __init__(self, path: Path, kill_at: int | None) -> None:
+    def __init__(self, path: Path, kill_at: int | None = None, number: int = signal.SIGKILL) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._kill_at = kill_at
+        self._number = number
         self._count = 0
 
     def __call__(self, label: str) -> None:
@@ -55,7 +52,7 @@ class Steps:
         self._count += 1
         os.write(self._file, label.encode() + b"\n")
         if self._count == self._kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), self._number)
 
 
 def count_commits(database: Database, steps: Steps, every_statement: bool) -> None:
@@ -163,7 +160,7 @@ class CountedLog(SignerLog):
         super().register(account, terms_hash, index, script)
         self._steps(f"log: refund address {index} is written")
 
-    def settle(self, kind: str, txid: str, account: int, outpoints: Sequence[str]) -> None:
+    def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
         """See the parent."""
         self._steps(f"log: before the {kind}")
         super().settle(kind, txid, account, outpoints)
@@ -198,6 +195,20 @@ def worker_life(settings: Settings, steps: Steps, every_statement: bool = False,
             return view.trouble
 
 
+def crowd_life(settings: Settings, rounds: int) -> list[str]:
+    """A worker that never asked for the lock, for some rounds. Returns the names of what it ran into."""
+    database = Database(settings.database_url)
+    backend = CoreBackend(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
+    worker = Worker(database, backend, SignerClient(settings.signer_socket), settings.network)
+    met = []
+    for _ in range(rounds):
+        try:
+            worker.round()
+        except (DBAPIError, UserError, WorldError) as error:
+            met.append(f"{type(error).__name__}: {error}".splitlines()[0])
+    return met
+
+
 def signer_life(settings: Settings, steps: Steps, ready: Callable[[], None]) -> None:
     """A signer until it is killed."""
     log = CountedLog(settings.data_dir / "signer" / "log.jsonl", steps)
@@ -205,78 +216,3 @@ def signer_life(settings: Settings, steps: Steps, ready: Callable[[], None]) -> 
     server = SignerServer(CountedAnswers(keystore, log, settings.network, steps), settings.signer_socket)
     ready()
     server.serve_forever(0.05)
-
-
-def _fork(folder: Path, life: Callable[[], int]) -> int:
-    """Run `life` in a child, whose exit status is its result; what it says goes to `folder/life.log`."""
-    pid = os.fork()
-    if pid:
-        return pid
-    status = 1
-    try:
-        os.dup2(os.open(folder / "life.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT), 2)
-        status = life()
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(status)
-
-
-def _start_worker(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:
-    def life() -> int:
-        signal.alarm(PATIENCE_S)
-        steps = Steps(steps_file, request["kill_at"])
-        trouble = worker_life(settings, steps, request["every_statement"], request["muted"])
-        print(trouble, file=sys.stderr)
-        return IN_TROUBLE if trouble else 0
-
-    return _fork(settings.data_dir, life)
-
-
-def _start_signer(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:
-    """Returns when it listens, or is dead."""
-    receiving, sending = os.pipe()
-
-    def life() -> int:
-        signer_life(settings, Steps(steps_file, request["kill_at"]), lambda: os.close(sending))
-        return 0
-
-    pid = _fork(settings.data_dir, life)
-    os.close(sending)
-    os.read(receiving, 1)
-    os.close(receiving)
-    return pid
-
-
-def _ended(pid: int, kill: bool) -> int:
-    if kill:
-        os.kill(pid, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def main() -> None:
-    """Serve requests until the other end goes away; then end what still lives."""
-    configure_mappers()
-    gc.freeze()  # what is here already is shared by all children, as far as nobody counts it anew
-    signers: set[int] = set()
-    for line in sys.stdin:
-        request = json.loads(line)
-        answer: dict[str, int] = {}
-        if request["op"] == "end":
-            signers.discard(request["pid"])
-            answer["exit"] = _ended(request["pid"], kill=True)
-        else:
-            settings = Settings.from_env(request["env"])
-            if request["op"] == "signer":
-                answer["pid"] = _start_signer(request, settings, Path(request["steps"]))
-                signers.add(answer["pid"])
-            else:
-                answer["exit"] = _ended(_start_worker(request, settings, Path(request["steps"])), kill=False)
-        print(json.dumps(answer), flush=True)
-    for pid in signers:
-        _ended(pid, kill=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def house(tmp_path: Path) -> Iterator[House]:
     running.server.server_close()
 
 
-def request(kind: str, tx: UnsignedTx, **changes: object) -> dict[str, Any]:
+def request(kind: str, tx: UnsignedTx, /, **changes: object) -> dict[str, Any]:
     """A signing request as the client sends it, with `changes`."""
     return {
         "op": "sign",
@@ -101,8 +102,6 @@ def request(kind: str, tx: UnsignedTx, **changes: object) -> dict[str, Any]:
 
 def descriptor(terms: str = TERMS) -> str:
     store = Keystore(WORDS, "regtest")
-    from hashlib import sha256
-
     digest = sha256(terms.encode()).digest()
     return campaign_descriptor(store.fingerprint, ACCOUNT, store.account_xpub(ACCOUNT), digest, "regtest")
 
@@ -433,14 +432,12 @@ def test_an_answer_that_cannot_be_read_is_a_trouble_and_no_crash(answer: bytes, 
                     connection.recv(100_000)
                     connection.sendall(answer)
 
-        thread = threading.Thread(target=reply)
-        thread.start()
+        threading.Thread(target=reply, daemon=True).start()
         client = SignerClient(path)
         with pytest.raises(WorldError):
             client.accounts(0, 1)
         with pytest.raises(WorldError):
             client.sign(TERMS, ACCOUNT, "release", RELEASE)
-        thread.join()
 
 
 # -- the log ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,322 @@
+"""The Core backend: against a real node, and against servers that answer badly."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from crowdfund.chain.core import CoreBackend, RpcError
+from crowdfund.chain.port import Sent
+from crowdfund.chain.regtest import RegtestNode
+from crowdfund.errors import WorldError
+
+from support.node import new_address, new_node
+
+Answer = tuple[int, bytes]
+
+
+@contextmanager
+def server(reply: Callable[[Any, str], Answer]) -> Iterator[tuple[CoreBackend, list[str]]]:
+    """A backend on a server whose `reply` gets the calls and the Authorization header; and the headers it saw."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        wbufsize = -1
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            seen.append(self.headers["Authorization"])
+            self.answer(*reply(json.loads(body), self.headers["Authorization"]))
+
+        def do_GET(self) -> None:
+            self.answer(*reply(self.path, ""))
+
+        def answer(self, status: int, raw: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(raw)))
+            self.end_headers()
+            self.wfile.write(raw)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    class Quiet(ThreadingHTTPServer):
+        daemon_threads = True
+
+    with Quiet(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True).start()
+        backend = CoreBackend(f"http://127.0.0.1:{running.server_port}", password="user:word")
+        try:
+            yield backend, seen
+        finally:
+            backend.close()
+            running.shutdown()
+
+
+def results(calls: Any, result: object = None, error: object = None) -> bytes:
+    """The same result for each call, as a node writes it."""
+    return json.dumps([{"id": c["id"], "result": result, "error": error} for c in calls]).encode()
+
+
+@pytest.fixture
+def backend(node: RegtestNode) -> Iterator[CoreBackend]:
+    made = CoreBackend(node.rpc_url, node.cookie_file)
+    yield made
+    made.close()
+
+
+def test_status_is_the_nodes(node: RegtestNode, backend: CoreBackend) -> None:
+    told, status = node.rpc("getblockchaininfo"), backend.status()
+    assert (status.height, status.tip_hash) == (told["blocks"], told["bestblockhash"])
+    assert status.median_time_past == told["mediantime"]
+    assert status.genesis_hash == node.rpc("getblockhash", 0) and status.synced
+
+
+def test_hashes_headers_and_blocks(node: RegtestNode, backend: CoreBackend) -> None:
+    tip = backend.status().height
+    assert backend.block_hash(tip + 1) is None
+    hashes = backend.block_hashes(range(tip + 1))
+    assert hashes == [node.rpc("getblockhash", h) for h in (0, 1)] + hashes[2:] and len(set(hashes)) == tip + 1
+    refs = backend.block_refs(hashes)
+    assert [r.height for r in refs] == list(range(tip + 1)) and refs[0].prev_hash == ""
+    assert all(b.prev_hash == a.hash for a, b in zip(refs, refs[1:], strict=False))
+    told = node.rpc("getblockheader", hashes[-1])
+    assert (refs[-1].time, refs[-1].median_time_past) == (told["time"], told["mediantime"])
+    assert backend.block(hashes[7]) == bytes.fromhex(node.rpc("getblock", hashes[7], 0))
+    assert backend.call_many([]) == [] and backend.block_refs([]) == []
+    with pytest.raises(RpcError):
+        backend.block_hashes([tip + 1])
+    with pytest.raises(RpcError):
+        backend.block("00" * 32)
+
+
+def test_more_calls_than_fit_one_request_keep_their_order(backend: CoreBackend) -> None:
+    heights = [n % 3 for n in range(1_201)]
+    first = backend.block_hashes([0, 1, 2])
+    assert backend.block_hashes(heights) == [first[h] for h in heights]
+
+
+def test_without_rest_the_blocks_come_over_rpc(tmp_path: Path) -> None:
+    with new_node(tmp_path, "-rest=0", funded=False) as node:
+        backend = CoreBackend(node.rpc_url, node.cookie_file)
+        genesis = backend.status().genesis_hash
+        assert backend.block(genesis) == backend.block(genesis) == bytes.fromhex(node.rpc("getblock", genesis, 0))
+        backend.close()
+
+
+def test_the_mempool_and_what_has_left_it(node: RegtestNode, backend: CoreBackend) -> None:
+    txid = node.pay(new_address(node), 50_000)
+    assert txid in backend.mempool_txids()
+    found = backend.mempool_transactions([txid, "00" * 32])
+    assert list(found) == [txid] and found[txid].hex() == node.rpc("getrawtransaction", txid)
+    node.mine()
+    assert txid not in backend.mempool_txids()
+
+
+def test_what_becomes_of_a_broadcast(node: RegtestNode, backend: CoreBackend) -> None:
+    coin = next(c for c in node.bank("listunspent") if c["amount"] > 1)
+    spent = [{"txid": coin["txid"], "vout": coin["vout"]}]
+
+    def signed(amount: str, to: str) -> bytes:
+        raw = node.bank("createrawtransaction", spent, [{to: amount}])
+        return bytes.fromhex(node.bank("signrawtransactionwithwallet", raw)["hex"])
+
+    def less(sats: int) -> str:
+        return f"{coin['amount'] - Decimal(sats) / 100_000_000:.8f}"
+
+    refused = backend.broadcast(signed(less(0), new_address(node)))
+    assert refused.sent is Sent.REFUSED and "fee" in refused.reason
+    good = signed(less(10_000), new_address(node))
+    assert backend.broadcast(good).sent is Sent.ACCEPTED
+    assert backend.broadcast(good).sent in (Sent.ACCEPTED, Sent.KNOWN), "told twice is as good as once"
+    node.mine()
+    assert backend.broadcast(good).sent is Sent.KNOWN
+    assert backend.broadcast(signed(less(20_000), new_address(node))).sent is Sent.INPUTS_GONE
+    with pytest.raises(RpcError, match="decode"):
+        backend.broadcast(b"\x00\x01")
+
+
+def test_a_node_that_is_away_and_comes_back_with_another_cookie(tmp_path: Path) -> None:
+    node = new_node(tmp_path, funded=False)
+    backend = CoreBackend(node.rpc_url, node.cookie_file)
+    assert backend.status().height == 0
+    node.stop()
+    for _ in range(2):
+        with pytest.raises(WorldError) as away:
+            backend.status()
+        assert away.value.retryable
+    with new_node(tmp_path, funded=False):
+        assert backend.status().height == 0
+    backend.close()
+
+
+def test_after_a_refused_cookie_the_next_connection_reads_it_anew(tmp_path: Path) -> None:
+    """A node killed hard leaves its old cookie behind, and listens again before the new one is written."""
+    cookie = tmp_path / ".cookie"
+    cookie.write_text("old:one")
+    with server(lambda calls, header: (200, results(calls, 7)) if header.endswith("bmV3Om9uZQ==") else (401, b"")) as (
+        made,
+        seen,
+    ):
+        backend = CoreBackend(f"http://127.0.0.1:{made._port}", cookie)
+        with pytest.raises(WorldError, match="password or cookie") as refused:
+            backend.call("getblockcount")
+        assert refused.value.retryable
+        cookie.write_text("new:one")
+        assert backend.call("getblockcount") == 7
+        assert len(seen) == 2
+        backend.close()
+
+
+def test_credentials_in_the_url_are_used() -> None:
+    with server(lambda calls, _: (200, results(calls, 1))) as (made, seen):
+        backend = CoreBackend(f"http://us%3Aer:pa%40ss@127.0.0.1:{made._port}")
+        assert backend.call("x") == 1
+        assert seen == ["Basic dXM6ZXI6cGFAc3M="]
+        backend.close()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"null",
+        b"5",
+        b'"text"',
+        b"[5, 5]",
+        b"[null]",
+        b"<html>502 Bad Gateway</html>",
+        b"\xff\xfe",
+        b"[" * 200_000,
+        b"[]",
+        b'[{"id": 0}]',
+        b'[{"id": 0, "result": null, "error": 5}]',
+        b'[{"id": 0, "result": null, "error": {}}]',
+        b'[{"id": 0, "result": null, "error": "no"}]',
+        b'[{"id": 9, "result": 1, "error": null}]',
+        b'[{"id": [], "result": 1, "error": null}]',
+        b'[{"result": 1, "error": null}]',
+        b'[{"id": 0, "result": 1, "error": null}, {"id": 0, "result": 2, "error": null}]',
+        b'{"error": {"code": -28, "message": "Loading block index"}, "id": null, "result": null}',
+        b'{"error": "no"}',
+        b"{}",
+    ],
+    ids=lambda raw: repr(raw[:40]),
+)
+@pytest.mark.parametrize("status", [200, 500])
+def test_garbage_is_a_trouble_and_never_a_crash(raw: bytes, status: int) -> None:
+    with server(lambda *_: (status, raw)) as (backend, _):
+        for ask in (
+            backend.status,
+            lambda: backend.feerate_sat_vb(6),
+            lambda: backend.block_hash(1),
+            lambda: backend.block_refs(["00"]),
+            backend.mempool_txids,
+            lambda: backend.broadcast(b""),
+            lambda: backend.mempool_transactions(["00"]),
+        ):
+            with pytest.raises(WorldError) as garbage:
+                ask()
+            assert garbage.value.retryable
+
+
+@pytest.mark.parametrize("result", [None, 5, "text", [], {}, {"blocks": "1"}, {"feerate": "x"}, [5], {"feerate": []}])
+def test_results_of_a_wrong_shape_are_a_trouble_and_never_a_crash(result: object) -> None:
+    with server(lambda calls, _: (200, results(calls, result)) if isinstance(calls, list) else (404, b"")) as (
+        backend,
+        _,
+    ):
+        for ask in (backend.status, lambda: backend.block_refs(["00"]), lambda: backend.block("00")):
+            with pytest.raises(WorldError):
+                ask()
+        for quiet in (
+            lambda: backend.feerate_sat_vb(6),
+            backend.mempool_txids,
+            lambda: backend.mempool_transactions(["00"]),
+        ):
+            try:
+                quiet()
+            except WorldError as error:
+                assert error.sentence.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("rate", "sats"),
+    [("0.00001", 1), ("0.00001001", 2), ("0.00002", 2), ("1e-05", 1), ("0", 0), ("1", 100_000), ("-1", -100_000)],
+)
+def test_the_feerate_is_rounded_up_exactly(rate: str, sats: int) -> None:
+    raw = b'[{"id": 0, "result": {"feerate": %s, "blocks": 6}, "error": null}]' % rate.encode()
+    with server(lambda *_: (200, raw)) as (backend, _):
+        assert backend.feerate_sat_vb(6) == sats
+    with server(lambda calls, _: (200, results(calls, {"errors": ["Insufficient data"]}))) as (backend, _):
+        assert backend.feerate_sat_vb(6) is None
+
+
+@pytest.mark.parametrize("rate", [b"NaN", b"Infinity", b"-Infinity", b'"x"', b"[]"])
+def test_a_feerate_that_is_no_number_is_a_trouble(rate: bytes) -> None:
+    raw = b'[{"id": 0, "result": {"feerate": %s}, "error": null}]' % rate
+    with server(lambda *_: (200, raw)) as (backend, _), pytest.raises(WorldError):
+        backend.feerate_sat_vb(6)
+
+
+def test_answers_out_of_order_are_put_in_order() -> None:
+    def reply(calls: Any, _: str) -> Answer:
+        answers = [{"id": c["id"], "result": c["params"][0], "error": None} for c in calls]
+        return 200, json.dumps(answers[::-1]).encode()
+
+    with server(reply) as (backend, _):
+        assert backend.call_many([("x", [n]) for n in range(20)]) == list(range(20))
+
+
+def test_a_node_that_loads_says_so_and_is_asked_again() -> None:
+    def reply(calls: Any, _: str) -> Answer:
+        return 500, results(calls, None, {"code": -28, "message": "Loading wallet"})
+
+    with server(reply) as (backend, _), pytest.raises(WorldError) as loading:
+        backend.status()
+    assert loading.value.retryable and "Loading wallet" in loading.value.sentence
+
+
+@pytest.mark.parametrize(
+    ("blocks", "headers", "downloading", "chain", "synced"),
+    [
+        (5, 5, False, "main", True),
+        (5, 6, False, "main", False),
+        (5, 5, True, "main", False),
+        (5, 5, True, "regtest", True),
+        (5, 6, True, "regtest", False),
+    ],
+)
+def test_synced_means_every_header_has_its_block(
+    blocks: int, headers: int, downloading: bool, chain: str, synced: bool
+) -> None:
+    info = {"blocks": blocks, "headers": headers, "initialblockdownload": downloading, "chain": chain}
+    info |= {"bestblockhash": "00", "mediantime": 1}
+
+    def reply(calls: Any, _: str) -> Answer:
+        return 200, results(calls, info if calls[0]["method"] == "getblockchaininfo" else "00")
+
+    with server(reply) as (backend, _):
+        assert backend.status().synced is synced
+
+
+def test_a_connection_that_breaks_once_is_opened_again(node: RegtestNode) -> None:
+    backend = CoreBackend(node.rpc_url, node.cookie_file)
+    height = backend.status().height
+    backend._local.connection[0].sock.close()
+    assert backend.status().height == height
+    backend.close()
+
+
+def test_a_missing_cookie_is_a_retryable_trouble(tmp_path: Path, node: RegtestNode) -> None:
+    with pytest.raises(WorldError, match="is the node running") as missing:
+        CoreBackend(node.rpc_url, tmp_path / "none").status()
+    assert missing.value.retryable

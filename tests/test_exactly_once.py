@@ -1,0 +1,143 @@
+"""Many workers, stopped workers, workers that wake up too late: one decision, one plan, one payment.
+
+Only one worker may run on a data folder, and a lock sees to it. These tests also take the lock away and look at
+what stands behind it: the tables' keys, BEGIN IMMEDIATE, the signer's log, and the coins themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from support.nursery import REFUSED, Nursery
+from support.world import World
+
+from crowdfund.errors import WorldError
+from crowdfund.worker import only_one
+
+WORKERS, ROUNDS = 8, 3
+# Steps of a worker that settles, outside of transactions: after the commits of blocks (2), registrations (8),
+# plan (10)
+MOMENTS = (2, 4, 6, 8, 11, 12)
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope="module")
+def second() -> Iterator[Nursery]:
+    with Nursery() as nursery:
+        yield nursery
+
+
+@pytest.fixture(params=["funded", "failed"])
+def due(request: pytest.FixtureRequest, world: World) -> str:
+    """A campaign whose deadline has just passed, with the worker not having looked since."""
+    return due_campaign(world, str(request.param))
+
+
+def due_campaign(world: World, ending: str) -> str:
+    """A campaign with three paid pledges, past its deadline; nobody has looked since."""
+    campaign = world.campaign(goal_sats=300_000 if ending == "funded" else 50_000_000)
+    for amount_sats in (100_000, 200_000, 30_000):
+        world.node.pay(str(world.pledge(campaign, amount_sats).address), amount_sats)
+    world.node.mine()
+    terms = world.snapshot(campaign).terms
+    assert terms is not None
+    world.node.jump_to(int(terms.deadline.timestamp()) + 1)
+    return campaign
+
+
+def rows(world: World, table: str) -> list[tuple[object, ...]]:
+    """The whole table."""
+    with closing(sqlite3.connect(world.folder / "crowdfund.sqlite")) as connection:
+        return connection.execute(f"SELECT * FROM {table}").fetchall()
+
+
+def paid_once(world: World, campaign: str) -> None:
+    """Mine, look, and find one decision, one batch, one attempt in a block, and everybody paid what was planned."""
+    world.node.mine()
+    world.sync()
+    snapshot, summary = world.snapshot(campaign), world.summary(campaign)
+    assert summary.state in ("released", "refunded")
+    assert len(snapshot.batches) == len(rows(world, "decisions")) == len(rows(world, "attempts")) == 1
+    (attempt,) = snapshot.batches[0].attempts
+    assert {coin.spent_by for coin in snapshot.coins} == {attempt.txid}
+    assert world.node.rpc("getrawmempool") == []
+    for output in snapshot.batches[0].outputs:
+        address = world.node.rpc("decodescript", output.script.hex())["address"]
+        assert world.node.bank("getreceivedbyaddress", address) * 100_000_000 == output.value_sats
+
+
+def wait_until_stopped(pid: int) -> None:
+    """Wait until the kernel says that the process is stopped."""
+    give_up = time.monotonic() + 30
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        assert time.monotonic() < give_up, "the worker was not stopped"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_eight_workers_at_once(world: World, due: str, nursery: Nursery, attempt: int) -> None:
+    """Without the lock; losers are turned away by the tables, and by nothing that could have paid before."""
+    met = nursery.crowd(world.settings.to_env(), WORKERS, ROUNDS)
+    strange = [error for error in met if not error.startswith("IntegrityError")]
+    assert strange == []
+    world.sync()
+    paid_once(world, due)
+
+
+def test_the_lock_lets_one_in(tmp_path: Path) -> None:
+    lock = tmp_path / "worker.lock"
+    with only_one(lock):
+        with pytest.raises(WorldError, match="Another worker"), only_one(lock):
+            raise AssertionError("two hold the lock")
+        with pytest.raises(WorldError, match="Another worker"), only_one(lock):
+            raise AssertionError("asking has broken the lock")
+    with only_one(lock):
+        pass
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_stopped_worker_keeps_the_others_out_until_it_dies(
+    world: World, nursery: Nursery, second: Nursery, moment: int
+) -> None:
+    due = due_campaign(world, "funded")
+    pid = nursery.stopping_worker(world.settings.to_env(), world.folder / "steps", moment)
+    wait_until_stopped(pid)
+    attempts = rows(world, "attempts")
+    assert second.worker(world.settings.to_env(), world.folder / "other") == REFUSED
+    assert rows(world, "attempts") == attempts
+    nursery.end(pid)
+    assert second.worker(world.settings.to_env(), world.folder / "other") == 0
+    assert [a[0] for a in rows(world, "attempts")][: len(attempts)] == [a[0] for a in attempts]  # by txid
+    paid_once(world, due)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("mined", [False, True])
+def test_a_worker_that_wakes_up_too_late_does_no_harm(
+    world: World, nursery: Nursery, second: Nursery, moment: int, mined: bool
+) -> None:
+    """It was stopped, its lock file was removed, another one has done everything; then it goes on where it was."""
+    due = due_campaign(world, "failed")
+    pid = nursery.stopping_worker(world.settings.to_env(), world.folder / "steps", moment)
+    wait_until_stopped(pid)
+    (world.folder / "worker.lock").unlink()
+    assert second.worker(world.settings.to_env(), world.folder / "other") == 0
+    attempts = rows(world, "attempts")
+    if mined:
+        world.node.mine()
+    os.kill(pid, signal.SIGCONT)
+    assert nursery.wait(pid) == 0, (world.folder / "life.log").read_text()
+    assert rows(world, "attempts") == attempts
+    paid_once(world, due)
