@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from crowdfund.campaigns import recording, service, settling
 from crowdfund.campaigns.settling import Job
@@ -73,6 +73,13 @@ class Worker:
 
     def watch(self, status: NodeStatus) -> bool | None:
         """Gather and write down; True if anything changed, None while the chain moves or more blocks wait."""
+        try:
+            return self._watch(status)
+        except (WorldError, SQLAlchemyError):
+            self._follower.forget_mempool()  # what was looked at may not have been written down
+            raise
+
+    def _watch(self, status: NodeStatus) -> bool | None:
         with self.database.reading() as known, self.database.reading() as ours:
             changes = self._follower.gather(status, recording.RecordedChain(known), recording.RecordedWatch(ours))
         if changes is None:
@@ -82,12 +89,8 @@ class Worker:
         with self.database.reading() as session:
             if not recording.is_news(session, changes):
                 return False
-        try:
-            with self.database.transaction() as session:
-                recording.record(session, changes, datetime.now(UTC))
-        except OperationalError:
-            self._follower.forget_mempool()
-            raise
+        with self.database.transaction() as session:
+            recording.record(session, changes, datetime.now(UTC))
         if not changes.complete:
             self.show(f"catching up {changes.blocks[-1].block.height} of {status.headers} blocks", "")
             return None

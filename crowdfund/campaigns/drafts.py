@@ -16,7 +16,7 @@ from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
 
 URL_LIMIT = 300
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)

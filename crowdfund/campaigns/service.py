@@ -96,6 +96,8 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
         return campaign
     tip, account = _ready_to_publish(session, settings, campaign)
     terms = freeze(campaign, settings.network, settings.confirmations, tip)
+    if session.scalar(select(Campaign.id).where(Campaign.terms_hash == terms.hash.hex())):
+        raise UserError("You have published a campaign with exactly these terms already; change something in this one.")
     campaign.terms, campaign.terms_hash = terms.canonical(), terms.hash.hex()
     campaign.account_index = account.index
     campaign.descriptor = campaign_descriptor(

@@ -60,8 +60,7 @@ def plan_release(
 
     Coins that cost more to spend than they hold are left out; they stay on the books as unclaimed.
     """
-    cost_sats = -(-P2WPKH_INPUT_WEIGHT * feerate_sat_vb // 4)
-    worth = sorted(c for c in coins if c.value_sats > cost_sats)
+    worth = _worth_spending(coins, feerate_sat_vb)
     batches = [_release_batch(part, payout_script, feerate_sat_vb) for part in _chunks(worth, size)]
     return [b for b in batches if b.outputs[0].value_sats >= dust_limit_sats(payout_script)]
 
@@ -69,10 +68,11 @@ def plan_release(
 def plan_refunds(coins: Sequence[SpendableCoin], feerate_sat_vb: int, size: int = MAX_BATCH_INPUTS) -> list[Batch]:
     """Batches that pay every pledge back; what is not worth its fee is left out and stays unclaimed.
 
-    The coins of one pledge stay together and give one output.
+    The coins of one pledge stay together and give one output. Those that cost more to spend than they hold stay
+    behind: whoever sends a backer many small coins must not eat up the refund.
     """
     by_pledge: dict[int, list[SpendableCoin]] = defaultdict(list)
-    for coin in sorted(coins):
+    for coin in _worth_spending(coins, feerate_sat_vb):
         by_pledge[coin.index].append(coin)
     batches = []
     for group in _pack(list(by_pledge.values()), size):
@@ -86,6 +86,12 @@ def refund_estimate_sats(value_sats: int, refund_script: bytes, feerate_sat_vb: 
     """What a lone pledge of `value_sats` would get back at this feerate; 0 if that is not worth sending."""
     back_sats = value_sats - transaction_vsize(1, [refund_script]) * feerate_sat_vb
     return back_sats if back_sats >= dust_limit_sats(refund_script) else 0
+
+
+def _worth_spending(coins: Sequence[SpendableCoin], feerate_sat_vb: int) -> list[SpendableCoin]:
+    """In order of outpoint, those that hold more than their input costs."""
+    cost_sats = -(-P2WPKH_INPUT_WEIGHT * feerate_sat_vb // 4)
+    return sorted(c for c in coins if c.value_sats > cost_sats)
 
 
 def _release_batch(coins: Sequence[SpendableCoin], payout_script: bytes, feerate_sat_vb: int) -> Batch:

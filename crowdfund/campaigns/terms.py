@@ -8,11 +8,12 @@ strings, integers and objects.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
 from crowdfund.errors import UserError
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
 
 VERSION = 1
 
@@ -73,9 +74,10 @@ class CampaignTerms:
         """Read canonical JSON back. Raises ValueError where it is not exactly that of some terms."""
         try:
             terms = cls(**json.loads(text))
-        except TypeError as error:
+            same = terms.canonical() == text
+        except (TypeError, RecursionError) as error:
             raise ValueError(f"not the terms of a campaign: {error}") from error
-        if terms.version != VERSION or terms.canonical() != text:
+        if terms.version != VERSION or not same or not _has_right_types(terms):
             raise ValueError("not in canonical form, or of another version")
         return terms
 
@@ -96,7 +98,10 @@ def parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time needs an offset such as Z")
-    return moment.astimezone(UTC).replace(microsecond=0)
+    try:
+        return moment.astimezone(UTC).replace(microsecond=0)
+    except OverflowError as error:
+        raise ValueError("a time before the year 1 or after the year 9999") from error
 
 
 def check_deadline(deadline: datetime, now: datetime) -> None:
@@ -113,6 +118,14 @@ def check_goal(goal_sats: int) -> None:
     """Raise UserError if the goal is smaller than can sensibly be paid out."""
     if goal_sats < MIN_GOAL_SATS:
         raise UserError(f"The goal must be at least {MIN_GOAL_SATS} sat: less would be eaten by network fees.", "goal")
+    if goal_sats > MAX_MONEY_SATS:
+        raise UserError("The goal is more than the 21 million BTC that can ever exist.", "goal")
+
+
+def _has_right_types(terms: CampaignTerms) -> bool:
+    """Text where text belongs, whole numbers where they do: canonical form alone says nothing of that."""
+    wanted = {field.name: {"str": str, "int": int}[str(field.type)] for field in fields(terms)}
+    return all(type(getattr(terms, name)) is kind for name, kind in wanted.items())
 
 
 def _refuse_floats(value: object) -> None:

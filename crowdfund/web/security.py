@@ -61,7 +61,7 @@ def install(app: Flask) -> None:
 def _headers(response: Response) -> Response:
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
-    if not request.path.startswith("/static/"):
+    if not request.path.startswith("/static/") or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "no-store")
     return response
 

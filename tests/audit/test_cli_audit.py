@@ -51,8 +51,8 @@ def test_it_leaves_with_0_if_all_holds_and_1_if_not(world: World, tmp_path: Path
     assert "Everything holds" in good.stdout
     assert "sum                         120,000 sat" in good.stdout
     told = bundle_json(lie(bundle, coins=[{**bundle["coins"][0], "value_sats": 120_001}]))
-    bad = _audit("-", *at_node, text=told)
-    assert bad.returncode == 1
+    bad = CliRunner().invoke(audit, ["-", *map(str, at_node)], input=told)
+    assert bad.exit_code == 1
     assert any(line.startswith("BAD  coins ") for line in bad.stdout.splitlines())
     assert "Something differs" in bad.stdout
 

@@ -13,9 +13,9 @@ from support.world import World
 
 
 @pytest.fixture(scope="module")
-def town(node: RegtestNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A World for the whole module."""
-    with World(node, tmp_path_factory.mktemp("town")) as whole:
+def town(node: RegtestNode) -> Iterator[World]:
+    """A World for the whole module, in the node's own folder: there the test bench finds it."""
+    with World(node, node.data_dir) as whole:
         yield whole
 
 

@@ -1,0 +1,169 @@
+"""What holds for every answer: headers, the pages for what went wrong, problem documents for programs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from crowdfund.web import live
+from flask import Flask
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from support.site import Visitor, field_error, sentences, site_of
+from support.world import World
+
+CSP = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+BROKEN = "public.about", "api.campaigns"
+
+
+def assert_headers(answer: TestResponse, path: str) -> None:
+    headers = answer.headers
+    assert headers.get_all("Content-Security-Policy") == [CSP], path
+    assert headers["X-Content-Type-Options"] == "nosniff", path
+    assert headers["Referrer-Policy"] == "same-origin", path
+    assert headers["Cross-Origin-Opener-Policy"] == "same-origin", path
+    if not path.startswith("/static/"):
+        assert "no-store" in headers["Cache-Control"], path
+
+
+def path_of(rule: Rule, campaign: str, pledge: str) -> str:
+    values = {
+        "campaign_id": campaign,
+        "pledge_id": pledge,
+        "scope": "campaign",
+        "key": campaign,
+        "filename": "site.css",
+    }
+    return rule.rule.replace("path:", "").replace("<", "{").replace(">", "}").format(**values)
+
+
+def test_every_address_answers_with_the_same_headers(
+    town: World, app: Flask, campaign: str, alice: Visitor, bob: Visitor
+) -> None:
+    pledge = town.pledge(campaign, 50_000).id
+    seen = 0
+    for rule in app.url_map.iter_rules():
+        path = path_of(rule, campaign, pledge)
+        for who in (bob, alice):
+            for verb in sorted((rule.methods or set()) - {"OPTIONS"}):
+                answer = who.client.open(path, method=verb)
+                assert answer.status_code < 500, f"{verb} {path}"
+                assert_headers(answer, path)
+                answer.close()
+                seen += 1
+    assert seen > 60
+    assert bob.get("/", headers={"Accept": "text/html"}).headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+def test_no_page_holds_a_script_or_a_style_of_its_own(town: World, campaign: str, alice: Visitor) -> None:
+    pledge = town.pledge(campaign, 50_000).id
+    paths = ("/", f"/campaigns/{campaign}", f"/campaigns/{campaign}/audit", f"/p/{pledge}", "/about", "/api", "/dashboard")
+    for path in (*paths, "/drafts/new", "/nowhere"):
+        page = alice.get(path).get_data(as_text=True)
+        assert " style=" not in page and "<style" not in page and " onclick=" not in page, path
+        assert all("src=" in tag.split(">")[0] for tag in page.split("<script")[1:]), path
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "code", "part"),
+    [
+        ("GET", "/nowhere", 404, "no page at this address"),
+        ("GET", "/campaigns/nothere", 404, "no such campaign"),
+        ("GET", "/p/nothere", 404, "no such pledge"),
+        ("GET", "/campaigns/%00", 404, "no such campaign"),
+        ("GET", "/live/nonsense/x", 404, "no page at this address"),
+        ("GET", "/logout", 405, "does not take that kind"),
+        ("PUT", "/", 405, "does not take that kind"),
+        ("GET", "/bench/mine", 405, "does not take that kind"),
+        ("GET", "/static/../wsgi.py", 404, "no page at this address"),
+        ("GET", "/static/%2e%2e/pyproject.toml", 404, "no page at this address"),
+    ],
+)
+def test_a_page_for_what_is_not_there(bob: Visitor, verb: str, path: str, code: int, part: str) -> None:
+    answer = bob.client.open(path, method=verb)
+    assert answer.status_code == code and part in sentences(answer)
+    assert "See the campaigns" in sentences(answer)
+    assert_headers(answer, "/")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "code"),
+    [
+        ("GET", "/api/v1/nowhere", 404),
+        ("GET", "/api/v1/campaigns/nothere", 404),
+        ("GET", "/api/v1/campaigns/nothere/audit", 404),
+        ("GET", "/api/v1/pledges/nothere", 404),
+        ("DELETE", "/api/v1/campaigns", 405),
+        ("GET", "/api/v1/campaigns/nothere/publish", 405),
+        ("POST", "/api/v1/campaigns", 400),
+    ],
+)
+def test_a_problem_document_for_programs(bob: Visitor, verb: str, path: str, code: int) -> None:
+    answer = bob.client.open(path, method=verb)
+    assert answer.status_code == code
+    assert answer.content_type == "application/problem+json"
+    problem = json.loads(answer.data)
+    assert problem["status"] == code and problem["type"] == "about:blank"
+    assert problem["title"] and problem["detail"].endswith(".")
+    assert_headers(answer, path)
+
+
+def boom() -> str:
+    raise ZeroDivisionError("a secret of the inside")
+
+
+def test_a_mistake_of_ours_is_admitted_without_its_insides(
+    app: Flask, bob: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for endpoint in BROKEN:
+        monkeypatch.setitem(app.view_functions, endpoint, boom)
+    page = bob.get("/about")
+    assert page.status_code == 500 and "on our side" in sentences(page)
+    problem = bob.get("/api/v1/campaigns")
+    assert problem.status_code == 500 and problem.content_type == "application/problem+json"
+    for answer in (page, problem):
+        assert "secret of the inside" not in answer.get_data(as_text=True)
+        assert_headers(answer, "/")
+
+
+def test_a_stream_says_only_that_something_changed(town: World, campaign: str, bob: Visitor) -> None:
+    answer = bob.get(f"/live/campaign/{campaign}", buffered=False)
+    assert answer.content_type .startswith("text/event-stream")
+    parts = answer.iter_encoded()
+    assert next(parts) == b"retry: 3000\n\n"
+    town.node.mine()
+    town.sync()
+    event = next(parts).decode()
+    assert event.startswith("event: changed\ndata: ") and event.split("data: ")[1].strip().isdigit()
+    answer.close()
+
+
+def test_too_many_viewers_are_told_and_a_place_comes_free_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "MAX_STREAMS", 2)
+    with site_of(world) as app:
+        bob = Visitor(app)
+        held = [bob.get("/live/site/all", buffered=False) for _ in range(2)]
+        starts = [next(stream.iter_encoded()) for stream in held]
+        assert starts == [b"retry: 3000\n\n"] * 2
+        assert bob.get("/live/site/all").status_code == 503
+        assert bob.get("/").status_code == 200
+        held[0].close()
+        again = bob.get("/live/site/all", buffered=False)
+        assert again.status_code == 200
+        again.close()
+        held[1].close()
+
+
+def test_a_field_with_a_fault_is_named_for_screen_readers(campaign: str, bob: Visitor) -> None:
+    answer = bob.send(f"/campaigns/{campaign}/pledge", {"amount": "x", "amount_unit": "sat", "refund_address": "y"})
+    page = answer.get_data(as_text=True)
+    assert '<div class="summary" role="alert"' in page and 'href="#refund_address"' in page
+    assert 'aria-invalid="true"' in page and "refund_address-error" in page
+    assert "<title>Error: " in page
+    assert field_error(answer, "amount")
