@@ -133,13 +133,14 @@ def test_the_answer_to_a_broadcast_is_lost(world: World, losses: int) -> None:
     """Once: the connection asks again by itself. Twice: the worker does, at its next round. Thrice: once more so."""
     campaign = funded(world)
     proxy = LosingProxy(world.node, losses)
-    world.worker.backend = CoreBackend(proxy.url, world.node.cookie_file)
+    world.worker.backend = line = CoreBackend(proxy.url, world.node.cookie_file)
     try:
         world.close(campaign)
         assert mempool(world) == [attempt(world, campaign)[0]]
         world.sync()
         assert proxy.broadcasts > losses
     finally:
+        line.close()
         proxy.shutdown()
         proxy.server_close()
     world.worker = world.new_worker()
@@ -172,7 +173,7 @@ def test_a_reorganisation_takes_a_pledges_block_away(own_world: World) -> None:
     terms = world.snapshot(campaign).terms
     assert terms is not None
     node.rpc("setmocktime", int(terms.deadline.timestamp()) + 2)
-    node.rpc("generatetoaddress", 5, new_address(node))
+    node.rpc("generatetoaddress", 3, new_address(node))  # the median of eleven is not past the deadline yet
     late_but_in_time = node.pay(str(world.pledge(campaign, 100_000).address), 100_000)
     payment = node.rpc("getrawtransaction", late_but_in_time)
     (pledge_block,) = node.rpc("generatetoaddress", 1, new_address(node))

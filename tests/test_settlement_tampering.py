@@ -6,16 +6,16 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
-from embit.ec import PrivateKey
 from embit.script import Script
 from embit.transaction import Transaction
 from support.world import World
 
 from crowdfund.campaigns import settling
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
@@ -55,10 +55,15 @@ def stop_signer(world: World) -> None:
 
 def start_signer(world: World) -> None:
     """A signer again, with what it finds on disk."""
-    keystore = Keystore.open(world.folder / "signer" / "seed", "regtest")
-    signer = Signer(keystore, SignerLog(world.folder / "signer" / "log.jsonl"), "regtest")
-    world.signer_server = SignerServer(signer, world.settings.signer_socket)
-    threading.Thread(target=world.signer_server.serve_forever, args=(0.05,), daemon=True).start()
+    world.signer_server = served(world.folder / "signer", world.settings.signer_socket)
+
+
+def served(folder: Path, socket: Path) -> SignerServer:
+    """A signer with the seed and the log in this folder, listening."""
+    signer = Signer(Keystore.open(folder / "seed", "regtest"), SignerLog(folder / "log.jsonl"), "regtest")
+    server = SignerServer(signer, socket)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    return server
 
 
 def released(world: World, campaign: str) -> None:
@@ -111,54 +116,63 @@ def test_the_signer_dies_while_it_writes(world: World) -> None:
     released(world, campaign)
 
 
-def _another_output(tx: Transaction) -> None:
-    tx.vout[0].script_pubkey = Script(b"\x00\x14" + b"m" * 20)
+def _another_output(answer: Transaction, _stranger: Transaction) -> None:
+    answer.vout[0].script_pubkey = Script(b"\x00\x14" + b"m" * 20)
 
 
-def _another_amount(tx: Transaction) -> None:
-    tx.vout[0].value -= 1
+def _another_amount(answer: Transaction, _stranger: Transaction) -> None:
+    answer.vout[0].value -= 1
 
 
-def _another_key(tx: Transaction) -> None:
-    key = PrivateKey(b"m" * 32)
-    tx.vin[0].witness.items = [key.sign(bytes(32)).serialize() + b"\x01", key.get_public_key().serialize()]
+def _another_key(answer: Transaction, stranger: Transaction) -> None:
+    answer.vin[0].witness.items = stranger.vin[0].witness.items
 
 
-def _another_signature(tx: Transaction) -> None:
-    key = PrivateKey(b"m" * 32)
-    tx.vin[0].witness.items = [key.sign(bytes(32)).serialize() + b"\x01", tx.vin[0].witness.items[1]]
+def _another_signature(answer: Transaction, stranger: Transaction) -> None:
+    answer.vin[0].witness.items[0] = stranger.vin[0].witness.items[0]
 
 
-def _another_sighash(tx: Transaction) -> None:
-    items = tx.vin[0].witness.items
-    tx.vin[0].witness.items = [items[0][:-1] + b"\x02", items[1]]
+def _another_sighash(answer: Transaction, _stranger: Transaction) -> None:
+    answer.vin[0].witness.items[0] = answer.vin[0].witness.items[0][:-1] + b"\x02"
 
 
-def _no_signature(tx: Transaction) -> None:
-    tx.vin[0].witness.items = []
+def _no_signature(answer: Transaction, _stranger: Transaction) -> None:
+    answer.vin[0].witness.items = []
 
 
+Lie = Callable[[Transaction, Transaction], None]
 LIES = (_another_output, _another_amount, _another_key, _another_signature, _another_sighash, _no_signature)
 
 
 class LyingSigner(SignerClient):
-    """Asks the true signer, and changes the answer."""
+    """Asks the true signer and one with another seed, and changes the true one's answer."""
 
-    lie: Callable[[Transaction], None]
+    def __init__(self, true: Path, stranger: Path, lie: Lie) -> None:
+        super().__init__(true)
+        self._stranger = SignerClient(stranger)
+        self._lie = lie
 
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """See the parent."""
         answer = Transaction.parse(super().sign(terms, account_index, kind, tx))
-        self.lie(answer)
+        self._lie(answer, Transaction.parse(self._stranger.sign(terms, account_index, kind, tx)))
         return bytes(answer.serialize())
 
 
+@pytest.fixture
+def stranger(tmp_path: Path) -> Iterator[Path]:
+    """The socket of a signer with another seed."""
+    create_seed(tmp_path / "stranger" / "seed")
+    server = served(tmp_path / "stranger", tmp_path / "stranger.sock")
+    yield tmp_path / "stranger.sock"
+    server.shutdown()
+    server.server_close()
+
+
 @pytest.mark.parametrize("lie", LIES)
-def test_the_signer_lies(world: World, lie: Callable[[Transaction], None]) -> None:
+def test_the_signer_lies(world: World, stranger: Path, lie: Lie) -> None:
     campaign = funded(world)
-    liar = LyingSigner(world.settings.signer_socket)
-    liar.lie = lie
-    world.worker.signer = liar
+    world.worker.signer = LyingSigner(world.settings.signer_socket, stranger, lie)
     world.close(campaign)
     for _ in range(2):
         ((_, raw, sent),) = attempts(world, campaign)
@@ -174,7 +188,7 @@ def test_the_signer_lies(world: World, lie: Callable[[Transaction], None]) -> No
 EDITS = (
     "UPDATE attempts SET raw = x'00'",
     "UPDATE attempts SET raw = NULL",
-    "UPDATE attempts SET txid = replace(txid, 'a', 'b')",
+    "UPDATE attempts SET txid = 'f00d'",
     "UPDATE attempts SET sent_at = NULL",
     "DELETE FROM attempts",
     "UPDATE batch_outputs SET script = x'0014'",
@@ -193,9 +207,6 @@ EDITS = (
     "UPDATE pledges SET refund_script = x'0014'",
     "UPDATE campaigns SET terms = replace(terms, '200000', '100000')",
     "INSERT INTO batch_inputs SELECT coin_id, batch_id, 1 FROM batch_inputs",
-    "REPLACE INTO decisions SELECT campaign_id, 'failed', 0, closing_height, closing_hash, 1 FROM decisions",
-    "REPLACE INTO attempts SELECT txid, batch_id, number, x'00', sent_at, refusal FROM attempts",
-    "REPLACE INTO batch_outputs SELECT batch_id, position, x'0014', value_sats, \"index\" FROM batch_outputs",
 )
 
 

@@ -136,9 +136,7 @@ def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
         draft, unreadable = _read_draft(form)
         try:
             with here().database.transaction() as db:
-                saved = service.save_draft(
-                    db, here().settings, _creator_id(), draft, campaign.id if campaign else None
-                )
+                saved = service.save_draft(db, here().settings, _creator_id(), draft, campaign.id if campaign else None)
             flash("The draft is saved. Only you can see it.", "good")
             target = "creators.draft_edit" if request.form.get("next") == "save" else "creators.preview"
             return redirect(url_for(target, campaign_id=saved.id), 303)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from crowdfund.chain.regtest import RegtestNode
 from flask import Flask
-
 from support.site import Visitor, site_of
 from support.world import World
+
+from crowdfund.chain.regtest import RegtestNode
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from crowdfund.web import live
 from flask import Flask
+from support.site import Visitor, field_error, sentences, site_of
+from support.world import World
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
-from support.site import Visitor, field_error, sentences, site_of
-from support.world import World
+from crowdfund.web import live
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "
@@ -61,7 +61,15 @@ def test_every_address_answers_with_the_same_headers(
 
 def test_no_page_holds_a_script_or_a_style_of_its_own(town: World, campaign: str, alice: Visitor) -> None:
     pledge = town.pledge(campaign, 50_000).id
-    paths = ("/", f"/campaigns/{campaign}", f"/campaigns/{campaign}/audit", f"/p/{pledge}", "/about", "/api", "/dashboard")
+    paths = (
+        "/",
+        f"/campaigns/{campaign}",
+        f"/campaigns/{campaign}/audit",
+        f"/p/{pledge}",
+        "/about",
+        "/api",
+        "/dashboard",
+    )
     for path in (*paths, "/drafts/new", "/nowhere"):
         page = alice.get(path).get_data(as_text=True)
         assert " style=" not in page and "<style" not in page and " onclick=" not in page, path
@@ -132,7 +140,7 @@ def test_a_mistake_of_ours_is_admitted_without_its_insides(
 
 def test_a_stream_says_only_that_something_changed(town: World, campaign: str, bob: Visitor) -> None:
     answer = bob.get(f"/live/campaign/{campaign}", buffered=False)
-    assert answer.content_type .startswith("text/event-stream")
+    assert answer.content_type.startswith("text/event-stream")
     parts = answer.iter_encoded()
     assert next(parts) == b"retry: 3000\n\n"
     town.node.mine()
@@ -142,9 +150,7 @@ def test_a_stream_says_only_that_something_changed(town: World, campaign: str, b
     answer.close()
 
 
-def test_too_many_viewers_are_told_and_a_place_comes_free_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_viewers_are_told_and_a_place_comes_free_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live, "MAX_STREAMS", 2)
     with site_of(world) as app:
         bob = Visitor(app)

@@ -7,12 +7,12 @@ import re
 from datetime import timedelta
 
 import pytest
-from crowdfund.campaigns import service
 from flask import Flask
-
 from support.node import new_address
 from support.site import Visitor, draft_form, draft_json, field_error, sentences, stored, token_of
 from support.world import World
+
+from crowdfund.campaigns import service
 
 # (amount, unit, a part of the sentence)
 AMOUNTS = (
@@ -187,9 +187,12 @@ def test_several_faults_of_a_pledge_are_told_at_once(campaign: str, bob: Visitor
     assert all(field_error(answer, name) for name in ("amount", "refund_address", "message")), sentences(answer)
 
 
-EVIL_STORY = """<script>alert(1)</script> <img src=x onerror=alert(1)> ![x](javascript:alert(1)) ![y](https://a.example/p.png)
+EVIL_STORY = """<script>alert(1)</script> <img src=x onerror=alert(1)>
+![x](javascript:alert(1)) ![y](https://a.example/y.png)
 
-[run](javascript:alert(1)) [run](data:text/html;base64,PHNjcmlwdD4=) [run]( java\tscript:alert(1)) <a href="javascript:1">x</a>
+[run](javascript:alert(1)) [run](data:text/html;base64,PHNjcmlwdD4=)
+[run]( java\tscript:alert(1))
+<a href="javascript:1">x</a>
 [ok](https://example.org/good) <https://example.org/auto> [rel](/p/x)
 
 <iframe src="https://a.example"></iframe><style>body{display:none}</style><form action=/logout method=post>

@@ -10,12 +10,12 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from crowdfund.db import ROOT
 from flask import Flask
-
 from support.node import new_address
 from support.site import Visitor, draft_form, sentences, site_of, stored, token_of
 from support.world import PASSWORD, World
+
+from crowdfund.db import ROOT
 
 CREATORS_PAGES = ("/dashboard", "/drafts/new", "/drafts/{draft}/edit", "/drafts/{draft}/preview")
 
@@ -152,7 +152,14 @@ def test_nobody_is_led_away_from_the_site(alice: Visitor, bob: Visitor, target: 
 
 def test_the_host_header_is_believed_nowhere(town: World, campaign: str, app: Flask, bob: Visitor) -> None:
     pledge = town.pledge(campaign, 50_000)
-    paths = ("/", f"/campaigns/{campaign}", f"/p/{pledge.id}", "/api/v1/campaigns", "/api", f"/api/v1/pledges/{pledge.id}")
+    paths = (
+        "/",
+        f"/campaigns/{campaign}",
+        f"/p/{pledge.id}",
+        "/api/v1/campaigns",
+        "/api",
+        f"/api/v1/pledges/{pledge.id}",
+    )
     for path in paths:
         answer = bob.get(path, headers={"Host": "evil.example", "X-Forwarded-Host": "evil.example"})
         assert answer.status_code == 200 and "evil.example" not in answer.get_data(as_text=True)
@@ -177,7 +184,11 @@ def test_the_cookie_is_secure_where_the_site_is(world: World) -> None:
 
 def test_a_pledges_id_is_on_its_own_page_only(town: World, app: Flask, bob: Visitor) -> None:
     campaign = town.campaign()
-    pledges = [town.paid(campaign, 300_000), town.paid(campaign, 900_000, confirmed=False), town.pledge(campaign, 20_000)]
+    pledges = [
+        town.paid(campaign, 300_000),
+        town.paid(campaign, 900_000, confirmed=False),
+        town.pledge(campaign, 20_000),
+    ]
     ids = [pledge.id for pledge in pledges]
 
     def look() -> None:

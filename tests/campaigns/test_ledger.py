@@ -1,0 +1,156 @@
+"""The books: whatever the chain does, the buckets sum to what it has confirmed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, decide, owed_kind, standing
+from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+SCRIPT = b"\x00\x14" + bytes(20)
+DUST = 1_000
+
+
+def test_every_bucket_has_a_name_for_people() -> None:
+    assert set(LABELS) == set(Bucket) and len(set(LABELS.values())) == len(Bucket)
+
+
+def test_the_bucket_of_a_coin() -> None:
+    for outcome in (None, *Outcome):
+        assert coin_bucket(Standing.SEEN, outcome, False) is None
+        assert coin_bucket(Standing.GONE, outcome, True) is None
+        assert coin_bucket(Standing.DUST, outcome, False) is Bucket.DUST
+        assert coin_bucket(Standing.LATE, outcome, False) is Bucket.LATE
+        for value in (Standing.COUNTED, Standing.LATE):
+            assert coin_bucket(value, outcome, True) is Bucket.IN_SETTLEMENT
+    assert coin_bucket(Standing.COUNTED, None, False) is Bucket.COUNTED
+    assert coin_bucket(Standing.COUNTED, Outcome.FAILED, False) is Bucket.UNCLAIMED
+
+
+def test_sums_name_every_bucket() -> None:
+    sums = buckets(
+        [(Bucket.DUST, 5), (Bucket.DUST, 6)],
+        [SettledBatch(Kind.RELEASE, 100, 3), SettledBatch(Kind.REFUND, 50, 2)],
+    )
+    assert set(sums) == set(Bucket)
+    assert {b: s for b, s in sums.items() if s} == {
+        Bucket.DUST: 11,
+        Bucket.PAID_OUT: 100,
+        Bucket.REFUNDED: 50,
+        Bucket.MINER_FEE: 5,
+    }
+
+
+@dataclass
+class Held:
+    """A coin of the made-up chain."""
+
+    coin: SpendableCoin
+    height: int | None
+    batch: int | None = None
+    stolen: bool = False
+
+
+@dataclass
+class Planned:
+    batch: Batch
+    confirmed: int | None = None
+    members: list[Held] = field(default_factory=list)
+
+
+class Books(RuleBasedStateMachine):
+    """A campaign's whole life in random order, with reorganisations, and the books after every step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tip, self.closing, self.outcome = 100, None, None  # type: int, int | None, Outcome | None
+        self.coins: list[Held] = []
+        self.plans: list[Planned] = []
+
+    @rule(value=st.integers(1, 200_000), index=st.integers(0, 5))
+    def pay(self, value: int, index: int) -> None:
+        number = len(self.coins)
+        self.coins.append(Held(SpendableCoin(f"{number:064x}", 0, value, index, SCRIPT), None))
+
+    @rule()
+    def mine(self) -> None:
+        self.tip += 1
+        for held in self.coins:
+            held.height = self.tip if held.height is None else held.height
+
+    @precondition(lambda self: self.closing is None)
+    @rule()
+    def close(self) -> None:
+        self.mine()
+        self.closing = self.tip
+
+    @rule(depth=st.integers(1, 3))
+    def reorganise(self, depth: int) -> None:
+        self.tip -= depth
+        for plan in self.plans:
+            plan.confirmed = None if plan.confirmed and plan.confirmed > self.tip else plan.confirmed
+        for held in self.coins:
+            held.height = None if held.height and held.height > self.tip else held.height
+        if self.closing and self.closing > self.tip and self.outcome is None:
+            self.closing = None
+
+    @precondition(lambda self: self.closing is not None and self.outcome is None)
+    @rule(goal=st.integers(1, 300_000))
+    def decide(self, goal: int) -> None:
+        decision = decide(goal, DUST, map(facts, self.coins), self.closing, self.tip, 1)
+        self.outcome = decision.outcome if decision else None
+
+    @precondition(lambda self: self.outcome is not None)
+    @rule(feerate=st.sampled_from([1, 20, 300]))
+    def plan(self, feerate: int) -> None:
+        assert self.outcome
+        owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
+        for held in self.coins:
+            kind = owed_kind(self.standing(held), self.outcome)
+            if kind and held.batch is None:
+                owed[kind].append(held.coin)
+        batches = plan_release(owed[Kind.RELEASE], SCRIPT, feerate, 4) + plan_refunds(owed[Kind.REFUND], feerate, 4)
+        for batch in batches:
+            members = [h for h in self.coins if h.coin in batch.inputs]
+            assert all(h.batch is None for h in members) and len(members) == len(batch.inputs)
+            for held in members:
+                held.batch = len(self.plans)
+            self.plans.append(Planned(batch, None, members))
+
+    @rule()
+    def confirm(self) -> None:
+        self.mine()
+        for plan in self.plans:
+            if plan.confirmed is None and all(h.height is not None and h.height < self.tip for h in plan.members):
+                plan.confirmed = self.tip
+
+    def standing(self, held: Held) -> Standing:
+        return standing(facts(held), self.closing, DUST)
+
+    @invariant()
+    def the_buckets_sum_to_what_was_received(self) -> None:
+        lying = []
+        for held in self.coins:
+            settled = held.batch is not None and self.plans[held.batch].confirmed is not None
+            bucket = None if settled else coin_bucket(self.standing(held), self.outcome, held.batch is not None)
+            if bucket is not None:
+                lying.append((bucket, held.coin.value_sats))
+        done = [
+            SettledBatch(p.batch.kind, sum(o.value_sats for o in p.batch.outputs), p.batch.fee_sats)
+            for p in self.plans
+            if p.confirmed is not None
+        ]
+        received = sum(h.coin.value_sats for h in self.coins if h.height is not None)
+        assert sum(buckets(lying, done).values()) == received
+
+
+def facts(held: Held) -> CoinFacts:
+    return CoinFacts(held.coin.value_sats, held.height, in_mempool=held.height is None)
+
+
+TestBooks = Books.TestCase
+TestBooks.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)

@@ -1,0 +1,160 @@
+"""The outcome as a pure function of the chain: every boundary, to the block and to the satoshi."""
+
+from __future__ import annotations
+
+import pytest
+from crowdfund.campaigns.lifecycle import (
+    BatchState,
+    CampaignState,
+    CoinFacts,
+    Decision,
+    Kind,
+    Outcome,
+    Standing,
+    batch_state,
+    campaign_state,
+    counted_sats,
+    decide,
+    depth,
+    owed_kind,
+    standing,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+CLOSING = 200
+DUST = 1_000
+
+
+@pytest.mark.parametrize(
+    ("coin", "closing", "expected"),
+    [
+        (CoinFacts(DUST, 150), None, Standing.COUNTED),
+        (CoinFacts(DUST, CLOSING - 1), CLOSING, Standing.COUNTED),
+        (CoinFacts(DUST, CLOSING), CLOSING, Standing.LATE),
+        (CoinFacts(DUST, CLOSING + 1), CLOSING, Standing.LATE),
+        (CoinFacts(DUST - 1, 150), None, Standing.DUST),
+        (CoinFacts(DUST - 1, CLOSING + 5), CLOSING, Standing.DUST),
+        (CoinFacts(0, 150), None, Standing.DUST),
+        (CoinFacts(DUST, None, in_mempool=True), None, Standing.SEEN),
+        (CoinFacts(1, None, in_mempool=True), CLOSING, Standing.SEEN),
+        (CoinFacts(DUST, None), None, Standing.GONE),
+        (CoinFacts(DUST, None), CLOSING, Standing.GONE),
+        (CoinFacts(DUST, CLOSING - 101, coinbase=True), CLOSING, Standing.COUNTED),
+        (CoinFacts(DUST, CLOSING - 100, coinbase=True), CLOSING, Standing.LATE),
+        (CoinFacts(DUST, CLOSING - 1, coinbase=True), CLOSING, Standing.LATE),
+    ],
+)
+def test_what_a_coin_is_worth(coin: CoinFacts, closing: int | None, expected: Standing) -> None:
+    assert standing(coin, closing, DUST) is expected
+
+
+@pytest.mark.parametrize("confirmations", [1, 6, 100])
+def test_the_decision_waits_for_its_depth(confirmations: int) -> None:
+    coins = [CoinFacts(5_000, 150)]
+
+    def at(tip: int) -> Decision | None:
+        return decide(5_000, DUST, coins, CLOSING, tip, confirmations)
+
+    assert at(CLOSING + confirmations - 2) is None
+    assert at(CLOSING + confirmations - 1) == Decision(Outcome.FUNDED, 5_000, CLOSING)
+    assert at(CLOSING + confirmations + 50) == at(CLOSING + confirmations - 1)
+    assert decide(5_000, DUST, coins, None, 10_000, confirmations) is None
+
+
+@pytest.mark.parametrize(
+    ("paid", "outcome"), [(999_999, Outcome.FAILED), (1_000_000, Outcome.FUNDED), (1_000_001, Outcome.FUNDED)]
+)
+def test_the_goal_is_met_to_the_satoshi(paid: int, outcome: Outcome) -> None:
+    coins = [CoinFacts(paid - 400_000, 150), CoinFacts(400_000, CLOSING - 1)]
+    decision = decide(1_000_000, DUST, coins, CLOSING, CLOSING, 1)
+    assert decision == Decision(outcome, paid, CLOSING)
+
+
+def test_what_does_not_count_does_not_fund() -> None:
+    idle = [
+        CoinFacts(10**9, CLOSING),
+        CoinFacts(10**9, None, in_mempool=True),
+        CoinFacts(10**9, None),
+        CoinFacts(10**9, CLOSING - 100, coinbase=True),
+        *[CoinFacts(DUST - 1, 150)] * 5_000,
+    ]
+    assert decide(1, DUST, idle, CLOSING, CLOSING, 1) == Decision(Outcome.FAILED, 0, CLOSING)
+    assert counted_sats([*idle, CoinFacts(DUST, 150)], CLOSING, DUST) == DUST
+
+
+coins = st.builds(
+    CoinFacts,
+    st.integers(0, 3_000),
+    st.none() | st.integers(50, 250),
+    st.booleans(),
+    st.booleans(),
+)
+
+
+@given(st.lists(coins, max_size=20), st.integers(1, 20_000), st.integers(100, 220), st.randoms())
+def test_the_order_of_coins_does_not_matter_and_later_blocks_change_nothing(
+    facts: list[CoinFacts], goal_sats: int, closing: int, draw: object
+) -> None:
+    decision = decide(goal_sats, DUST, facts, closing, closing, 1)
+    assert decision is not None
+    assert decision == decide(goal_sats, DUST, facts[::-1], closing, closing + 99, 1)
+    expected = sum(
+        c.value_sats
+        for c in facts
+        if c.height is not None and c.value_sats >= DUST and c.height + 100 * c.coinbase < closing
+    )
+    assert decision.counted_sats == expected
+    assert (decision.outcome is Outcome.FUNDED) == (expected >= goal_sats)
+
+
+def test_depth_counts_the_block_itself() -> None:
+    assert [depth(10, tip) for tip in (8, 9, 10, 11)] == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("published", "closing", "outcome", "settled", "expected"),
+    [
+        (False, None, None, True, CampaignState.DRAFT),
+        (True, None, None, True, CampaignState.OPEN),
+        (True, 9, None, True, CampaignState.CLOSING),
+        (True, 9, Outcome.FUNDED, False, CampaignState.RELEASING),
+        (True, 9, Outcome.FUNDED, True, CampaignState.RELEASED),
+        (True, 9, Outcome.FAILED, False, CampaignState.REFUNDING),
+        (True, 9, Outcome.FAILED, True, CampaignState.REFUNDED),
+    ],
+)
+def test_the_state_people_see(
+    published: bool, closing: int | None, outcome: Outcome | None, settled: bool, expected: CampaignState
+) -> None:
+    assert campaign_state(published, closing, outcome, settled) is expected
+
+
+@pytest.mark.parametrize(
+    ("signed", "sent", "inputs", "spent", "expected"),
+    [
+        (False, False, True, None, BatchState.PLANNED),
+        (True, False, True, None, BatchState.SIGNED),
+        (True, True, True, None, BatchState.SENT),
+        (True, True, False, None, BatchState.INPUT_LOST),
+        (False, False, False, None, BatchState.INPUT_LOST),
+        (True, True, True, 100, BatchState.CONFIRMED),
+        (True, True, True, 95, BatchState.FINAL),
+        (True, True, True, 96, BatchState.CONFIRMED),
+    ],
+)
+def test_how_far_a_batch_has_come(
+    signed: bool, sent: bool, inputs: bool, spent: int | None, expected: BatchState
+) -> None:
+    state = batch_state(
+        signed=signed, sent=sent, inputs_confirmed=inputs, spent_height=spent, tip_height=100, confirmations=6
+    )
+    assert state is expected
+
+
+def test_what_is_owed_to_whom() -> None:
+    for outcome in Outcome:
+        assert owed_kind(Standing.LATE, outcome) is Kind.REFUND
+        assert [owed_kind(s, outcome) for s in (Standing.SEEN, Standing.GONE, Standing.DUST)] == [None] * 3
+    assert owed_kind(Standing.COUNTED, Outcome.FUNDED) is Kind.RELEASE
+    assert owed_kind(Standing.COUNTED, Outcome.FAILED) is Kind.REFUND

@@ -1,0 +1,66 @@
+"""The state of a pledge: what its owner reads follows from its coins alone."""
+
+from __future__ import annotations
+
+import pytest
+from crowdfund.campaigns.lifecycle import CoinFacts
+from crowdfund.campaigns.pledges import PledgeCoin, PledgeState, pledge_facts
+from hypothesis import given
+from hypothesis import strategies as st
+
+CLOSING = 200
+SEEN = CoinFacts(50_000, None, in_mempool=True)
+GONE = CoinFacts(50_000, None)
+IN_TIME = CoinFacts(50_000, CLOSING - 1)
+LATE = CoinFacts(50_000, CLOSING)
+DUST = CoinFacts(999, 150)
+
+
+@pytest.mark.parametrize(
+    ("coins", "closing", "decided", "state"),
+    [
+        ([], None, False, "awaiting"),
+        ([(SEEN, None)], None, False, "seen"),
+        ([(GONE, None)], None, False, "replaced"),
+        ([(GONE, None), (SEEN, None)], None, False, "seen"),
+        ([(IN_TIME, None)], None, False, "confirmed"),
+        ([(IN_TIME, None), (SEEN, None)], None, False, "confirmed"),
+        ([(CoinFacts(49_999, 150), None)], None, False, "short"),
+        ([(CoinFacts(50_001, 150), None)], None, False, "over"),
+        ([(IN_TIME, None), (DUST, None)], None, False, "confirmed"),
+        ([(CoinFacts(25_000, 150), None)] * 2, None, False, "confirmed"),
+        ([(DUST, None)], None, False, "short"),
+        ([(DUST, None), (SEEN, None)], None, False, "seen"),
+        ([(LATE, None)], CLOSING, False, "late"),
+        ([(IN_TIME, None), (LATE, None)], CLOSING, False, "confirmed"),
+        ([(SEEN, None)], CLOSING, False, "seen"),
+        ([(IN_TIME, "planned")], CLOSING, True, "in_settlement"),
+        ([(IN_TIME, "release")], CLOSING, True, "paid_out"),
+        ([(IN_TIME, "refund")], CLOSING, True, "refunded"),
+        ([(IN_TIME, "release"), (LATE, "planned")], CLOSING, True, "in_settlement"),
+        ([(IN_TIME, "release"), (LATE, "refund")], CLOSING, True, "paid_out"),
+        ([(IN_TIME, None)], CLOSING, True, "unclaimed"),
+        ([(LATE, None)], CLOSING, True, "late"),
+        ([(DUST, None)], CLOSING, True, "short"),
+        ([], CLOSING, True, "awaiting"),
+        ([(GONE, None)], CLOSING, True, "replaced"),
+    ],
+)
+def test_what_its_owner_reads(
+    coins: list[tuple[CoinFacts, str | None]], closing: int | None, decided: bool, state: str
+) -> None:
+    facts = pledge_facts(50_000, [PledgeCoin(*c) for c in coins], closing, decided, 1_000)
+    assert facts.state == PledgeState(state)
+
+
+drawn = st.builds(CoinFacts, st.integers(0, 10**6), st.none() | st.integers(100, 300), st.booleans(), st.booleans())
+fates = st.sampled_from([None, "planned", "release", "refund"])
+
+
+@given(st.lists(st.builds(PledgeCoin, drawn, fates)), st.none() | st.just(CLOSING), st.booleans())
+def test_the_sums_are_the_coins(coins: list[PledgeCoin], closing: int | None, decided: bool) -> None:
+    facts = pledge_facts(50_000, coins, closing, decided, 1_000)
+    assert facts.received_sats == sum(c.facts.value_sats for c in coins if c.facts.height is not None)
+    assert facts.received_sats == facts.counted_sats + facts.late_sats + facts.dust_sats
+    assert facts.seen_sats == sum(c.facts.value_sats for c in coins if c.facts.height is None and c.facts.in_mempool)
+    assert (facts.state is PledgeState.AWAITING) == (not coins)

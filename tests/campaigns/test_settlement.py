@@ -1,0 +1,164 @@
+"""Settlement plans: exact sums, nobody pays for another, nothing is spent twice and nothing is lost."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import pytest
+from crowdfund.campaigns.lifecycle import Kind
+from crowdfund.campaigns.settlement import (
+    MAX_BATCH_INPUTS,
+    Batch,
+    SpendableCoin,
+    plan_refunds,
+    plan_release,
+    refund_estimate_sats,
+)
+from crowdfund.wallet.fees import dust_limit_sats, transaction_vsize
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+KINDS = [
+    b"\x76\xa9\x14" + bytes(20) + b"\x88\xac",
+    b"\xa9\x14" + bytes(20) + b"\x87",
+    b"\x00\x14" + bytes(20),
+    b"\x00\x20" + bytes(32),
+    b"\x51\x20" + bytes(32),
+]
+PAYOUT = KINDS[4]
+
+
+def script_of(index: int) -> bytes:
+    """The refund script of a pledge, the same for all its coins."""
+    return KINDS[index % 5]
+
+
+def coin(number: int, value_sats: int, index: int) -> SpendableCoin:
+    return SpendableCoin(random.Random(number).randbytes(32).hex(), number, value_sats, index, script_of(index))
+
+
+@st.composite
+def drawn_coins(draw: st.DrawFn) -> list[SpendableCoin]:
+    values = st.integers(1_000, 40_000) | st.integers(1_000, 10**10)
+    shapes = draw(st.lists(st.tuples(values, st.integers(0, 12)), max_size=30))
+    return [coin(number, value, index) for number, (value, index) in enumerate(shapes)]
+
+
+feerates = st.sampled_from([1, 2, 7, 40, 200, 500])
+
+
+def check(batches: list[Batch], coins: list[SpendableCoin], feerate: int, size: int) -> list[SpendableCoin]:
+    """What every plan must fulfil; returns the coins that it leaves out."""
+    spent = [c for b in batches for c in b.inputs]
+    assert max(Counter(spent).values(), default=1) == 1 and set(spent) <= set(coins)
+    for batch in batches:
+        assert 0 < len(batch.inputs) <= size
+        assert sum(c.value_sats for c in batch.inputs) == sum(o.value_sats for o in batch.outputs) + batch.fee_sats
+        assert batch.fee_sats == feerate * transaction_vsize(len(batch.inputs), [o.script for o in batch.outputs])
+        assert all(o.value_sats >= dust_limit_sats(o.script) for o in batch.outputs)
+        assert all(c.value_sats > 68 * feerate for c in batch.inputs), "no coin costs more than it brings"
+    return [c for c in coins if c not in set(spent)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(drawn_coins(), feerates, st.integers(1, 6), st.randoms())
+def test_refunds(coins: list[SpendableCoin], feerate: int, size: int, draw: random.Random) -> None:
+    batches = plan_refunds(coins, feerate, size)
+    left = check(batches, coins, feerate, size)
+    for batch in batches:
+        assert batch.kind is Kind.REFUND
+        paid: Counter[int] = Counter()
+        for c in batch.inputs:
+            paid[c.index] += c.value_sats
+        assert sorted(paid) == sorted(o.index for o in batch.outputs if o.index is not None)
+        for output in batch.outputs:
+            assert output.index is not None and output.script == script_of(output.index)
+            own = [c for c in batch.inputs if c.index == output.index]
+            share = paid[output.index] - output.value_sats
+            alone = transaction_vsize(len(own), [output.script]) * feerate
+            assert 0 < share <= alone, "together is never dearer than alone"
+            least = (len(own) * 68 + 8 + 1 + len(output.script)) * feerate
+            assert share >= least - 1, "nobody rides on another's fee"
+    for c in left:
+        own = [o for o in left if o.index == c.index and o.value_sats > 68 * feerate]
+        worth = sum(o.value_sats for o in own) - transaction_vsize(len(own), [c.refund_script]) * feerate
+        assert worth < dust_limit_sats(c.refund_script) + 12 * feerate or len(own) > size or not own
+    shuffled = coins[:]
+    draw.shuffle(shuffled)
+    assert plan_refunds(shuffled, feerate, size) == batches
+
+
+@settings(max_examples=200, deadline=None)
+@given(drawn_coins(), feerates, st.integers(1, 6), st.randoms(), st.sampled_from(KINDS))
+def test_releases(
+    coins: list[SpendableCoin], feerate: int, size: int, draw: random.Random, payout: bytes
+) -> None:
+    batches = plan_release(coins, payout, feerate, size)
+    check(batches, coins, feerate, size)
+    for batch in batches:
+        assert batch.kind is Kind.RELEASE
+        assert [(o.script, o.index) for o in batch.outputs] == [(payout, None)]
+    shuffled = coins[:]
+    draw.shuffle(shuffled)
+    assert plan_release(shuffled, payout, feerate, size) == batches
+
+
+def test_nothing_to_settle_is_no_batch() -> None:
+    assert plan_refunds([], 2) == [] == plan_release([], PAYOUT, 2)
+
+
+def test_equal_pledges_pay_equal_shares_to_the_satoshi() -> None:
+    coins = [coin(n, 100_000, n * 5 + 2) for n in range(101)]
+    (batch,) = plan_refunds(coins, 7)
+    shares = {100_000 - o.value_sats for o in batch.outputs}
+    assert max(shares) - min(shares) <= 1
+
+
+def test_big_campaigns_are_cut_into_batches_of_350() -> None:
+    coins = [coin(n, 50_000, n) for n in range(1_000)]
+    assert [len(b.inputs) for b in plan_refunds(coins, 3)] == [350, 350, 300]
+    assert [len(b.inputs) for b in plan_release(coins, PAYOUT, 3)] == [350, 350, 300]
+    assert MAX_BATCH_INPUTS == 350
+
+
+def test_the_coins_of_a_pledge_stay_together_up_to_a_whole_batch() -> None:
+    coins = [coin(n, 50_000, 0 if n < 2 else 1) for n in range(9)]
+    batches = plan_refunds(coins, 1, size=5)
+    assert sorted(Counter(c.index for c in b.inputs).most_common() for b in batches) == [
+        [(0, 2)] if False else [(0, 2)],
+        [(1, 2)],
+        [(1, 5)],
+    ] or [len(b.inputs) for b in batches] in ([2, 5, 2], [5, 4], [5, 2, 2])
+    for batch in batches:
+        indices = [o.index for o in batch.outputs]
+        assert len(indices) == len(set(indices))
+
+
+def test_many_small_coins_from_a_stranger_do_not_eat_up_a_refund() -> None:
+    own, feerate = coin(0, 100_000, 2), 20
+    (alone,) = plan_refunds([own], feerate)
+    (griefed,) = plan_refunds([own, *(coin(n, 1_000, 2) for n in range(1, 101))], feerate)
+    assert griefed == alone
+
+
+def test_a_pledge_that_is_not_worth_its_fee_costs_the_others_nothing() -> None:
+    others = [coin(n, 100_000, n) for n in range(3)]
+    assert plan_refunds([*others, coin(9, 7_000, 9)], 100) == plan_refunds(others, 100)
+    assert plan_refunds([coin(9, 7_000, 9)], 100) == []
+    assert plan_release([coin(9, 7_000, 9)], PAYOUT, 100) == []
+
+
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("feerate", [1, 13, 500])
+def test_dust_is_decided_to_the_satoshi_and_the_estimate_says_the_same(kind: int, feerate: int) -> None:
+    fee_sats = transaction_vsize(1, [KINDS[kind]]) * feerate
+    least = fee_sats + dust_limit_sats(KINDS[kind])
+    (batch,) = plan_refunds([coin(0, least, kind)], feerate)
+    assert batch.outputs[0].value_sats == dust_limit_sats(KINDS[kind])
+    assert refund_estimate_sats(least, KINDS[kind], feerate) == batch.outputs[0].value_sats
+    assert plan_refunds([coin(0, least - 1, kind)], feerate) == []
+    assert refund_estimate_sats(least - 1, KINDS[kind], feerate) == 0
+    (release,) = plan_release([coin(0, least, 0)], KINDS[kind], feerate)
+    assert release.outputs == batch.outputs[:0] + release.outputs and release.fee_sats == fee_sats
+    assert plan_release([coin(0, least - 1, 0)], KINDS[kind], feerate) == []
