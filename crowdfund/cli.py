@@ -5,10 +5,12 @@ Commands load what they need when they run: the web process must never load the 
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
+from sqlalchemy.exc import DBAPIError
 
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
@@ -26,12 +28,15 @@ class Cli(click.Group):
             return super().invoke(ctx)
         except (UserError, WorldError) as error:
             raise click.ClickException(error.sentence) from error
+        except DBAPIError as error:
+            raise click.ClickException(f"The database cannot be used: {error.orig}.") from error
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """All-or-nothing crowdfunding in bitcoin for open projects."""
+    os.umask(os.umask(0o077) | 0o007)  # secret links and refund addresses are nobody else's on this machine
 
 
 main.add_command(regtest)

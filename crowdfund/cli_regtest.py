@@ -25,7 +25,7 @@ _data_dir = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder that holds the node. Default: CROWDFUND_DATA_DIR or your data folder; "
-    "if no node runs there, the one started last.",
+    "if no node runs there, a running one is looked for where one was started last.",
 )
 
 

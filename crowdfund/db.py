@@ -107,7 +107,7 @@ def _engine(url: str) -> Engine:
     if parsed.get_backend_name() != "sqlite" or not parsed.database:
         raise UserError("CROWDFUND_DATABASE_URL must name an SQLite file (sqlite:///path) in this version.")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000})
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
     return engine

@@ -50,6 +50,7 @@ class Worker:
     _follower: Follower = field(init=False)
     _feerate_sat_vb: int | None = None
     _planned_at: str = ""
+    _seed_known: bool = False
     _sent_at: dict[str, str] = field(default_factory=dict)
     _view: tuple[str, str] = ("", "")
     _view_at: datetime | None = None
@@ -103,7 +104,7 @@ class Worker:
         if stolen:
             raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
         if self._planned_at != status.tip_hash:
-            self._decide_and_plan()
+            self._decide_and_plan(status)
             self._planned_at = status.tip_hash
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
@@ -112,7 +113,14 @@ class Worker:
             raise troubles[0]
 
     def keep_accounts(self) -> None:
-        """Ask the signer for account xpubs ahead of time, so that publishing works while it is away."""
+        """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
+
+        The first time, the first account is asked for again: a signer with another seed is found out at once.
+        """
+        if not self._seed_known:
+            with self.database.transaction() as session:
+                service.store_accounts(session, self.signer.accounts(0, 1))
+            self._seed_known = True
         with self.database.reading() as session:
             first, spare = service.account_stock(session)
         if spare < SPARE_ACCOUNTS // 2:
@@ -124,10 +132,17 @@ class Worker:
         """Tell the signer of new refund addresses, before anyone could change them here."""
         with self.database.reading() as session:
             waiting = settling.unregistered(session)
+        refused = None
         for batch in waiting:
-            self.signer.register(batch.terms, batch.account_index, batch.refunds)
+            try:
+                self.signer.register(batch.terms, batch.account_index, batch.refunds)
+            except WorldError as error:
+                refused = error  # one campaign's trouble is not the others'
+                continue
             with self.database.transaction() as session:
                 settling.mark_registered(session, batch.pledge_ids)
+        if refused is not None:
+            raise refused
 
     def show(self, state: str, trouble: str) -> None:
         """Write how things stand, when that changes and every ten seconds."""
@@ -149,23 +164,44 @@ class Worker:
         self.show(self._view[0], "The worker met a fault; its log says more.")
 
     def _settle_safely(self, status: NodeStatus) -> str:
-        """Settle; what stands in the way is a sentence for the operator, and watching goes on."""
-        try:
-            self.keep_accounts()
-            self.register_refunds()
-            self.settle(status)
-        except (WorldError, UserError) as error:
-            if error.sentence != self._view[1]:
-                log.warning("%s", error.sentence)
-            return error.sentence
-        return ""
+        """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
+        troubles = []
+        for step in (self.keep_accounts, self.register_refunds, lambda: self.settle(status)):
+            try:
+                step()
+            except (WorldError, UserError) as error:
+                troubles.append(error.sentence)
+        if troubles and troubles[0] != self._view[1]:
+            log.warning("%s", troubles[0])
+        return troubles[0] if troubles else ""
 
-    def _decide_and_plan(self) -> None:
+    def _adopt_early_coins(self, campaign_id: str, status: NodeStatus) -> None:
+        """Before an outcome is decided, ask the node's own set of unspent outputs for coins that we never noticed.
+
+        Only we can spend them, so that set holds them all, also those paid before their address was given out.
+        """
         with self.database.reading() as session:
-            due = settling.campaigns_due(session)
+            scripts = settling.issued_scripts(session, campaign_id)
+        if not scripts:
+            return
+        tip_hash, unspent = self.backend.unspent(scripts)
+        if tip_hash != status.tip_hash:
+            raise WorldError("The chain has moved while its coins were counted; they are counted again.")
+        with self.database.reading() as session:
+            known = recording.RecordedWatch(session).coins_among({(c.txid, c.vout) for c in unspent})
+        early = [(c, self.backend.block_hash(c.height) or "") for c in unspent if (c.txid, c.vout) not in known]
+        if early:
+            with self.database.transaction() as session:
+                recording.adopt(session, early, datetime.now(UTC))
+            log.info("campaign %s: %s coins are older than their addresses", campaign_id, len(early))
+
+    def _decide_and_plan(self, status: NodeStatus) -> None:
+        with self.database.reading() as session:
+            due = settling.campaigns_due(session, status.height)
             loose = settling.decided_with_loose_coins(session)
         feerate_sat_vb = clamp_feerate(self._feerate_sat_vb)
         for campaign_id in due:
+            self._adopt_early_coins(campaign_id, status)
             with self.database.transaction() as session:
                 if settling.decide_campaign(session, campaign_id, feerate_sat_vb):
                     log.info("campaign %s is decided", campaign_id)
@@ -177,12 +213,15 @@ class Worker:
         """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
         try:
             raw = job.raw or self._have_signed(job)
+            refusal = job.refusal
             if self._sent_at.get(job.txid) != status.tip_hash:
-                self._send(job, raw)
+                refusal = self._send(job, raw)
                 self._sent_at[job.txid] = status.tip_hash
         except WorldError as error:
             return error
-        return None
+        return (
+            WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
+        )
 
     def _have_signed(self, job: Job) -> bytes:
         """Ask for the signature, check every byte of it, store it."""
@@ -195,15 +234,16 @@ class Worker:
         log.info("%s %s is signed and stored", job.kind, job.txid)
         return raw
 
-    def _send(self, job: Job, raw: bytes) -> None:
-        """Sent at every new block until it is in one. First the note, then the bytes."""
+    def _send(self, job: Job, raw: bytes) -> str | None:
+        """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""
         if not job.sent:
             with self.database.transaction() as session:
                 settling.mark_sent(session, job.txid, datetime.now(UTC))
         result = self.backend.broadcast(raw)
         with self.database.transaction() as session:
-            settling.note_result(session, job.txid, result)
+            refusal = settling.note_result(session, job.txid, result)
         log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
+        return refusal
 
     def _refuse_wrong_chain(self, status: NodeStatus) -> None:
         network = NETWORKS[self.network]

@@ -31,6 +31,7 @@
   function swap(fresh) {
     const before = news(document);
     const newParts = parts(fresh);
+    document.body.dataset.changes = fresh.body.dataset.changes;
     for (const [name, part] of parts(document)) {
       const next = newParts.get(name);
       if (!next || part.isEqualNode(next)) continue;
@@ -69,7 +70,8 @@
   function open() {
     if (source || !stream) return;
     if (!window.EventSource) return poll(true);
-    source = new EventSource(stream);
+    // What happened since this page was made is told at once.
+    source = new EventSource(`${stream}?since=${document.body.dataset.changes}`);
     source.addEventListener("open", () => {
       if (timer) refresh(); // the stream is back: what happened meanwhile?
       poll(false);

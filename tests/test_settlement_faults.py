@@ -220,6 +220,26 @@ def test_a_reorganisation_takes_the_payouts_block_away(own_world: World) -> None
     released(own_world, campaign)
 
 
+def test_a_late_coin_comes_while_the_payout_waits(world: World) -> None:
+    """Only the late coin is planned; what is planned already stays as it is, however long it takes."""
+    campaign = funded(world)
+    world.close(campaign)
+    first = attempt(world, campaign)
+    pledge = world.snapshot(campaign).pledges[0]
+    late = world.node.pay(str(pledge.address), 50_000)
+    world.node.rpc("generateblock", new_address(world.node), [late])
+    world.sync()
+    release, refund = world.snapshot(campaign).batches
+    assert [(a.txid, a.raw) for a in release.attempts] == [first]
+    assert [i.coin.txid for i in refund.inputs] == [late]
+    assert sorted(mempool(world)) == sorted([first[0], refund.attempts[0].txid])
+    world.node.mine()
+    world.sync()
+    sums = world.summary(campaign).buckets
+    assert sums[Bucket.PAID_OUT] + sums[Bucket.REFUNDED] + sums[Bucket.MINER_FEE] == 300_000
+    assert world.node.bank("getreceivedbyaddress", pledge.refund_address) * 100_000_000 == sums[Bucket.REFUNDED]
+
+
 @pytest.mark.parametrize("mined", [False, True])
 def test_an_old_backup_pays_nobody_twice(world: World, mined: bool) -> None:
     """The database of yesterday knows of no settlement: the signer remembers, or the chain shows it; all halts."""

@@ -99,7 +99,7 @@ class Pledge(Base):
     script: Mapped[bytes | None] = mapped_column(unique=True)
     amount_sats: Mapped[int]
     refund_address: Mapped[str]
-    refund_script: Mapped[bytes]
+    refund_script: Mapped[bytes] = mapped_column(index=True)
     name: Mapped[str]
     message: Mapped[str]
     created_at: Mapped[datetime]

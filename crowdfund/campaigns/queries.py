@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns.ledger import Bucket, SettledBatch, buckets, coin_bucket
@@ -166,8 +166,8 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
     )
 
 
-def load(session: Session, campaign_id: str) -> Snapshot:
-    """The campaign's snapshot. Raises NotFound."""
+def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
+    """The campaign's snapshot: the pledges that were ever paid, and `with_pledge` in any case. Raises NotFound."""
     campaign = session.scalar(
         select(Campaign).where(Campaign.id == campaign_id).options(selectinload(Campaign.creator))
     )
@@ -177,7 +177,7 @@ def load(session: Session, campaign_id: str) -> Snapshot:
     return Snapshot(
         campaign=campaign,
         terms=terms,
-        pledges=_pledges(session, campaign_id),
+        pledges=_pledges(session, campaign_id, with_pledge),
         batches=_batches(session, campaign_id),
         decision=session.get(DecisionRow, campaign_id),
         closing=None if terms is None else closing_block(session, terms.deadline),
@@ -190,7 +190,7 @@ def load_by_pledge(session: Session, pledge_id: str) -> tuple[Snapshot, Pledge]:
     campaign_id = session.scalar(select(Pledge.campaign_id).where(Pledge.id == pledge_id, Pledge.address.is_not(None)))
     if campaign_id is None:
         raise NotFound("There is no such pledge.")
-    snapshot = load(session, campaign_id)
+    snapshot = load(session, campaign_id, pledge_id)
     return snapshot, next(p for p in snapshot.pledges if p.id == pledge_id)
 
 
@@ -208,10 +208,12 @@ def of_creator(session: Session, creator_id: int) -> list[Snapshot]:
     return [load(session, campaign_id) for campaign_id in ids.all()]
 
 
-def _pledges(session: Session, campaign_id: str) -> Sequence[Pledge]:
+def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[Pledge]:
+    """Unpaid pledges cost nothing to make, so their number must cost no page anything."""
     return session.scalars(
         select(Pledge)
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
+        .where(or_(Pledge.coins.any(), Pledge.id == with_pledge))
         .order_by(Pledge.index)
         .options(selectinload(Pledge.coins).selectinload(Coin.batch_input))
     ).all()

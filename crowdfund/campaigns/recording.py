@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import Block, ChainView, Coin, Pledge
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin
-from crowdfund.chain.port import BlockRef
+from crowdfund.chain.port import BlockRef, UnspentCoin
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 
 AT_ONCE = 5_000
@@ -89,6 +89,15 @@ def record(session: Session, changes: Changes, now: datetime) -> None:
                 median_time_past=ref.median_time_past,
             )
         )
+    session.execute(update(ChainView).values(changes=ChainView.changes + 1))
+
+
+def adopt(session: Session, early: Iterable[tuple[UnspentCoin, str]], now: datetime) -> None:
+    """Write down coins (each with its block's hash) that lay at our addresses before these were given out, when
+    nobody looked for them: whoever reads the public descriptor can pay ahead."""
+    for coin, block_hash in early:
+        row = _coin(session, FoundCoin(coin.txid, coin.vout, coin.value_sats, coin.script, coin.coinbase), now)
+        row.height, row.block_hash, row.in_mempool = coin.height, block_hash, False
     session.execute(update(ChainView).values(changes=ChainView.changes + 1))
 
 

@@ -27,6 +27,7 @@ from crowdfund.wallet.signer_client import Account as OfferedAccount
 
 ALPHABET = "23456789abcdefghjkmnpqrstuvwxyz"
 CAMPAIGN_ID_LENGTH = 10
+ADDRESS_TRIES = 50
 PLEDGE_ID_LENGTH = 26  # 128 bits: the link is the backer's key
 NAME_LIMIT = 60
 MESSAGE_LIMIT = 280
@@ -148,14 +149,27 @@ def open_pledge(
     First transaction: the index is advanced and stored. Then the address is derived, twice. Second transaction:
     the address is stored. Only then may it be shown. A crash in between leaves an index that nobody was told.
     """
-    with database.transaction() as session:
-        pledge = _reserve_index(session, settings, campaign_id, amount_sats, refund_address, name, message)
-        descriptor = pledge.campaign.descriptor or ""
-        pledge_id, index = pledge.id, pledge.index
-    address, script = derive_address(descriptor, index, settings.network)
-    with database.transaction() as session:
-        session.execute(update(Pledge).where(Pledge.id == pledge_id).values(address=address, script=script))
-    return pledge_id
+    for _ in range(ADDRESS_TRIES):
+        with database.transaction() as session:
+            pledge = _reserve_index(session, settings, campaign_id, amount_sats, refund_address, name, message)
+            descriptor = pledge.campaign.descriptor or ""
+            pledge_id, index = pledge.id, pledge.index
+        address, script = derive_address(descriptor, index, settings.network)
+        with database.transaction() as session:
+            if not _is_paid_by_us(session, address, script):
+                session.execute(update(Pledge).where(Pledge.id == pledge_id).values(address=address, script=script))
+                return pledge_id
+    raise UserError("This pledge could not get an address; nothing is lost, please send the form again.")
+
+
+def _is_paid_by_us(session: Session, address: str, script: bytes) -> bool:
+    """Would a refund or a payout of ours go to this address? Then it is never given out: money would run in circles.
+
+    Whoever reads the public descriptor can name an address before it is given out, even a pledge's own one.
+    """
+    refund = session.scalar(select(Pledge.id).where(Pledge.refund_script == script).limit(1))
+    payout = session.scalar(select(Campaign.id).where(Campaign.payout_address == address).limit(1))
+    return refund is not None or payout is not None
 
 
 def _reserve_index(

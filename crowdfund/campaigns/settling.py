@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, Kind, decide, depth, owed_kind
 from crowdfund.campaigns.models import (
@@ -43,6 +43,7 @@ class Job:
     tx: UnsignedTx
     raw: bytes | None
     sent: bool
+    refusal: str | None
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,20 @@ class Registration:
     pledge_ids: tuple[str, ...]
 
 
-def campaigns_due(session: Session) -> list[str]:
-    """Undecided campaigns whose closing block is recorded."""
-    return [campaign_id for campaign_id, deadline in _undecided(session) if closing_block(session, deadline)]
+def campaigns_due(session: Session, tip_height: int) -> list[str]:
+    """Undecided campaigns whose closing block is as deep as their terms ask for."""
+    due = []
+    for campaign_id, terms in _undecided(session):
+        closing = closing_block(session, terms.deadline)
+        if closing is not None and depth(closing.height, tip_height) >= terms.confirmations:
+            due.append(campaign_id)
+    return due
+
+
+def issued_scripts(session: Session, campaign_id: str) -> list[bytes]:
+    """The locking scripts of every address that the campaign has given out."""
+    rows = session.scalars(select(Pledge.script).where(Pledge.campaign_id == campaign_id, Pledge.script.is_not(None)))
+    return [script for script in rows if script is not None]
 
 
 def decided_with_loose_coins(session: Session) -> list[str]:
@@ -153,7 +165,15 @@ def open_jobs(session: Session) -> list[Job]:
     """Every attempt whose transaction is not in a block, in the order of planning."""
     settled = select(BatchInput.batch_id).join(Coin, Coin.id == BatchInput.coin_id).where(Coin.spent_by.is_not(None))
     attempts = session.scalars(
-        select(Attempt).where(Attempt.batch_id.not_in(settled)).order_by(Attempt.batch_id, Attempt.number)
+        select(Attempt)
+        .where(Attempt.batch_id.not_in(settled))
+        .order_by(Attempt.batch_id, Attempt.number)
+        .options(
+            selectinload(Attempt.batch).options(
+                selectinload(BatchRow.inputs).joinedload(BatchInput.coin).joinedload(Coin.pledge),
+                selectinload(BatchRow.outputs),
+            )
+        )
     )
     return [_job(session, attempt) for attempt in attempts.all()]
 
@@ -168,10 +188,11 @@ def mark_sent(session: Session, txid: str, now: datetime) -> None:
     session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.sent_at.is_(None)).values(sent_at=now))
 
 
-def note_result(session: Session, txid: str, result: SendResult) -> None:
-    """Keep the node's refusal for people to read. It changes nothing: the attempt is sent again at each block."""
+def note_result(session: Session, txid: str, result: SendResult) -> str | None:
+    """Keep the node's refusal for people to read, and return it. The attempt is sent again all the same."""
     refusal = result.reason if result.sent in (Sent.REFUSED, Sent.INPUTS_GONE) else None
     session.execute(update(Attempt).where(Attempt.txid == txid).values(refusal=refusal))
+    return refusal
 
 
 def foreign_spends(session: Session) -> list[str]:
@@ -180,14 +201,14 @@ def foreign_spends(session: Session) -> list[str]:
     return [f"{coin.txid}:{coin.vout}" for coin in coins]
 
 
-def _undecided(session: Session) -> list[tuple[str, datetime]]:
-    """(id, deadline) of every published campaign without a decision."""
+def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:
+    """(id, terms) of every published campaign without a decision."""
     rows = session.execute(
         select(Campaign.id, Campaign.terms).where(
             Campaign.terms.is_not(None), Campaign.id.not_in(select(DecisionRow.campaign_id))
         )
     )
-    return [(campaign_id, CampaignTerms.parse(terms or "").deadline) for campaign_id, terms in rows]
+    return [(campaign_id, CampaignTerms.parse(terms or "")) for campaign_id, terms in rows]
 
 
 def _is_spendable(snapshot: Snapshot, coin: Coin) -> bool:
@@ -250,6 +271,7 @@ def _job(session: Session, attempt: Attempt) -> Job:
         tx=tx,
         raw=attempt.raw,
         sent=attempt.sent_at is not None,
+        refusal=attempt.refusal,
     )
 
 

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent
+from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent, UnspentCoin
 from crowdfund.errors import WorldError
+from crowdfund.wallet.amounts import btc_to_sats
 
 TIMEOUT_S = 30
+SCAN_TIMEOUT_S = 900
+USUAL_FLOOR = Decimal("0.00001")  # BTC/kvB, which is 1 sat/vB
 BATCH = 500
 IN_WARMUP = -28
 NOT_FOUND = -5
@@ -42,8 +45,12 @@ class RpcError(WorldError):
 class CoreBackend:
     """One node. One connection a thread; the cookie is read anew at each connection, as it changes at each start."""
 
-    def __init__(self, url: str, cookie_file: Path | None = None, password: str | None = None) -> None:
+    def __init__(
+        self, url: str, cookie_file: Path | None = None, password: str | None = None, timeout_s: int = TIMEOUT_S
+    ) -> None:
         parts = urlsplit(url)
+        self._url = url
+        self._timeout_s = timeout_s
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 8332
         self._cookie_file = cookie_file
         self._password = password
@@ -114,6 +121,16 @@ class CoreBackend:
                 raise _rpc_error(answer)
         return found
 
+    def unspent(self, scripts: Sequence[bytes]) -> tuple[str, list[UnspentCoin]]:
+        """See the port. The node reads its whole set of unspent outputs: quick on regtest, minutes on mainnet."""
+        patient = CoreBackend(self._url, self._cookie_file, self._password, timeout_s=SCAN_TIMEOUT_S)
+        try:
+            with _understood():
+                found = patient.call("scantxoutset", "start", [f"raw({script.hex()})" for script in scripts])
+                return str(found["bestblock"]), [_unspent(output) for output in found["unspents"]]
+        finally:
+            patient.close()
+
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port. "Already known" is success; a time-out is raised and means nothing about payment."""
         try:
@@ -132,7 +149,11 @@ class CoreBackend:
         """See the port."""
         with _understood():
             rate = self.call("estimatesmartfee", target_blocks).get("feerate")
-            return None if rate is None else math.ceil(Decimal(rate) * 100_000_000 / 1000)
+            pool = self.call("getmempoolinfo")
+            floor = max(Decimal(pool["mempoolminfee"]), Decimal(pool["minrelaytxfee"]))
+            if rate is None and floor <= USUAL_FLOOR:
+                return None
+            return math.ceil(max(Decimal(rate or 0), floor) * 100_000_000 / 1000)
 
     def close(self) -> None:
         """Close this thread's connection."""
@@ -183,7 +204,7 @@ class CoreBackend:
         held = getattr(self._local, "connection", None)
         if held is None or fresh:
             token = base64.b64encode(self._credentials().encode()).decode()
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT_S)
+            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
             held = (connection, {"Authorization": f"Basic {token}", "Content-Type": "application/json"})
             self._local.connection = held
         return held[0], held[1]
@@ -219,6 +240,17 @@ def _read_answers(status: int, raw: bytes, count: int) -> list[dict[str, Any]]:
     if len(answers) != count:
         raise WorldError("The node gave another number of answers than it was asked for.")
     return ordered
+
+
+def _unspent(output: dict[str, Any]) -> UnspentCoin:
+    return UnspentCoin(
+        txid=str(output["txid"]),
+        vout=int(output["vout"]),
+        value_sats=btc_to_sats(output["amount"]),
+        script=bytes.fromhex(output["scriptPubKey"]),
+        coinbase=bool(output["coinbase"]),
+        height=int(output["height"]),
+    )
 
 
 def _rpc_error(answer: dict[str, Any]) -> RpcError:

@@ -74,7 +74,7 @@ class Changes:
     """Everything between the recorded state and the chain as it was at one moment.
 
     `fork_height` is the last recorded block that still holds, None if there was none or none was lost.
-    `complete` is False while more blocks wait (catching up); only then are the mempool fields empty.
+    `complete` is False while more blocks wait (catching up); the mempool was not looked at then.
     """
 
     fork_height: int | None

@@ -24,6 +24,18 @@ class BlockRef:
 
 
 @dataclass(frozen=True)
+class UnspentCoin:
+    """A confirmed output that nothing has spent, and the height of its block."""
+
+    txid: str
+    vout: int
+    value_sats: int
+    script: bytes
+    coinbase: bool
+    height: int
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """What a node says of itself. `synced` is False while it still downloads or verifies blocks."""
 
@@ -72,6 +84,9 @@ class ChainBackend(Protocol):
 
     def mempool_transactions(self, txids: Sequence[str]) -> dict[str, bytes]:
         """Raw bytes of these unconfirmed transactions; those that have left meanwhile are missing."""
+
+    def unspent(self, scripts: Sequence[bytes]) -> tuple[str, list[UnspentCoin]]:
+        """(hash of the tip, every unspent output that pays one of `scripts` as of that tip). May take minutes."""
 
     def broadcast(self, raw: bytes) -> SendResult:
         """Hand a signed transaction to the network."""

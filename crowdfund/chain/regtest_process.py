@@ -45,6 +45,7 @@ FLAGS = (
     "-maxtipage=3153600000",  # seconds: an old chain is not a reason to call itself unsynchronised
 )
 
+
 @dataclass(frozen=True)
 class NodeState:
     """What the state file holds. `pid` is None when the node was stopped; the next start keeps the ports.

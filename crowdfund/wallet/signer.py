@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet.addresses import address_of, script_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.bcl import Transaction
 from crowdfund.wallet.descriptors import MAX_INDEX
@@ -33,6 +34,7 @@ from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import SEQUENCE, VERSION, TxInput, TxOutput, UnsignedTx
 
 MAX_UINT32 = 2**32 - 1
+LOCKTIME_THRESHOLD = 500_000_000  # from here on a lock time is a time and no height
 IDLE_TIMEOUT_S = 30
 MAX_ACCOUNTS_AT_ONCE = 100
 
@@ -75,6 +77,8 @@ class Signer:
         terms_hash, _ = self._terms(message)
         account = _whole(message["account"], MAX_INDEX)
         refunds = {_whole(int(index), MAX_INDEX): bytes.fromhex(s).hex() for index, s in message["refunds"].items()}
+        for script in refunds.values():
+            address_of(bytes.fromhex(script), self._network_name)  # a ValueError where nobody could be paid
         for index, script in refunds.items():
             self._log.register(account, terms_hash, index, script)
         return {"registered": len(refunds)}
@@ -85,11 +89,11 @@ class Signer:
         tx = UnsignedTx(
             tuple(_input(*fields) for fields in message["inputs"]),
             tuple(_output(*fields) for fields in message["outputs"]),
-            _whole(message["locktime"], MAX_UINT32),
+            _whole(message["locktime"], LOCKTIME_THRESHOLD - 1),
         )
         _check_amounts(tx)
         if kind == "release":
-            _check_release(tx, bytes.fromhex(terms["payout_script"]))
+            _check_release(tx, script_of(terms["payout_address"], self._network_name))
         elif kind == "refund":
             self._check_refund(tx, account, terms_hash)
         else:

@@ -96,4 +96,4 @@ class SignerLog:
             for line in whole.decode().split("\n") if whole else []:
                 self._take(line)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WorldError(f"The signer's log {self._path} was changed: a line is damaged.", retryable=False) from error
+            raise WorldError(f"The signer's log {self._path} was changed: a damaged line.", retryable=False) from error

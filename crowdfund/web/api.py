@@ -70,7 +70,7 @@ def campaign(campaign_id: str) -> Answer:
     """One campaign; a draft only with its creator's token."""
     with here().database.reading() as db:
         snapshot = queries.load(db, campaign_id)
-        if snapshot.terms is None and _creator(db).id != snapshot.campaign.creator_id:
+        if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
         return jsonify(_campaign(snapshot, as_of(db)))
 
@@ -188,11 +188,20 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
 
 
 def _creator(db: Session) -> Creator:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    creator = creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
+    creator = _bearer(db)
     if creator is None:
         raise NoToken()
     return creator
+
+
+def _bearer(db: Session) -> Creator | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
+
+
+def _owns(db: Session, snapshot: Snapshot) -> bool:
+    creator = _bearer(db)
+    return creator is not None and creator.id == snapshot.campaign.creator_id
 
 
 def _body() -> dict[str, Any]:

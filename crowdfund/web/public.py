@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, render_template
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.queries import Snapshot
+from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi
@@ -62,9 +64,7 @@ def audit(campaign_id: str) -> str:
     snapshot, view = open_snapshot(campaign_id)
     coins = [coin_view(snapshot, pledge, coin) for pledge in snapshot.pledges for coin in pledge.coins]
     terms = json.dumps(json.loads(snapshot.campaign.terms or "{}"), indent=2, ensure_ascii=False)
-    # On regtest the reader's node is ours; elsewhere it is their own, at its usual place.
-    node = here().settings.bitcoind_url.rpartition("@")[2] if here().network == "regtest" else "127.0.0.1:8332"
-    command = f"crowdfund audit audit-{campaign_id}.json --node http://{node.removeprefix('http://')}"
+    command = f"crowdfund audit audit-{campaign_id}.json {_readers_node()}"
     return render_template(
         "audit.html",
         campaign=view,
@@ -104,6 +104,15 @@ def source() -> Response:
     response = Response(buffer.getvalue(), content_type="application/gzip")
     response.headers["Content-Disposition"] = "attachment; filename=crowdfund-source.tar.gz"
     return response
+
+
+def _readers_node() -> str:
+    """How the reader names a node: on regtest it is ours, elsewhere their own at its usual place."""
+    network = here().network
+    if network == "regtest":
+        return f"--node http://{urlsplit(here().settings.bitcoind_url).netloc.rpartition('@')[2]}"
+    folder = "/".join(part for part in ("~/.bitcoin", NETWORK_FOLDERS[network], ".cookie") if part)
+    return f"--node http://127.0.0.1:{RPC_PORTS[network]} --cookie-file {folder}"
 
 
 def _clean(member: tarfile.TarInfo) -> tarfile.TarInfo | None:

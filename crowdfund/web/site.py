@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import wraps
@@ -22,6 +23,8 @@ from crowdfund.db import Database
 
 # The worker writes every ten seconds that it is alive; a silence longer than this is told to visitors.
 SILENCE = timedelta(seconds=40)
+# Far above the longest story that fits, so that one too long comes back with its sentence and all that was typed.
+MAX_REQUEST_BYTES = 2 * 1024 * 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -78,6 +81,7 @@ def as_of(db: Session) -> AsOf | None:
     if datetime.now(UTC) - view.seen_at > SILENCE:
         state = f"not watched since {view.seen_at:%H:%M} UTC"
     mtp = datetime.fromtimestamp(tip.median_time_past, UTC)
+    g.setdefault("changes", view.changes)  # of the first reading: the page must not claim to know what came after
     return AsOf(tip.height, tip.hash, mtp, state, state == "live", view.feerate_sat_vb)
 
 
@@ -123,8 +127,8 @@ def install(app: Flask, settings: Settings, database: Database) -> None:
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=secure,
-        MAX_CONTENT_LENGTH=512 * 1024,
-        MAX_FORM_MEMORY_SIZE=512 * 1024,
+        MAX_CONTENT_LENGTH=MAX_REQUEST_BYTES,
+        MAX_FORM_MEMORY_SIZE=MAX_REQUEST_BYTES,
         WTF_CSRF_TIME_LIMIT=None,
         WTF_CSRF_SSL_STRICT=False,
     )
@@ -133,15 +137,25 @@ def install(app: Flask, settings: Settings, database: Database) -> None:
     def everywhere() -> dict[str, Any]:
         with database.reading() as db:
             view = as_of(db)
-        return {"site": site, "as_of": view, "creator": current_creator(), "bench": settings.test_bench}
+        return {
+            "site": site,
+            "as_of": view,
+            "creator": current_creator(),
+            "bench": settings.test_bench,
+            "changes": g.get("changes", 0),
+        }
 
 
 def _kept_secret(path: Path) -> str:
     """The key that signs sessions: made once, readable by us alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+    if not path.exists():
+        draft = path.with_name(f"{path.name}.{os.getpid()}")
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
             file.write(secrets.token_urlsafe(48))
-    except FileExistsError:
-        pass
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)  # whole or not at all, and the first process wins
+        draft.unlink()
     return path.read_text()

@@ -37,7 +37,15 @@ TRIGGERS = [
         "campaigns",
         "terms",
         "terms_hash",
+        "creator_id",
+        "title",
+        "summary",
         "story",
+        "goal_sats",
+        "deadline_at",
+        "payout_address",
+        "project_url",
+        "license",
         "account_index",
         "descriptor",
         "published_at",
@@ -228,6 +236,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("campaign_id", "index"),
         sa.UniqueConstraint("script"),
     )
+    op.create_index("ix_pledges_refund_script", "pledges", ["refund_script"], unique=False)
     op.create_index("ix_pledges_registered", "pledges", ["registered"], unique=False)
     op.create_table(
         "batches",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
-from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, decide, owed_kind, standing
-from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, decide, owed_kind, standing
+from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
 
 SCRIPT = b"\x00\x14" + bytes(20)
 DUST = 1_000
@@ -52,7 +53,6 @@ class Held:
     coin: SpendableCoin
     height: int | None
     batch: int | None = None
-    stolen: bool = False
 
 
 @dataclass

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from crowdfund.campaigns.lifecycle import (
     BatchState,
     CampaignState,
@@ -19,8 +22,6 @@ from crowdfund.campaigns.lifecycle import (
     owed_kind,
     standing,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 CLOSING = 200
 DUST = 1_000

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from crowdfund.campaigns.lifecycle import CoinFacts
-from crowdfund.campaigns.pledges import PledgeCoin, PledgeState, pledge_facts
 from hypothesis import given
 from hypothesis import strategies as st
+
+from crowdfund.campaigns.lifecycle import CoinFacts
+from crowdfund.campaigns.pledges import PledgeCoin, PledgeState, pledge_facts
 
 CLOSING = 200
 SEEN = CoinFacts(50_000, None, in_mempool=True)

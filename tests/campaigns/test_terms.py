@@ -6,14 +6,16 @@ import json
 from dataclasses import asdict, fields, replace
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from crowdfund.campaigns import terms as t
 from crowdfund.campaigns.terms import CampaignTerms, canonical_json, check_deadline, check_goal, format_time, parse_time
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
-from hypothesis import given
-from hypothesis import strategies as st
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TERMS = CampaignTerms(
@@ -55,7 +57,8 @@ def test_any_text_goes_through_unchanged(text: str, number: int) -> None:
 @pytest.mark.parametrize("name", [f.name for f in fields(CampaignTerms)])
 def test_every_field_is_in_the_hash(name: str) -> None:
     old = getattr(TERMS, name)
-    assert replace(TERMS, **{name: old + 1 if isinstance(old, int) else old + "x"}).hash != TERMS.hash
+    changes: dict[str, Any] = {name: old + 1 if isinstance(old, int) else old + "x"}
+    assert replace(TERMS, **changes).hash != TERMS.hash
 
 
 def altered(**changes: object) -> str:
@@ -103,8 +106,9 @@ def test_what_is_not_exactly_the_canonical_text_of_terms_is_refused(text: str) -
 def test_no_float_gets_into_terms() -> None:
     with pytest.raises(TypeError, match="floats"):
         canonical_json({"a": {"b": 1.0}})
+    half: Any = 1.0
     with pytest.raises(TypeError, match="floats"):
-        replace(TERMS, goal_sats=1.0).canonical()
+        replace(TERMS, goal_sats=half).canonical()
 
 
 @pytest.mark.parametrize(
@@ -123,8 +127,8 @@ def test_times_are_read_in_utc_and_whole_seconds(text: str, moment: datetime) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["", "now", "2026-12-01", "2026-12-01T18:00:00", "2026-13-01T00:00:00Z", "1e9", "\u0662\u0660", "9999-12-31T23:59:59-14:00",
-     "0001-01-01T00:00:00+14:00", "2026-12-01T25:00:00Z", "2026-12-01T18:00:00+99:00"],
+    ["", "now", "2026-12-01", "2026-12-01T18:00:00", "2026-13-01T00:00:00Z", "1e9", "\u0662\u0660",
+     "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "2026-12-01T25:00:00Z", "2026-12-01T18:00:00+99:00"],
 )  # fmt: skip
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from crowdfund.chain.blocks import ParsedTx, merkle_root, parse_block, parse_tx
-from crowdfund.chain.regtest import RegtestNode
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from support.node import new_address
+
+from crowdfund.chain.blocks import ParsedTx, merkle_root, parse_block, parse_tx
+from crowdfund.chain.regtest import RegtestNode
 
 KINDS = ["legacy", "p2sh-segwit", "bech32", "bech32m"]
 
@@ -69,13 +69,13 @@ def test_the_merkle_root_of_any_number_of_transactions(count: int, node: Regtest
 def test_every_truncation_is_noticed(node: RegtestNode, block_hash: str) -> None:
     raw = bytes.fromhex(node.rpc("getblock", block_hash, 0))
     for length in [*range(400), *range(400, len(raw), 7)]:
-        with pytest.raises(ValueError, match="short|early|left over"):
+        with pytest.raises(ValueError, match=r"short|early|left over"):
             parse_block(raw[:length])
     with pytest.raises(ValueError, match="left over"):
         parse_block(raw + b"\0")
     tx = bytes.fromhex(node.rpc("getblock", block_hash, 2)["tx"][1]["hex"])
     for length in range(len(tx)):
-        with pytest.raises(ValueError, match="early|left over"):
+        with pytest.raises(ValueError, match=r"early|left over"):
             parse_tx(tx[:length])
     with pytest.raises(ValueError, match="left over"):
         parse_tx(tx + b"\0")

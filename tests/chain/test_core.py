@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.node import new_address, new_node
+
 from crowdfund.chain.core import CoreBackend, RpcError
 from crowdfund.chain.port import Sent
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
-
-from support.node import new_address, new_node
 
 Answer = tuple[int, bytes]
 
@@ -87,7 +88,7 @@ def test_hashes_headers_and_blocks(node: RegtestNode, backend: CoreBackend) -> N
     assert hashes == [node.rpc("getblockhash", h) for h in (0, 1)] + hashes[2:] and len(set(hashes)) == tip + 1
     refs = backend.block_refs(hashes)
     assert [r.height for r in refs] == list(range(tip + 1)) and refs[0].prev_hash == ""
-    assert all(b.prev_hash == a.hash for a, b in zip(refs, refs[1:], strict=False))
+    assert all(b.prev_hash == a.hash for a, b in pairwise(refs))
     told = node.rpc("getblockheader", hashes[-1])
     assert (refs[-1].time, refs[-1].median_time_past) == (told["time"], told["mediantime"])
     assert backend.block(hashes[7]) == bytes.fromhex(node.rpc("getblock", hashes[7], 0))
@@ -250,14 +251,30 @@ def test_results_of_a_wrong_shape_are_a_trouble_and_never_a_crash(result: object
 
 @pytest.mark.parametrize(
     ("rate", "sats"),
-    [("0.00001", 1), ("0.00001001", 2), ("0.00002", 2), ("1e-05", 1), ("0", 0), ("1", 100_000), ("-1", -100_000)],
+    [("0.00001", 1), ("0.00001001", 2), ("0.00002", 2), ("1e-05", 1), ("0", 1), ("1", 100_000), ("-1", 1)],
 )
 def test_the_feerate_is_rounded_up_exactly(rate: str, sats: int) -> None:
-    raw = b'[{"id": 0, "result": {"feerate": %s, "blocks": 6}, "error": null}]' % rate.encode()
-    with server(lambda *_: (200, raw)) as (backend, _):
+    def reply(calls: Any, _: str) -> Answer:
+        told = floor if calls[0]["method"] == "getmempoolinfo" else json.dumps({"feerate": 0}).replace("0", rate)
+        return 200, b'[{"id": 0, "result": %s, "error": null}]' % told.encode()
+
+    floor = '{"mempoolminfee": 0.00000100, "minrelaytxfee": 0.00000100}'
+    with server(reply) as (backend, _):
         assert backend.feerate_sat_vb(6) == sats
-    with server(lambda calls, _: (200, results(calls, {"errors": ["Insufficient data"]}))) as (backend, _):
-        assert backend.feerate_sat_vb(6) is None
+
+
+@pytest.mark.parametrize(
+    ("pool", "relay", "sats"),
+    [("0.00001", "0.00001", None), ("0.00000100", "0.00001", None), ("0.00002001", "0.00001", 3), ("0", "0.0001", 10)],
+)
+def test_without_an_estimate_the_floor_of_a_full_mempool_counts(pool: str, relay: str, sats: int | None) -> None:
+    def reply(calls: Any, _: str) -> Answer:
+        floor = f'{{"mempoolminfee": {pool}, "minrelaytxfee": {relay}}}'
+        told = floor if calls[0]["method"] == "getmempoolinfo" else '{"errors": ["Insufficient data"]}'
+        return 200, b'[{"id": 0, "result": %s, "error": null}]' % told.encode()
+
+    with server(reply) as (backend, _):
+        assert backend.feerate_sat_vb(6) == sats
 
 
 @pytest.mark.parametrize("rate", [b"NaN", b"Infinity", b"-Infinity", b'"x"', b"[]"])

@@ -7,9 +7,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+
 from crowdfund.chain.blocks import double_sha256, merkle_root, parse_tx
 from crowdfund.chain.follow import FIRST_BLOCKS, MAX_BLOCKS_AT_ONCE, BlockFacts, Changes, Follower
-from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent
+from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent, UnspentCoin
 from crowdfund.errors import WorldError
 
 OURS, THEIRS = b"\x00\x14" + b"o" * 20, b"\x00\x14" + b"t" * 20
@@ -79,6 +80,9 @@ class Chain:
         self.before("mempool_transactions")
         self.fetched += txids
         return {t: self.mempool[t] for t in txids if t in self.mempool}
+
+    def unspent(self, scripts: Sequence[bytes]) -> tuple[str, list[UnspentCoin]]:
+        return self.branch[-1], []
 
     def broadcast(self, raw: bytes) -> SendResult:
         return SendResult(Sent.ACCEPTED)
@@ -222,7 +226,7 @@ def test_a_tip_that_moves_meanwhile_starts_it_over(moment: str, kind: str, chain
     chain.mine()
     tx = transaction((OURS, 7))
     chain.mempool = {txid_of(tx): tx}
-    moved = []
+    moved: list[str] = []
 
     def move(method: str) -> None:
         if method == moment and not moved:
@@ -271,13 +275,13 @@ def test_damaged_blocks_are_refused(chain: Chain) -> None:
     tip = chain.mine(transaction((OURS, 7)))
     good = chain.raw[tip]
     follower, records = Follower(chain), Records()
-    for where in range(0, len(good)):
+    for where in range(len(good)):
         chain.raw[tip] = good[:where] + bytes([good[where] ^ 1]) + good[where + 1 :]
-        with pytest.raises(WorldError, match="damaged|another block"):
+        with pytest.raises(WorldError, match=r"damaged|another block"):
             follower.gather(chain.status(), records, records)
     for raw in (b"", good[:80], good[:-1], good + b"\0", chain.raw[chain.branch[2]], good[:80] + b"\0"):
         chain.raw[tip] = raw
-        with pytest.raises(WorldError, match="damaged|another block"):
+        with pytest.raises(WorldError, match=r"damaged|another block"):
             follower.gather(chain.status(), records, records)
     chain.raw[tip] = good
     assert paid(gathered(follower, chain, records).blocks) == [7]
@@ -287,7 +291,7 @@ def test_damaged_unconfirmed_transactions_are_refused(chain: Chain) -> None:
     tx, other = transaction((OURS, 7)), transaction((OURS, 8), salt=1)
     for raw in (b"", tx[:-1], tx + b"\0", other, tx[:-1] + b"\xff"):
         chain.mempool = {txid_of(tx): raw}
-        with pytest.raises(WorldError, match="damaged|another transaction"):
+        with pytest.raises(WorldError, match=r"damaged|another transaction"):
             Follower(chain).gather(chain.status(), Records(), Records())
 
 

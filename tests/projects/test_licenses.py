@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from crowdfund.errors import UserError
-from crowdfund.projects.licenses import SUGGESTED, check_license, license_title
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from crowdfund.errors import UserError
+from crowdfund.projects.licenses import SUGGESTED, check_license, license_title
 
 
 @pytest.mark.parametrize("expression", SUGGESTED)

@@ -196,7 +196,7 @@ def worker_life(settings: Settings, steps: Steps, every_statement: bool = False,
 
 
 def crowd_life(settings: Settings, rounds: int) -> list[str]:
-    """A worker that never asked for the lock, for some rounds. Returns the names of what it ran into."""
+    """A worker that never asked for the lock, for some rounds. Returns what it ran into."""
     database = Database(settings.database_url)
     backend = CoreBackend(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
     worker = Worker(database, backend, SignerClient(settings.signer_socket), settings.network)
@@ -204,8 +204,10 @@ def crowd_life(settings: Settings, rounds: int) -> list[str]:
     for _ in range(rounds):
         try:
             worker.round()
-        except (DBAPIError, UserError, WorldError) as error:
-            met.append(f"{type(error).__name__}: {error}".splitlines()[0])
+        except DBAPIError as error:
+            met.append(f"{type(error).__name__}: {error.orig}")
+        except (UserError, WorldError) as error:
+            met.append(error.sentence)
     return met
 
 

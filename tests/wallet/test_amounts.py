@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from crowdfund.errors import UserError
-from crowdfund.wallet.amounts import MAX_MONEY_SATS, btc_to_sats, format_btc, parse_amount
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from crowdfund.errors import UserError
+from crowdfund.wallet.amounts import MAX_MONEY_SATS, btc_to_sats, format_btc, parse_amount
 
 NOT_AMOUNTS = [
     "", " ", "\n", "-1", "-0", "+1", "1e3", "1E3", "NaN", "nan", "sNaN", "inf", "Infinity", "-inf", "0x10", "0b1",

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.wallet.fees import (
     MAX_FEERATE_SAT_VB,
@@ -15,8 +18,6 @@ from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
-from hypothesis import given
-from hypothesis import strategies as st
 
 P2WPKH = b"\x00\x14" + b"a" * 20
 SCRIPTS = {

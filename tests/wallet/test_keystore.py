@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.keystore import Keystore, create_seed
 

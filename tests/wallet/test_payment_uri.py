@@ -7,6 +7,7 @@ import re
 import cv2
 import numpy as np
 import pytest
+
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
 
 SEGWIT = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"

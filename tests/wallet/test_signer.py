@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet import signer as signer_module
-from crowdfund.wallet import signer_log as log_module
+from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.descriptors import campaign_descriptor
 from crowdfund.wallet.fees import MAX_FEERATE_SAT_VB, transaction_vsize
 from crowdfund.wallet.keystore import Keystore
@@ -23,12 +26,10 @@ from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 PAYOUT = b"\x00\x14" + b"p" * 20
 BOB, CAROL = b"\x00\x14" + b"b" * 20, b"\x51\x20" + b"c" * 32
-TERMS = json.dumps({"network": "regtest", "payout_script": PAYOUT.hex(), "title": "A seed drill"})
+TERMS = json.dumps({"network": "regtest", "payout_address": address_of(PAYOUT, "regtest"), "title": "A seed drill"})
 ACCOUNT = 4
 WORDS = "abandon " * 11 + "about"
 COINS = (TxInput("a1" * 32, 0, 100_000, 0), TxInput("b2" * 32, 3, 200_000, 1))
@@ -214,28 +215,34 @@ def test_the_fee_is_above_zero_and_below_the_cap(house: House) -> None:
     house.client.sign(TERMS, ACCOUNT, "release", UnsignedTx(COINS[:1], (TxOutput(PAYOUT, 100_000 - cap_sats),), 1))
 
 
+def lone(*inputs: TxInput, fee_sats: int = 1_000, locktime: int = 1) -> UnsignedTx:
+    """A release that is right in all but what the test makes wrong."""
+    return UnsignedTx(inputs, (TxOutput(PAYOUT, sum(i.value_sats for i in inputs) - fee_sats),), locktime)
+
+
 @pytest.mark.parametrize(
     "tx",
     [
         replace(RELEASE, outputs=()),
         replace(RELEASE, inputs=()),
-        replace(RELEASE, outputs=(TxOutput(PAYOUT, 0),)),
-        replace(RELEASE, outputs=(TxOutput(PAYOUT, -1),)),
-        replace(RELEASE, inputs=(COINS[0], COINS[0])),
-        replace(RELEASE, inputs=(COINS[0], replace(COINS[0], value_sats=1))),
-        replace(RELEASE, inputs=(COINS[0], replace(COINS[0], index=1))),
-        replace(RELEASE, inputs=(replace(COINS[0], vout=-1),)),
-        replace(RELEASE, inputs=(replace(COINS[0], vout=2**32),)),
-        replace(RELEASE, inputs=(replace(COINS[0], index=-1),)),
-        replace(RELEASE, inputs=(replace(COINS[0], index=2**31),)),
-        replace(RELEASE, inputs=(replace(COINS[0], value_sats=2**63),)),
-        replace(RELEASE, inputs=(replace(COINS[0], txid="00" * 32),)),
-        replace(RELEASE, inputs=(replace(COINS[0], txid="a1" * 31),)),
-        replace(RELEASE, inputs=(replace(COINS[0], txid="a1" * 33),)),
-        replace(RELEASE, inputs=(replace(COINS[0], txid="zz" * 32),)),
-        replace(RELEASE, locktime=-1),
-        replace(RELEASE, locktime=2**32),
-        UnsignedTx((replace(COINS[0], value_sats=2**70),), (TxOutput(PAYOUT, 2**70 - 1_000),), 1),
+        replace(lone(COINS[0]), outputs=(TxOutput(PAYOUT, 0),)),
+        replace(lone(COINS[0]), outputs=(TxOutput(PAYOUT, -1),)),
+        lone(COINS[0], COINS[0]),
+        lone(COINS[0], replace(COINS[0], value_sats=5_000)),
+        lone(COINS[0], replace(COINS[0], index=1)),
+        lone(replace(COINS[0], vout=-1)),
+        lone(replace(COINS[0], vout=2**32)),
+        lone(replace(COINS[0], index=-1)),
+        lone(replace(COINS[0], index=2**31)),
+        lone(replace(COINS[0], value_sats=2**63)),
+        lone(replace(COINS[0], value_sats=2**70)),
+        lone(COINS[0], replace(COINS[1], value_sats=-1_000)),
+        lone(replace(COINS[0], txid="00" * 32)),
+        lone(replace(COINS[0], txid="a1" * 31)),
+        lone(replace(COINS[0], txid="a1" * 33)),
+        lone(replace(COINS[0], txid="zz" * 32)),
+        lone(COINS[0], locktime=-1),
+        lone(COINS[0], locktime=2**32),
     ],
 )
 def test_impossible_transactions_are_refused(tx: UnsignedTx, house: House) -> None:
@@ -253,7 +260,7 @@ def test_terms_that_differ_by_one_letter_sign_nothing_real(house: House) -> None
 
 
 def test_own_terms_with_an_own_payout_script_sign_nothing_real(house: House) -> None:
-    mine = TERMS.replace(PAYOUT.hex(), BOB.hex())
+    mine = TERMS.replace(address_of(PAYOUT, "regtest"), address_of(BOB, "regtest"))
     theft = replace(RELEASE, outputs=(TxOutput(BOB, 299_000),))
     raw = bytes.fromhex(house.ask(json.dumps(request("release", theft, terms=mine)).encode() + b"\n")["raw"])
     with pytest.raises(WorldError, match="not valid"):
@@ -501,7 +508,7 @@ def test_a_full_disk_leaves_no_half_line_and_nothing_signed(tmp_path: Path, monk
     before = path.read_bytes()
     log = SignerLog(path)
     write = os.write
-    monkeypatch.setattr(log_module.os, "write", lambda fd, data: write(fd, data[:10]))
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
     signer = Signer(Keystore(WORDS, "regtest"), log, "regtest")
     tx = UnsignedTx((TxInput("f6" * 32, 0, 9_000, 3),), (TxOutput(PAYOUT, 8_000),), 1)
     with pytest.raises((WorldError, OSError)):

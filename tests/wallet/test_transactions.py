@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from embit.script import Script
+from embit.transaction import Transaction
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.bcl import HDKey
@@ -16,8 +23,6 @@ from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 HASH = bytes(range(32))
 STORE = Keystore("abandon " * 11 + "about", "regtest")
@@ -150,6 +155,23 @@ def test_wrong_keys_and_wrong_signatures_are_refused(node: RegtestNode) -> None:
     for stack in stacks:
         refused(with_witnesses(TX, stack), TX, "not valid|cannot be read")
     refused(TX.serialize(), TX, "not valid|cannot be read")
+
+
+def test_a_right_signature_by_a_stranger_is_refused(node: RegtestNode) -> None:
+    """Signed over the very digest that counts, with a key that the address does not belong to."""
+    good = by_node(node, TX)
+    script = Script(b"\x76\xa9\x14" + derive_script(DESCRIPTOR, 6)[2:] + b"\x88\xac")
+    key: Any = importlib.import_module("embit.ec").PrivateKey(b"stranger" * 4)
+    digest = Transaction.parse(TX.serialize()).sighash_segwit(2, script, TX.inputs[2].value_sats)
+    forged = [key.sign(digest).serialize() + b"\x01", key.get_public_key().serialize()]
+    refused(with_witnesses(TX, [*good[:2], forged]), TX, "not valid")
+
+
+def test_bytes_that_say_the_same_in_another_form_are_refused(tmp_path: Path) -> None:
+    raw = signed(TX, tmp_path)
+    assert raw[4:7] == b"\x00\x01\x03"
+    refused(raw[:6] + b"\xfd\x03\x00" + raw[7:], TX, "another transaction|cannot be read")
+    refused(raw + b"\x00", TX, "another transaction|cannot be read")
 
 
 def test_a_signature_over_another_value_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from flask import Flask
@@ -146,8 +147,27 @@ def test_a_stream_says_only_that_something_changed(town: World, campaign: str, b
     town.node.mine()
     town.sync()
     event = next(parts).decode()
-    assert event.startswith("event: changed\ndata: ") and event.split("data: ")[1].strip().isdigit()
+    assert re.fullmatch(r"event: changed\nid: (\d+)\ndata: \1\n\n", event)
     answer.close()
+
+
+def test_what_happened_between_the_page_and_its_stream_is_told_at_once(
+    town: World, campaign: str, bob: Visitor
+) -> None:
+    page = bob.get(f"/campaigns/{campaign}").get_data(as_text=True)
+    found = re.search(r'data-live="(/live/[^"]+)" data-changes="(\d+)"', page)
+    assert found is not None
+    town.node.mine()
+    town.sync()
+    for query, header in ((f"?since={found[2]}", ""), ("?since=999999", found[2])):
+        answer = bob.get(found[1] + query, headers={"Last-Event-ID": header}, buffered=False)
+        parts = answer.iter_encoded()
+        assert next(parts).startswith(b"retry") and next(parts).startswith(b"event: changed\nid: ")
+        answer.close()
+    for nonsense in ("?since=-1", "?since=x", "?since=" + "9" * 99, "?since=\u0661"):
+        answer = bob.get(found[1] + nonsense, buffered=False)
+        assert answer.status_code == 200
+        answer.close()
 
 
 def test_too_many_viewers_are_told_and_a_place_comes_free_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,14 +224,19 @@ def test_a_title_in_html_stays_text_everywhere(town: World, app: Flask, bob: Vis
 
 
 def test_a_story_beyond_all_measure_is_refused_with_a_sentence(town: World, app: Flask, alice: Visitor) -> None:
-    before, megabyte = stored(town), "x" * 1_000_000
-    answer = alice.send("/drafts/new", draft_form(town, story=megabyte))
-    assert answer.status_code == 413 and "too large" in sentences(answer)
-    api = app.test_client().post(
-        "/api/v1/campaigns", json=draft_json(town, story=megabyte), headers=token_of(town, "alice")
-    )
-    assert api.status_code == 413 and api.content_type == "application/problem+json"
-    assert stored(town)[1:] == before[1:]
+    before, token = stored(town), token_of(town, "Alice of the web")
+    for length, code, api_code, part in (
+        (1_000_000, 422, 400, "at most 50000 fit"),
+        (3_000_000, 413, 413, "too large"),
+    ):
+        answer = alice.send("/drafts/new", draft_form(town, title="Kept", story="x" * length))
+        assert answer.status_code == code and part in sentences(answer)[:2_000] + field_error(answer, "story")
+        assert code == 413 or ('value="Kept"' in answer.get_data(as_text=True) and len(answer.data) > length)
+        body = draft_json(town, story="x" * length)
+        api = app.test_client().post("/api/v1/campaigns", json=body, headers=token)
+        assert api.status_code == api_code and api.content_type == "application/problem+json"
+        assert api.json is not None and part in api.json["detail"]
+    assert stored(town) == before
 
 
 def test_what_does_not_take_pledges(town: World, app: Flask, bob: Visitor) -> None:

@@ -1,0 +1,137 @@
+"""Every page at every width, in light and in dark: nothing runs out of the window, no text lies on other text."""
+
+from __future__ import annotations
+
+import pytest
+from support.browsing import Meet, Person
+from support.node import new_address
+
+from crowdfund.demo.examples import CREATOR, PASSWORD, fill
+from crowdfund.demo.house import House
+
+WIDTHS = (360, 768, 1440)
+# Texts of different blocks that share more than three pixels both ways.
+OVERLAPS = """() => {
+  const shown = (el) => el.checkVisibility() && !el.closest(".unseen, .defs, .skip, svg");
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const boxes = [];
+  for (let node; (node = walker.nextNode()); ) {
+    if (!node.data.trim() || !shown(node.parentElement)) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const box of range.getClientRects()) boxes.push({ box, text: node.data.trim().slice(0, 40) });
+  }
+  const found = [];
+  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => {
+    const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
+    const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
+    if (wide > 3 && high > 8) found.push(`“${a.text}” and “${b.text}”`);
+  }));
+  return found;
+}"""
+WIDEST = """() => {
+  const wide = [...document.querySelectorAll("main *, header *, footer *, aside *")].filter((el) =>
+    el.getBoundingClientRect().right > innerWidth + 1 && !el.closest(".scroll, pre, svg, .unseen"));
+  return [document.scrollingElement.scrollWidth, innerWidth, wide.slice(0, 3).map((el) => el.outerHTML.slice(0, 80))];
+}"""
+
+
+@pytest.fixture(scope="module")
+def filled(house: House) -> dict[str, str]:
+    """The example campaigns, and a page of each kind: name -> path."""
+    fill(house.client, house.node)
+    campaigns = [c for c in house.client.get("/campaigns")["campaigns"] if c["creator"] == CREATOR]
+    paths = {f"campaign {c['state']}": f"/campaigns/{c['id']}" for c in campaigns}
+    first = campaigns[0]["id"]
+    body: dict[str, object] = {
+        "amount_sats": 2_100_000,
+        "refund_address": new_address(house.node, "bech32m"),
+        "name": "Wolfeschlegelsteinhausenbergerdorff the Elder of Bergen",
+        "message": "M" * 280,
+    }
+    waiting, paid = (house.client.post(f"/campaigns/{first}/pledges", body)["id"] for _ in range(2))
+    address = house.client.get(f"/pledges/{paid}")["address"]
+    house.node.pay(address, 1_000_000)
+    house.client.wait(f"/pledges/{paid}", lambda p: bool(p["seen_sats"]), "a payment")
+    return {
+        "front": "/",
+        **paths,
+        "audit": f"/campaigns/{campaigns[1]['id']}/audit",
+        "pledge form": f"/campaigns/{first}/pledge",
+        "pledge waiting": f"/p/{waiting}",
+        "pledge short": f"/p/{paid}",
+        "about": "/about",
+        "api": "/api",
+        "log in": "/login",
+        "sign up": "/signup",
+        "dashboard": "/dashboard",
+        "draft": "/drafts/new",
+    }
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_page_fits(meet: Meet, filled: dict[str, str], scheme: str) -> None:
+    alice = meet(color_scheme=scheme)
+    log_in(alice)
+    faults = []
+    for name, path in filled.items():
+        alice.page.goto(path)
+        if name == "draft":
+            alice.press("Save and preview")  # with all its errors
+        for width in WIDTHS:
+            faults += [f"{name} at {width}: {fault}" for fault in misfits(alice, width)]
+    assert not faults, "\n".join(faults)
+
+
+def log_in(person: Person) -> None:
+    person.page.goto("/login")
+    person.fill(name=CREATOR, password=PASSWORD)
+    person.page.locator("main").get_by_role("button", name="Log in").click()
+    person.page.wait_for_url("**/dashboard")
+
+
+def misfits(person: Person, width: int) -> list[str]:
+    """What does not fit on the open page at this width."""
+    person.page.set_viewport_size({"width": width, "height": 900})
+    has, inner, wide = person.page.evaluate(WIDEST)
+    found = [f"is {has} wide: {wide}"] if has > inner else []
+    return found + list(person.page.evaluate(OVERLAPS))
+
+
+def test_a_lone_campaign_fills_its_row(meet: Meet, filled: dict[str, str]) -> None:
+    visitor = meet(viewport={"width": 1440, "height": 900})
+    visitor.page.goto("/")
+    rows = visitor.page.locator("ul.tiles").all()
+    for row in rows:
+        tiles, whole = row.locator(".tile").all(), row.bounding_box()
+        last = tiles[-1].bounding_box()
+        assert whole is not None and last is not None
+        if len(tiles) < 3:
+            assert last["x"] + last["width"] > whole["x"] + whole["width"] - 2
+
+
+def test_a_licence_without_a_longer_name_is_named_once(meet: Meet, filled: dict[str, str]) -> None:
+    visitor = meet()
+    visitor.page.goto(filled["campaign open"])
+    facts = visitor.page.locator(".facts > div").first.inner_text()
+    assert facts.count("CERN-OHL-S-2.0 AND CC-BY-SA-4.0") == 1
+    visitor.page.goto(filled["campaign refunded"])
+    facts = visitor.page.locator(".facts > div").first.inner_text()
+    assert "GNU General Public License v3.0 or later" in facts and "GPL-3.0-or-later" in facts
+
+
+def test_on_paper_the_pledge_keeps_its_code_and_its_link(meet: Meet, filled: dict[str, str]) -> None:
+    visitor = meet()
+    visitor.page.goto(filled["pledge waiting"])
+    visitor.page.emulate_media(media="print")
+    assert visitor.qr_text().lower() == visitor.wallet_link().lower()
+    assert visitor.page.locator("#receipt .hash").is_visible() and visitor.page.locator(".print-only").is_visible()
+    assert not visitor.page.locator(".bench").is_visible() and not visitor.page.locator("header nav").is_visible()
+
+
+def test_an_address_that_is_not_there_looks_like_the_site(meet: Meet) -> None:
+    visitor = meet()
+    visitor.allowed_codes.add(404)
+    visitor.page.goto("/nowhere")
+    visitor.shows("h1", "Nothing here")
+    assert not misfits(visitor, 360)

@@ -1,0 +1,276 @@
+"""Settlement in the database: decided once, planned once, and no step forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+from support.paper import PAYOUT, REFUND, Paper, coin
+
+from crowdfund.campaigns import settling
+from crowdfund.campaigns.ledger import Bucket
+from crowdfund.campaigns.models import Attempt
+from crowdfund.chain.follow import FoundSpend
+from crowdfund.chain.port import SendResult, Sent
+from crowdfund.wallet.addresses import script_of
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+DEADLINE = 160  # the last block whose median time past is not later than the deadline
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Iterator[Paper]:
+    with Paper(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def careful(tmp_path: Path) -> Iterator[Paper]:
+    """Six confirmations, as on every network but regtest."""
+    with Paper(tmp_path, confirmations=6) as made:
+        yield made
+
+
+def decide(paper: Paper, campaign: str, feerate: int = 2) -> bool:
+    with paper.database.transaction() as session:
+        due = settling.campaigns_due(session, paper.tip)
+        done = settling.decide_campaign(session, campaign, feerate)
+    assert not done or campaign in due
+    return done
+
+
+def plan(paper: Paper, campaign: str, feerate: int = 2) -> int:
+    with paper.database.transaction() as session:
+        return settling.plan_campaign(session, campaign, feerate)
+
+
+def jobs(paper: Paper) -> list[settling.Job]:
+    with paper.database.reading() as session:
+        return settling.open_jobs(session)
+
+
+def to_the_deadline(paper: Paper) -> None:
+    paper.mine(blocks=DEADLINE - paper.tip)
+
+
+@pytest.mark.parametrize(("sats", "outcome"), [(999_999, "failed"), (1_000_000, "funded"), (1_000_001, "funded")])
+def test_a_campaign_is_decided_at_the_closing_block_and_once(sats: int, outcome: str, paper: Paper) -> None:
+    campaign = paper.campaign()
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, sats)])
+    to_the_deadline(paper)
+    assert not decide(paper, campaign), "equal to the deadline is not later"
+    paper.mine()
+    assert decide(paper, campaign)
+    assert not decide(paper, campaign)
+    snapshot = paper.snapshot(campaign)
+    assert snapshot.decision is not None
+    assert (snapshot.decision.outcome, snapshot.decision.counted_sats) == (outcome, sats)
+    assert (snapshot.decision.closing_height, snapshot.decision.closing_hash) == (161, paper.ref(161).hash)
+    (job,) = jobs(paper)
+    assert job.kind == ("release" if outcome == "funded" else "refund")
+    assert job.tx.fee_sats + sum(o.value_sats for o in job.tx.outputs) == sats
+    assert job.txid == job.tx.txid and job.tx.locktime == paper.tip
+    assert plan(paper, campaign) == 0
+
+
+def test_the_decision_waits_for_six_confirmations(careful: Paper) -> None:
+    campaign = careful.campaign()
+    careful.mine([coin(careful.pledge(campaign), 1_000_000)])
+    to_the_deadline(careful)
+    careful.mine(blocks=5)
+    assert not decide(careful, campaign)
+    assert careful.summary(campaign).state == "closing"
+    careful.mine()
+    assert decide(careful, campaign)
+
+
+def test_a_coin_in_the_closing_block_is_late_and_refunded_by_itself(careful: Paper) -> None:
+    campaign = careful.campaign()
+    pledge = careful.pledge(campaign)
+    careful.mine([coin(pledge, 1_000_000)])
+    to_the_deadline(careful)
+    careful.mine([coin(pledge, 50_000, "late")])
+    careful.mine(blocks=5)
+    assert decide(careful, campaign)
+    kinds = {job.kind: job.tx for job in jobs(careful)}
+    assert [len(tx.inputs) for tx in kinds.values()] == [1, 1] and set(kinds) == {"release", "refund"}
+    assert careful.summary(campaign).counted_sats == 1_000_000
+    careful.mine([coin(pledge, 60_000, "later")], blocks=5)
+    assert plan(careful, campaign) == 0, "not deep enough yet"
+    careful.mine()
+    with careful.database.reading() as session:
+        assert settling.decided_with_loose_coins(session) == [campaign]
+    assert plan(careful, campaign) == 1
+    assert plan(careful, campaign) == 0
+    outpoints = [(i.txid, i.vout) for job in jobs(careful) for i in job.tx.inputs]
+    assert len(outpoints) == len(set(outpoints)) == 3
+
+
+def test_coinbase_coins_wait_for_their_hundred_blocks(paper: Paper) -> None:
+    campaign = paper.campaign()
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, 1_000_000, coinbase=True)])
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, campaign)
+    assert paper.snapshot(campaign).outcome == "failed" and jobs(paper) == []
+    paper.mine(blocks=199 - paper.tip)
+    assert plan(paper, campaign) == 0
+    paper.mine()
+    assert plan(paper, campaign) == 1, "block 201 may spend what block 101 made"
+    assert paper.summary(campaign).buckets[Bucket.IN_SETTLEMENT] == 1_000_000
+
+
+def test_what_is_not_worth_its_fee_waits_for_a_lower_one(paper: Paper) -> None:
+    campaign = paper.campaign(goal_sats=50_000)
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, 50_000), coin(pledge, 2_000, "small"), coin(pledge, 999, "dust")])
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, campaign, feerate=100)
+    (job,) = jobs(paper)
+    assert len(job.tx.inputs) == 1
+    buckets = paper.summary(campaign).buckets
+    assert (buckets[Bucket.UNCLAIMED], buckets[Bucket.DUST], buckets[Bucket.IN_SETTLEMENT]) == (2_000, 999, 50_000)
+    paper.mine([], [FoundSpend(i.txid, i.vout, job.txid) for i in job.tx.inputs])
+    buckets = paper.summary(campaign).buckets
+    assert buckets[Bucket.PAID_OUT] + buckets[Bucket.MINER_FEE] == 50_000
+    assert plan(paper, campaign, feerate=100) == 0
+    assert plan(paper, campaign, feerate=2) == 1
+    assert paper.summary(campaign).buckets[Bucket.IN_SETTLEMENT] == 2_000
+
+
+def test_where_nothing_can_be_paid_the_campaign_is_not_called_settled(paper: Paper) -> None:
+    campaign = paper.campaign(goal_sats=20_000)
+    paper.mine([coin(paper.pledge(campaign), 20_000)])
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, campaign, feerate=500) and jobs(paper) == []
+    assert paper.summary(campaign).state == "releasing"
+    assert plan(paper, campaign, feerate=1) == 1
+
+
+def test_a_failed_campaign_without_a_coin_is_at_its_end(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paper.pledge(campaign)
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, campaign)
+    assert paper.summary(campaign).state == "refunded"
+
+
+def settled(paper: Paper) -> tuple[str, settling.Job]:
+    """A funded campaign, its release signed and in a block."""
+    campaign = paper.campaign()
+    paper.mine([coin(paper.pledge(campaign), 1_000_000)])
+    to_the_deadline(paper)
+    paper.mine()
+    decide(paper, campaign)
+    (job,) = jobs(paper)
+    paper.mine([], [FoundSpend(i.txid, i.vout, job.txid) for i in job.tx.inputs])
+    return campaign, job
+
+
+def test_a_settlement_that_a_reorganisation_takes_out_is_open_again_and_the_same(paper: Paper) -> None:
+    campaign, job = settled(paper)
+    assert jobs(paper) == [] and paper.summary(campaign).state == "released"
+    paper.fork(1)
+    assert jobs(paper) == [job] and paper.summary(campaign).state == "releasing"
+    assert plan(paper, campaign) == 0
+    paper.fork(paper.tip - 101)
+    assert paper.summary(campaign).received_sats == 1_000_000
+    paper.fork(1)
+    assert paper.summary(campaign).received_sats == 0
+    snapshot = paper.snapshot(campaign)
+    assert snapshot.decision is not None and snapshot.batch_state(snapshot.batches[0]) == "input lost"
+    assert plan(paper, campaign) == 0 and jobs(paper) == [job]
+
+
+def test_a_late_settlement_never_undoes_the_end_of_the_campaign(paper: Paper) -> None:
+    campaign, _ = settled(paper)
+    pledge = paper.snapshot(campaign).pledges[0]
+    paper.mine([coin(pledge, 70_000, "late")])
+    assert plan(paper, campaign) == 1
+    (job,) = jobs(paper)
+    assert (job.kind, paper.summary(campaign).state) == ("refund", "released")
+
+
+def test_signed_bytes_and_the_time_of_sending_are_kept_from_the_first_time_on(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paper.mine([coin(paper.pledge(campaign), 1_000_000)])
+    to_the_deadline(paper)
+    paper.mine()
+    decide(paper, campaign)
+    txid = jobs(paper)[0].txid
+    with paper.database.transaction() as session:
+        settling.store_signed(session, txid, b"one")
+        settling.store_signed(session, txid, b"two")
+        settling.mark_sent(session, txid, NOW)
+        settling.mark_sent(session, txid, datetime.now(UTC))
+    (job,) = jobs(paper)
+    assert (job.raw, job.sent) == (b"one", True)
+    for result, refusal in (
+        (SendResult(Sent.REFUSED, "min fee"), "min fee"),
+        (SendResult(Sent.INPUTS_GONE, "gone"), "gone"),
+        (SendResult(Sent.KNOWN), None),
+        (SendResult(Sent.ACCEPTED), None),
+    ):
+        with paper.database.transaction() as session:
+            settling.note_result(session, txid, result)
+            attempt = session.scalars(select(Attempt)).one()
+            assert (attempt.refusal, attempt.sent_at) == (refusal, NOW)
+        assert jobs(paper) == [replace(job, refusal=refusal)], "whatever the node says, the same bytes stay open"
+
+
+def test_a_spend_that_is_not_ours_is_an_alarm(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paid = coin(paper.pledge(campaign), 1_000_000)
+    paper.mine([paid])
+    paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
+    with paper.database.reading() as session:
+        assert settling.foreign_spends(session) == [f"{paid.txid}:0"]
+    assert paper.summary(campaign).buckets[Bucket.FOREIGN_SPEND] == 1_000_000
+    paper.fork(1)
+    with paper.database.reading() as session:
+        assert settling.foreign_spends(session) == []
+
+
+def test_refund_addresses_are_told_to_the_signer_once(paper: Paper) -> None:
+    first, second = paper.campaign(), paper.campaign(title="Another")
+    pledges = [paper.pledge(first), paper.pledge(first), paper.pledge(second)]
+    with paper.database.transaction() as session:
+        waiting = settling.unregistered(session)
+        assert sorted(len(w.refunds) for w in waiting) == [1, 2]
+        assert sorted(i for w in waiting for i in w.pledge_ids) == sorted(p.id for p in pledges)
+        assert all(script == pledges[0].refund_script for w in waiting for script in w.refunds.values())
+        settling.mark_registered(session, waiting[0].pledge_ids)
+        assert settling.unregistered(session) == waiting[1:]
+
+
+def test_a_settlement_pays_who_it_should(paper: Paper) -> None:
+    won, lost = paper.campaign(goal_sats=100_000), paper.campaign()
+    coins = [coin(paper.pledge(c), 100_000, c) for c in (won, lost)]
+    paper.mine(coins)
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, won) and decide(paper, lost)
+    paid = {job.kind: [o.script for o in job.tx.outputs] for job in jobs(paper)}
+    assert paid == {"release": [script_of(PAYOUT, "regtest")], "refund": [script_of(REFUND, "regtest")]}
+
+
+def test_a_plan_that_was_edited_by_hand_no_longer_fits_its_txid(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paper.mine([coin(paper.pledge(campaign), 1_000_000)])
+    to_the_deadline(paper)
+    paper.mine()
+    decide(paper, campaign)
+    with paper.database.transaction() as session:
+        session.execute(text("DROP TRIGGER batch_outputs_frozen_batch_id"))
+        session.execute(text("UPDATE batch_outputs SET script = x'0014'"))
+    (job,) = jobs(paper)
+    assert job.tx.txid != job.txid, "the worker compares the two before it asks the signer"

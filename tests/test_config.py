@@ -1,0 +1,123 @@
+"""Settings: a bad or unknown variable stops the start with a sentence that names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from crowdfund import config
+from crowdfund.config import KNOWN, Settings
+from crowdfund.errors import UserError
+
+
+def settings(**values: str) -> Settings:
+    return Settings.from_env({"CROWDFUND_DATA_DIR": "/somewhere"} | {f"CROWDFUND_{k}": v for k, v in values.items()})
+
+
+def test_without_settings_it_is_regtest_on_this_machine() -> None:
+    made = settings()
+    assert (made.network, made.bitcoind_url, made.confirmations) == ("regtest", "http://127.0.0.1:18443", 1)
+    assert made.database_url == "sqlite:////somewhere/crowdfund.sqlite"
+    assert made.signer_socket == Path("/somewhere/signer.sock")
+    assert made.base_url == "http://127.0.0.1:8000" and made.test_bench
+    assert Settings.from_env({"PATH": "/bin", "OTHER": "x"}).network == "regtest"
+
+
+def test_mainnet_must_be_asked_for_and_is_careful() -> None:
+    made = settings(NETWORK="mainnet")
+    assert (made.network, made.bitcoind_url, made.confirmations) == ("mainnet", "http://127.0.0.1:8332", 6)
+    assert not made.test_bench
+    for network in ("signet", "testnet4"):
+        assert settings(NETWORK=network).confirmations == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("NETWORK", "Mainnet"),
+        ("NETWORK", "main"),
+        ("NETWORK", " regtest"),
+        ("NETWORK", "testnet3"),
+        ("CONFIRMATIONS", "0"),
+        ("CONFIRMATIONS", "-1"),
+        ("CONFIRMATIONS", "101"),
+        ("CONFIRMATIONS", "1.5"),
+        ("CONFIRMATIONS", "six"),
+        ("CONFIRMATIONS", "\u0666"),
+        ("CONFIRMATIONS", " 6"),
+        ("TEST_BENCH", "yes"),
+        ("TEST_BENCH", "2"),
+        ("BITCOIND_URL", "127.0.0.1:18443"),
+        ("BITCOIND_URL", "ftp://node"),
+        ("BITCOIND_URL", "http://"),
+        ("BASE_URL", "example.org"),
+        ("SOURCE_URL", "javascript:alert(1)"),
+        ("BITCOIND_PASSWORD", "no colon"),
+        ("SECRET_KEY", "short"),
+    ],
+)
+def test_a_bad_value_stops_the_start_with_its_name(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"CROWDFUND_{name}") as refused:
+        settings(**{name: value})
+    assert refused.value.sentence.endswith(".")
+
+
+@pytest.mark.parametrize("name", ["NETWROK", "network", "", "DATABASE", "NETWORK "])
+def test_an_unknown_name_stops_the_start(name: str) -> None:
+    with pytest.raises(UserError, match="is not a setting"):
+        settings(**{name: "x"})
+
+
+def test_the_test_bench_is_for_regtest_only() -> None:
+    for network in ("mainnet", "signet", "testnet4"):
+        with pytest.raises(UserError, match="regtest only"):
+            settings(NETWORK=network, TEST_BENCH="1")
+        assert not settings(NETWORK=network, TEST_BENCH="0").test_bench
+    assert not settings(TEST_BENCH="0").test_bench
+
+
+def test_a_sentence_never_shows_a_secret() -> None:
+    for name, value in (("SECRET_KEY", "swordfish"), ("BITCOIND_PASSWORD", "swordfish")):
+        with pytest.raises(UserError) as refused:
+            settings(**{name: value})
+        assert "swordfish" not in refused.value.sentence
+
+
+def test_an_empty_value_is_no_value() -> None:
+    assert settings(**dict.fromkeys(KNOWN.keys() - {"DATA_DIR"}, "")) == settings()
+
+
+def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
+    assert settings().bitcoind_cookie_file == Path.home() / ".bitcoin" / "regtest" / ".cookie"
+    assert settings(NETWORK="mainnet").bitcoind_cookie_file == Path.home() / ".bitcoin" / ".cookie"
+    assert settings(BITCOIND_PASSWORD="user:word").bitcoind_cookie_file is None
+    assert settings(BITCOIND_URL="http://user:word@node:1").bitcoind_cookie_file is None
+    assert settings(BITCOIND_COOKIE_FILE="/c").bitcoind_cookie_file == Path("/c")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"NETWORK": "mainnet", "CONFIRMATIONS": "3", "BITCOIND_PASSWORD": "u:p", "BASE_URL": "https://e.org/"},
+        {"BITCOIND_URL": "http://u:p@node:1", "SECRET_KEY": "k" * 32, "SOURCE_URL": "https://e.org", "TEST_BENCH": "0"},
+        {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
+    ],
+)
+def test_children_get_the_same_settings(values: dict[str, str]) -> None:
+    made = settings(**values)
+    env = made.to_env()
+    assert Settings.from_env(env) == made
+    assert {name.removeprefix("CROWDFUND_") for name in env} <= set(KNOWN)
+
+
+def test_folders_follow_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("CROWDFUND_DATA_DIR", "CROWDFUND_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "d"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "c"))
+    assert (config.default_data_dir(), config.cache_dir()) == (tmp_path / "d/crowdfund", tmp_path / "c/crowdfund")
+    monkeypatch.setenv("CROWDFUND_DATA_DIR", str(tmp_path / "own"))
+    monkeypatch.setenv("CROWDFUND_CACHE_DIR", "relative")
+    assert config.default_data_dir() == tmp_path / "own" and config.cache_dir().is_absolute()
