@@ -118,8 +118,9 @@ class Worker:
         The first time, the first account is asked for again: a signer with another seed is found out at once.
         """
         if not self._seed_known:
-            with self.database.transaction() as session:
-                service.store_accounts(session, self.signer.accounts(0, 1))
+            offered = self.signer.accounts(0, 1)
+            with self.database.reading() as session:
+                service.refuse_other_seed(session, offered)
             self._seed_known = True
         with self.database.reading() as session:
             first, spare = service.account_stock(session)

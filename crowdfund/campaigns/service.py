@@ -243,14 +243,20 @@ def _refuse_own_address(session: Session, script: bytes, field: str) -> None:
         raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
 
 
-def store_accounts(session: Session, offered: list[OfferedAccount]) -> None:
-    """Keep account xpubs that the signer handed out. An index already held must be the same account."""
+def refuse_other_seed(session: Session, offered: list[OfferedAccount]) -> None:
+    """Raise UserError if the signer offers another account than the one held under the same index."""
     for account in offered:
         held = session.get(Account, account.index)
-        if held is None:
-            session.add(Account(index=account.index, xpub=account.xpub, fingerprint=account.fingerprint))
-        elif held.xpub != account.xpub:
+        if held is not None and held.xpub != account.xpub:
             raise UserError(f"The signer has another seed than the one that account {account.index} came from.")
+
+
+def store_accounts(session: Session, offered: list[OfferedAccount]) -> None:
+    """Keep account xpubs that the signer handed out. An index already held must be the same account."""
+    refuse_other_seed(session, offered)
+    for account in offered:
+        if session.get(Account, account.index) is None:
+            session.add(Account(index=account.index, xpub=account.xpub, fingerprint=account.fingerprint))
 
 
 def account_stock(session: Session) -> tuple[int, int]:

@@ -41,6 +41,8 @@ def test_a_coin_goes_from_the_mempool_into_a_block(paper: Paper, pledge: Pledge)
     assert rows(paper) == [(5_000, 101, False, None)]
     paper.mempool([])
     assert rows(paper) == [(5_000, 101, False, None)]
+    paper.mempool([paid])
+    assert rows(paper) == [(5_000, 101, False, None)], "a block counts for more than a mempool"
 
 
 def test_a_coin_that_leaves_the_mempool_is_gone_and_comes_back(paper: Paper, pledge: Pledge) -> None:

@@ -145,6 +145,24 @@ def test_what_becomes_of_a_broadcast(node: RegtestNode, backend: CoreBackend) ->
         backend.broadcast(b"\x00\x01")
 
 
+@pytest.mark.parametrize(
+    ("code", "message", "sent"),
+    [
+        (-27, "Transaction outputs in utxo set", Sent.KNOWN),
+        (-27, "Transaction already in block chain", Sent.KNOWN),
+        (-26, "txn-already-in-mempool", Sent.KNOWN),
+        (-26, "min relay fee not met", Sent.REFUSED),
+        (-25, "bad-txns-inputs-missingorspent", Sent.INPUTS_GONE),
+    ],
+)
+def test_refusals_of_every_node_version_are_told_apart(code: int, message: str, sent: Sent) -> None:
+    def reply(calls: Any, _: str) -> Answer:
+        return 500, results(calls, None, {"code": code, "message": message})
+
+    with server(reply) as (backend, _):
+        assert backend.broadcast(b"\x00").sent is sent
+
+
 def test_a_node_that_is_away_and_comes_back_with_another_cookie(tmp_path: Path) -> None:
     node = new_node(tmp_path, funded=False)
     backend = CoreBackend(node.rpc_url, node.cookie_file)

@@ -29,7 +29,7 @@ from crowdfund.db import Database
 STAGES = ("seen", "confirmed", "settle", "final", "late", "late final")
 PLANNING = ("settle", "late")
 DULL = ("confirmed", "final")  # who is not killed in these stays away: the next stage tells it all
-UNSIGNED = 8  # from about this step on, what is on disk when the worker dies says what it would send
+UNSIGNED = 12  # from about this step on, what is on disk when the worker dies says what it would send
 FIRST_SATS = (400_000, 500_000, 30_000)
 SECOND_SATS = 250_000  # pledge 0 pays in two parts
 LATE_SATS, VERY_LATE_SATS = 40_000, 50_000  # pledge 1 after the deadline, pledge 2 after the settlement

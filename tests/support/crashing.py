@@ -38,9 +38,12 @@ WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')
 
 
 class Steps:
-    """Counts the steps of one life, notes their labels, and sends itself a signal at step `kill_at` (from 1)."""
+    """Counts the steps of one life, notes their labels, and sends itself a signal at the chosen one.
 
-    def __init__(self, path: Path, kill_at: int | None = None, number: int = signal.SIGKILL) -> None:
+    `kill_at` is the number of a step, from 1, or words of a label: then the first step that has them is meant.
+    """
+
+    def __init__(self, path: Path, kill_at: int | str | None = None, number: int = signal.SIGKILL) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._kill_at = kill_at
@@ -51,7 +54,9 @@ class Steps:
         """Note the step; it may be the last."""
         self._count += 1
         os.write(self._file, label.encode() + b"\n")
-        if self._count == self._kill_at:
+        words = self._kill_at if isinstance(self._kill_at, str) else None
+        if self._count == self._kill_at or (words is not None and words in label):
+            self._kill_at = None
             os.kill(os.getpid(), self._number)
 
 

@@ -68,8 +68,8 @@ class Nursery:
         pid = self._ask({"op": "worker", "env": dict(env), "steps": str(steps), "kill_at": kill_at, **flags})["pid"]
         return self.wait(pid)
 
-    def stopping_worker(self, env: Mapping[str, str], steps: Path, stop_at: int) -> int:
-        """A worker that gets SIGSTOP at this step; returns its process id at once."""
+    def stopping_worker(self, env: Mapping[str, str], steps: Path, stop_at: str) -> int:
+        """A worker that gets SIGSTOP at the first step with these words; returns its process id at once."""
         request = {"op": "worker", "env": dict(env), "steps": str(steps), "kill_at": stop_at, "signal": signal.SIGSTOP}
         return int(self._ask(request)["pid"])
 
