@@ -1,6 +1,9 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
 WORKERS ?= auto
+# Nodes and databases of the tests write much and keep nothing: in memory, where there is room for it.
+SCRATCH ?= $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "/dev/shm" }')
+TESTS = $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m pytest
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -29,12 +32,12 @@ demo: setup ## run everything on a private chain; Ctrl-C stops it
 .PHONY: test
 test: .venv/dev ## run all tests but the long campaigns of faults
 	PYTHONPATH=tests .venv/bin/python -m support.ready
-	.venv/bin/python -m pytest -m "not long" -n $(WORKERS) --dist loadfile
+	$(TESTS) -m "not long" -n $(WORKERS) --dist loadfile
 
 .PHONY: test-long
 test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 	PYTHONPATH=tests .venv/bin/python -m support.ready
-	CRASH_SEED=$(SEED) .venv/bin/python -m pytest -m long
+	CRASH_SEED=$(SEED) $(TESTS) -m long
 
 .PHONY: lint
 lint: .venv/dev ## style, types, import directions

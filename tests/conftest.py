@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from crowdfund.chain.regtest import RegtestNode
 
+from crowdfund.chain.regtest import RegtestNode
 from support.node import new_node
 from support.world import World
 

@@ -6,6 +6,7 @@ processes that get SIGKILL; see support/crash_cases.py for the play and support/
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -13,14 +14,14 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
+
+from crowdfund.chain.regtest import RegtestNode
 from support.crash_cases import FIRST_SATS, LATE_SATS, PLANNING, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
 from support.crash_judge import ChainRecord, judge
 from support.node import new_node
 from support.nursery import Nursery
 
-from crowdfund.chain.regtest import RegtestNode
-
-SEED = 20260107
+SEED = int(os.environ.get("CRASH_SEED") or 20260107)  # make test-long SEED=n
 CORES = 2
 CASES_AT_ONCE = 120
 ENDINGS = ("funded", "failed")

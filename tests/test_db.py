@@ -140,9 +140,7 @@ def test_several_processes_may_upgrade_at_once(tmp_path: Path) -> None:
         "database = Database(sys.argv[1]); database.upgrade(); database.close()"
     )
     url = f"sqlite:///{tmp_path / 'x.sqlite'}"
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)
-    ]
+    running = [subprocess.Popen([sys.executable, "-c", code, url], cwd=ROOT, stderr=subprocess.PIPE) for _ in range(4)]
     faults = [process.communicate(timeout=60)[1].decode() for process in running]
     assert [process.returncode for process in running] == [0] * 4, faults
     database = Database(url)

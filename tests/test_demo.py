@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.node import wrapper_script
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.regtest import RegtestNode
@@ -24,6 +23,7 @@ from crowdfund.demo import story
 from crowdfund.demo.client import ApiClient
 from crowdfund.demo.house import open_house
 from crowdfund.demo.story import Ending, differences
+from support.node import wrapper_script
 
 PATIENCE_S = 90
 

@@ -15,11 +15,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support.nursery import REFUSED, Nursery
-from support.world import World
 
 from crowdfund.errors import WorldError
 from crowdfund.worker import only_one
+from support.nursery import REFUSED, Nursery
+from support.world import World
 
 WORKERS, ROUNDS = 8, 3
 # Moments of a worker that settles, outside of transactions: words of their labels.

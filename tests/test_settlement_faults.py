@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from support.node import new_address, new_node
-from support.world import World
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.db import Database
+from support.node import new_address, new_node
+from support.world import World
 
 FORGETFUL = ("-persistmempool=0", "-walletbroadcast=0")
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from embit.script import Script
 from embit.transaction import Transaction
-from support.world import World
 
 from crowdfund.campaigns import settling
 from crowdfund.chain.regtest import RegtestNode
@@ -20,6 +19,7 @@ from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import UnsignedTx
+from support.world import World
 
 
 def funded(world: World) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from crowdfund.campaigns.ledger import Bucket
-
 from support.world import World
 
 

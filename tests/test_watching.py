@@ -10,8 +10,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import or_, select, text
-from support.node import new_address, new_node
-from support.world import World
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Block, ChainView, Coin, DecisionRow, Pledge
@@ -23,6 +21,8 @@ from crowdfund.errors import WorldError
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import TxOutput, UnsignedTx
 from crowdfund.worker import Worker, only_one, run
+from support.node import new_address, new_node
+from support.world import World
 
 Facts = tuple[list[tuple[object, ...]], list[tuple[object, ...]], list[tuple[object, ...]]]
 

@@ -7,8 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from support.world import World
-
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.audit.form import parse_json, read
 from crowdfund.audit.foundation import read_terms
@@ -17,6 +15,7 @@ from crowdfund.audit.rules import claimed_spendings
 from crowdfund.audit.verify import Report, verify
 from crowdfund.campaigns import queries
 from crowdfund.chain.core import CoreBackend
+from support.world import World
 
 Bundle = dict[str, Any]
 

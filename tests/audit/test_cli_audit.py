@@ -9,13 +9,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from audit.auditing import Bundle, audited, bundle_of, lie
 from click.testing import CliRunner
 from pytest import MonkeyPatch
-from support.world import World
 
+from audit.auditing import Bundle, audited, bundle_of, lie
 from crowdfund.audit.bundle import bundle_json
 from crowdfund.cli_audit import audit
+from support.world import World
 
 
 def _audit(*arguments: object, text: str = "", **variables: str) -> subprocess.CompletedProcess[str]:

@@ -8,14 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from audit.auditing import Bundle, audited, lie, wrong
-from support.node import new_address
-from support.world import World
-
 from crowdfund.audit.verify import verify
 from crowdfund.audit.xpub import ALPHABET, FIELD
 from crowdfund.campaigns.terms import canonical_json
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.descriptors import campaign_descriptor
+from support.node import new_address
+from support.world import World
 
 
 def _caught(world: World, told: Bundle, *sentences: str, offline: bool = False) -> None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from audit.auditing import audited, bundle_of
 from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
-from support.world import DAY, World
 
+from audit.auditing import audited, bundle_of
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns.models import (
     Account,
@@ -24,6 +23,7 @@ from crowdfund.campaigns.models import (
     Pledge,
 )
 from crowdfund.db import Base
+from support.world import DAY, World
 
 PROMISES = (Creator, Account, Campaign, Pledge)
 PLANS = (DecisionRow, BatchRow, BatchOutput, BatchInput, Attempt)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from audit.auditing import audited, bundle_of, wrong
 from pytest import MonkeyPatch, raises
-from support.world import World
 
+from audit.auditing import audited, bundle_of, wrong
 from crowdfund.audit import chain_facts
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
 from crowdfund.campaigns import service
 from crowdfund.chain.core import CoreBackend
 from crowdfund.errors import UserError, WorldError
+from support.world import World
 
 
 def _pay(world: World, address: object, sats: int, blocks: int = 1) -> None:

@@ -8,10 +8,9 @@ from contextlib import closing
 from typing import Any
 
 from audit.auditing import Bundle, RememberingNode, bundle_of
-from support.world import World
-
 from crowdfund.audit.form import MAX_ISSUED
 from crowdfund.audit.verify import verify
+from support.world import World
 
 Path = tuple[str | int, ...]
 Change = tuple[Path, str, Bundle]

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
-from support.browser import FLAGS, chromium_path
-from support.browsing import Meet, Person
-from support.node import wrapper_script
 
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.house import House, open_house
+from support.browser import FLAGS, chromium_path
+from support.browsing import Meet, Person
+from support.node import wrapper_script
 
 
 @pytest.fixture(scope="session")

@@ -11,12 +11,12 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from playwright.sync_api import expect
-from support.browsing import Meet, Person, draft_fields, figure, flat, settlement_sent
-from support.node import new_address
 
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.house import House
 from crowdfund.wallet.amounts import btc_to_sats, format_btc
+from support.browsing import Meet, Person, draft_fields, figure, flat, settlement_sent
+from support.node import new_address
 
 BAD_DRAFT = {
     "title": "",

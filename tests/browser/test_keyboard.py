@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from crowdfund.demo.house import House
 from support.browsing import Meet, Person, draft_fields
 from support.node import new_address
-
-from crowdfund.demo.house import House
 
 FOCUS = """() => {
   const el = document.activeElement, style = getComputedStyle(el), box = el.getBoundingClientRect();

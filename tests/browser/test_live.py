@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from support.browsing import Meet, Person, wait_until
-from support.node import new_address
 
 from crowdfund.demo.house import House
 from crowdfund.web.live import MAX_STREAMS
+from support.browsing import Meet, Person, wait_until
+from support.node import new_address
 
 
 @pytest.fixture

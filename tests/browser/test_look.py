@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from support.browsing import Meet, Person
-from support.node import new_address
 
 from crowdfund.demo.examples import CREATOR, PASSWORD, fill
 from crowdfund.demo.house import House
+from support.browsing import Meet, Person
+from support.node import new_address
 
 WIDTHS = (360, 768, 1440)
 # Texts of different blocks that share more than three pixels both ways.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from support.browsing import Meet, Person, figure
-from support.node import new_address
 
 from crowdfund.demo.house import House
+from support.browsing import Meet, Person, figure
+from support.node import new_address
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from support.browsing import Meet, Person, figure, settlement_sent
-from support.node import new_address
-
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.house import House
 from crowdfund.wallet.amounts import btc_to_sats
+from support.browsing import Meet, Person, figure, settlement_sent
+from support.node import new_address
 
 AMOUNTS = {"Bob": 150_000, "Carol": 230_000}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from playwright.sync_api import expect
-from support.browsing import Meet, figure, settlement_sent
-from support.node import new_address
 
 from crowdfund.demo.house import House
 from crowdfund.wallet.amounts import btc_to_sats
+from support.browsing import Meet, figure, settlement_sent
+from support.node import new_address
 
 
 def test_funded(meet: Meet, house: House) -> None:

@@ -100,7 +100,7 @@ def run(database: Database, *statements: str) -> None:
 
 BATCH = "INSERT INTO batches (id, campaign_id, kind, fee_sats, feerate_sat_vb, locktime) VALUES"
 INPUT = "INSERT INTO batch_inputs (coin_id, batch_id, position) VALUES"
-OUTPUT = "INSERT INTO batch_outputs (batch_id, position, script, value_sats, \"index\") VALUES"
+OUTPUT = 'INSERT INTO batch_outputs (batch_id, position, script, value_sats, "index") VALUES'
 ATTEMPT = "INSERT INTO attempts (txid, batch_id, number) VALUES"
 COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from support.paper import BLOCK_TIME, START, Paper, coin
 
 from crowdfund.campaigns import recording
 from crowdfund.campaigns.models import Block, ChainView, Coin, Pledge
 from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, is_news, set_view
 from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend
+from support.paper import BLOCK_TIME, START, Paper, coin
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
-from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper
 
 from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.models import Account, Campaign, Pledge
@@ -24,6 +23,7 @@ from crowdfund.errors import NotFound, Problems, UserError, WorldError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.signer_client import Account as OfferedAccount
+from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper
 
 CROWD = f"""
 import json, os, sys

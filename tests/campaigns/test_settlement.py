@@ -92,9 +92,7 @@ def test_refunds(coins: list[SpendableCoin], feerate: int, size: int, draw: rand
 
 @settings(max_examples=200, deadline=None)
 @given(drawn_coins(), feerates, st.integers(1, 6), st.randoms(), st.sampled_from(KINDS))
-def test_releases(
-    coins: list[SpendableCoin], feerate: int, size: int, draw: random.Random, payout: bytes
-) -> None:
+def test_releases(coins: list[SpendableCoin], feerate: int, size: int, draw: random.Random, payout: bytes) -> None:
     batches = plan_release(coins, payout, feerate, size)
     check(batches, coins, feerate, size)
     for batch in batches:

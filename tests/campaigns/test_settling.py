@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from support.paper import PAYOUT, REFUND, Paper, coin
 
 from crowdfund.campaigns import settling
 from crowdfund.campaigns.ledger import Bucket
@@ -17,6 +16,7 @@ from crowdfund.campaigns.models import Attempt
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.wallet.addresses import script_of
+from support.paper import PAYOUT, REFUND, Paper, coin
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DEADLINE = 160  # the last block whose median time past is not later than the deadline

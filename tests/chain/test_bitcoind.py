@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from support.node import script, wrapper_script
 
 from crowdfund.chain.bitcoind import find_bitcoind
 from crowdfund.errors import UserError, WorldError
+from support.node import script, wrapper_script
 
 
 @pytest.fixture

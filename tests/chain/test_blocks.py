@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.node import new_address
 
 from crowdfund.chain.blocks import ParsedTx, merkle_root, parse_block, parse_tx
 from crowdfund.chain.regtest import RegtestNode
+from support.node import new_address
 
 KINDS = ["legacy", "p2sh-segwit", "bech32", "bech32m"]
 

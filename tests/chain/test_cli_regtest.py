@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.node import new_address, processes_of, script, wait_until_gone, wrapper_script
 
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.cli_regtest import regtest
+from support.node import new_address, processes_of, script, wait_until_gone, wrapper_script
 
 MAINNET_ADDRESS = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.node import new_address, new_node
 
 from crowdfund.chain.core import CoreBackend, RpcError
 from crowdfund.chain.port import Sent
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from support.node import new_address, new_node
 
 Answer = tuple[int, bytes]
 

@@ -15,10 +15,10 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from support.node import new_address, new_node, processes_of, shared_binary, wait_until_gone
 
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError, WorldError
+from support.node import new_address, new_node, processes_of, shared_binary, wait_until_gone
 
 MAINNET_ADDRESS = "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4"
 MONTH = 30 * 86_400

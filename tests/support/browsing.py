@@ -11,14 +11,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 from urllib.parse import urlsplit
 
 import cv2
 import numpy as np
-from crowdfund.chain.regtest import RegtestNode
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Response
 
+from crowdfund.chain.regtest import RegtestNode
 from support.node import new_address
 from support.world import PASSWORD
 
@@ -48,7 +48,7 @@ class Person:
         self.page.on("requestfailed", self._on_failure)
         self.page.on("response", self._on_response)
 
-    def __enter__(self) -> Person:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

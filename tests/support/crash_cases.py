@@ -17,14 +17,13 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from support.node import new_address
-from support.nursery import IN_TROUBLE, KILLED, Nursery
-from support.world import DAY, World
-
 from crowdfund.campaigns import queries, service
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from support.node import new_address
+from support.nursery import IN_TROUBLE, KILLED, Nursery
+from support.world import DAY, World
 
 STAGES = ("seen", "confirmed", "settle", "final", "late", "late final")
 PLANNING = ("settle", "late")

@@ -12,13 +12,12 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from support.crash_cases import Case
-
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.db import Database
 from crowdfund.wallet.signer_log import SignerLog
+from support.crash_cases import Case
 
 Outpoint = tuple[str, int]
 

@@ -21,10 +21,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from sqlalchemy.orm import configure_mappers
-from support.crashing import Steps, crowd_life, signer_life, worker_life
 
 from crowdfund.config import Settings
 from crowdfund.errors import WorldError
+from support.crashing import Steps, crowd_life, signer_life, worker_life
 
 TESTS = Path(__file__).parent.parent
 PATIENCE_S = 120

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 
 from crowdfund.errors import WorldError
-
 from support.browser import chromium_path
 from support.node import shared_binary
 

@@ -15,13 +15,13 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import func, select
-from support.world import PASSWORD, World
 from werkzeug.test import TestResponse
 
 from crowdfund import create_app
 from crowdfund.campaigns.creators import create_token
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.web.site import Site
+from support.world import PASSWORD, World
 
 TOKEN_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 

@@ -10,7 +10,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
@@ -57,7 +57,7 @@ class World:
         self.worker = self.new_worker()
         self._creators = 0
 
-    def __enter__(self) -> World:
+    def __enter__(self) -> Self:
         self.sync()
         return self
 

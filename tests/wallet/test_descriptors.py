@@ -17,10 +17,7 @@ from crowdfund.wallet.keystore import Keystore
 
 # The test vector of BIP 84: eleven times abandon, and about.
 ABANDON = "abandon " * 11 + "about"
-XPUB = (
-    "xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2f"
-    "MFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V"
-)
+XPUB = "xpub6CatWdiZiodmUeTDp8LT5or8nmbKNcuyvz7WyksVFkKB4RHwCD3XyuvPEbvqAQY3rAPshWcMLoP2fMFMKHPJ4ZeZXYVUhLv1VMrjPC7PW6V"
 ACCOUNT = Keystore(ABANDON, "regtest").account_xpub(3)
 FINGERPRINT = "73c5da0a"
 hashes = st.binary(min_size=32, max_size=32)

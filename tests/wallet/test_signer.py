@@ -159,9 +159,7 @@ def test_a_release_pays_the_terms_script_alone(house: House) -> None:
         (TxOutput(BOB, 99_500), TxOutput(CAROL, 199_500)),
     ],
 )
-def test_a_refund_goes_where_it_was_registered_and_nowhere_else(
-    outputs: tuple[TxOutput, ...], house: House
-) -> None:
+def test_a_refund_goes_where_it_was_registered_and_nowhere_else(outputs: tuple[TxOutput, ...], house: House) -> None:
     assert "refund" in house.refused(request("refund", replace(REFUND, outputs=outputs)))
     house.client.sign(TERMS, ACCOUNT, "refund", REFUND)
 
@@ -344,9 +342,7 @@ json_values = st.recursive(
 @given(st.sampled_from(["accounts", "register", "sign"]), st.dictionaries(st.sampled_from(
     ["terms", "account", "kind", "locktime", "inputs", "outputs", "first", "count", "refunds"]), json_values
 ), st.sampled_from(["release", "refund"]), st.booleans())  # fmt: skip
-def test_no_json_makes_it_stumble(
-    house: House, op: str, changes: dict[str, object], kind: str, whole: bool
-) -> None:
+def test_no_json_makes_it_stumble(house: House, op: str, changes: dict[str, object], kind: str, whole: bool) -> None:
     base = request(kind, RELEASE if kind == "release" else REFUND) if whole else {}
     answer = house.ask(json.dumps({**base, "op": op, **changes}).encode() + b"\n")
     assert set(answer) in ({"error"}, {"raw"}, {"accounts"}, {"registered"})

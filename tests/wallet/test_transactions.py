@@ -106,9 +106,7 @@ def test_what_the_node_signs_is_verified_too(node: RegtestNode) -> None:
     verify_signed(with_witnesses(TX, by_node(node, TX)), TX, DESCRIPTOR)
 
 
-@pytest.mark.parametrize(
-    "sighash", ["NONE", "SINGLE", "ALL|ANYONECANPAY", "NONE|ANYONECANPAY", "SINGLE|ANYONECANPAY"]
-)
+@pytest.mark.parametrize("sighash", ["NONE", "SINGLE", "ALL|ANYONECANPAY", "NONE|ANYONECANPAY", "SINGLE|ANYONECANPAY"])
 def test_a_signature_that_leaves_something_open_is_refused(sighash: str, node: RegtestNode) -> None:
     tx = replace(TX, inputs=TX.inputs[:2])
     refused(with_witnesses(tx, by_node(node, tx, sighash)), tx, "not valid")

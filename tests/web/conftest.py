@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
-from support.site import Visitor, site_of
-from support.world import World
 
 from crowdfund.chain.regtest import RegtestNode
+from support.site import Visitor, site_of
+from support.world import World
 
 
 @pytest.fixture(scope="module")

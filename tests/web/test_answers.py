@@ -7,12 +7,12 @@ import re
 
 import pytest
 from flask import Flask
-from support.site import Visitor, field_error, sentences, site_of
-from support.world import World
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from crowdfund.web import live
+from support.site import Visitor, field_error, sentences, site_of
+from support.world import World
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; font-src 'self'; "

@@ -10,13 +10,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.node import new_address
-from support.site import Visitor, draft_json, site_of, stored, token_of
-from support.world import World
 from werkzeug.test import TestResponse
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.web import openapi
+from support.node import new_address
+from support.site import Visitor, draft_json, site_of, stored, token_of
+from support.world import World
 
 TYPES: dict[str, tuple[type, ...]] = {
     "string": (str,),

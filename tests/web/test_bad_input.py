@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
+
+from crowdfund.campaigns import service
 from support.node import new_address
 from support.site import Visitor, draft_form, draft_json, field_error, sentences, stored, token_of
 from support.world import World
-
-from crowdfund.campaigns import service
 
 # (amount, unit, a part of the sentence)
 AMOUNTS = (

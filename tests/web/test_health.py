@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
-from support.node import new_address, new_node
-from support.site import Visitor, sentences, site_of
-from support.world import World
 
 from crowdfund.campaigns.models import ChainView
 from crowdfund.campaigns.recording import set_view
 from crowdfund.worker import run
+from support.node import new_address, new_node
+from support.site import Visitor, sentences, site_of
+from support.world import World
 
 
 def show(town: World, state: str = "live", trouble: str = "", age: timedelta = timedelta(0)) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+
+from crowdfund.db import ROOT
 from support.node import new_address
 from support.site import Visitor, draft_form, sentences, site_of, stored, token_of
 from support.world import PASSWORD, World
-
-from crowdfund.db import ROOT
 
 CREATORS_PAGES = ("/dashboard", "/drafts/new", "/drafts/{draft}/edit", "/drafts/{draft}/preview")
 
