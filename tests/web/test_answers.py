@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
+from crowdfund.campaigns.models import ChainView
 from crowdfund.web import live
 from support.site import Visitor, field_error, sentences, site_of
 from support.world import World
@@ -168,6 +171,25 @@ def test_what_happened_between_the_page_and_its_stream_is_told_at_once(
         answer = bob.get(found[1] + nonsense, buffered=False)
         assert answer.status_code == 200
         answer.close()
+
+
+def test_each_step_of_a_settlement_is_told_to_open_pages(town: World) -> None:
+    campaign = town.campaign(goal_sats=20_000, deadline_at=town.chain_now() + timedelta(hours=3))
+    town.paid(campaign, 50_000)
+    terms = town.snapshot(campaign).terms
+    assert terms is not None
+    town.node.jump_to(int(terms.deadline.timestamp()))
+    status = town.backend.status()
+    assert town.worker.watch(status)  # the block is recorded, and pages are told of it …
+    before = changes(town)
+    town.worker.settle(status)  # … and only then is anything decided, planned, signed and sent
+    assert town.summary(campaign).state == "releasing"
+    assert changes(town) >= before + 3
+
+
+def changes(town: World) -> int:
+    with town.database.reading() as db:
+        return db.scalars(select(ChainView.changes)).one()
 
 
 def test_too_many_viewers_are_told_and_a_place_comes_free_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
