@@ -1,7 +1,8 @@
 """The database: engine, and the two ways into it. `transaction()` writes, `reading()` cannot.
 
 SQLite is opened for safety first: write-ahead log, synchronous=FULL, foreign keys, and BEGIN IMMEDIATE for every
-writing transaction, so that two of them never start from the same reading.
+writing transaction, so that two of them never start from the same reading. Recursive triggers are on because
+without them INSERT OR REPLACE would slip past the triggers that keep rows.
 """
 
 from __future__ import annotations
@@ -119,6 +120,7 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        "recursive_triggers=ON",
         f"busy_timeout={BUSY_TIMEOUT_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")

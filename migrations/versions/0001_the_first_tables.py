@@ -88,6 +88,14 @@ TRIGGERS = [
         """(SELECT campaign_id FROM batches WHERE id = NEW.batch_id) IS NOT
            (SELECT p.campaign_id FROM coins c JOIN pledges p ON p.id = c.pledge_id WHERE c.id = NEW.coin_id)""",
     ),
+    *(
+        guard(
+            f"nothing_joins_a_planned_batch_as_{table}",
+            table,
+            "EXISTS (SELECT 1 FROM attempts WHERE batch_id = NEW.batch_id)",
+        )
+        for table in ("batch_inputs", "batch_outputs")
+    ),
     # The first attempt is stored last, when inputs and outputs are in place: now they must balance.
     guard(
         "inputs_are_outputs_plus_fee",

@@ -50,7 +50,7 @@ class World:
             create_seed(seed)
         signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
         self.signer_server = SignerServer(signer, self.settings.signer_socket)
-        threading.Thread(target=self.signer_server.serve_forever, args=(0.05,), daemon=True).start()
+        self.serve_signer()
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
         self.backend = CoreBackend(self.settings.bitcoind_url, self.settings.bitcoind_cookie_file)
@@ -68,6 +68,10 @@ class World:
         self.signer_server.server_close()
         self.database.close()
         self.backend.close()
+
+    def serve_signer(self) -> None:
+        """Let the signer answer."""
+        threading.Thread(target=self.signer_server.serve_forever, args=(0.05,), daemon=True).start()
 
     def new_worker(self) -> Worker:
         """A worker without memory, as after a restart."""
