@@ -89,7 +89,7 @@ def record(session: Session, changes: Changes, now: datetime) -> None:
                 median_time_past=ref.median_time_past,
             )
         )
-    session.execute(update(ChainView).values(changes=ChainView.changes + 1))
+    tell_pages(session)
 
 
 def adopt(session: Session, early: Iterable[tuple[UnspentCoin, str]], now: datetime) -> None:
@@ -98,6 +98,11 @@ def adopt(session: Session, early: Iterable[tuple[UnspentCoin, str]], now: datet
     for coin, block_hash in early:
         row = _coin(session, FoundCoin(coin.txid, coin.vout, coin.value_sats, coin.script, coin.coinbase), now)
         row.height, row.block_hash, row.in_mempool = coin.height, block_hash, False
+    tell_pages(session)
+
+
+def tell_pages(session: Session) -> None:
+    """Move the counter that open pages wait for: something that they show is about to change."""
     session.execute(update(ChainView).values(changes=ChainView.changes + 1))
 
 

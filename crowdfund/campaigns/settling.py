@@ -24,7 +24,7 @@ from crowdfund.campaigns.models import (
     Pledge,
 )
 from crowdfund.campaigns.queries import Snapshot, facts_of, load
-from crowdfund.campaigns.recording import closing_block
+from crowdfund.campaigns.recording import closing_block, tell_pages
 from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.port import SendResult, Sent
@@ -111,6 +111,7 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
         )
     )
     session.flush()
+    tell_pages(session)
     plan_campaign(session, campaign_id, feerate_sat_vb)
     return True
 
@@ -133,6 +134,8 @@ def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> in
     payout_script = bytes.fromhex(snapshot.terms.payout_script)
     batches = plan_release(owed[Kind.RELEASE], payout_script, feerate_sat_vb)
     batches += plan_refunds(owed[Kind.REFUND], feerate_sat_vb)
+    if batches:
+        tell_pages(session)
     for batch in batches:
         _store_batch(session, campaign_id, batch, rows, snapshot.tip_height)
     return len(batches)
@@ -180,11 +183,13 @@ def open_jobs(session: Session) -> list[Job]:
 
 def store_signed(session: Session, txid: str, raw: bytes) -> None:
     """Keep signed bytes; they never change afterwards (a trigger sees to it)."""
+    tell_pages(session)
     session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.raw.is_(None)).values(raw=raw))
 
 
 def mark_sent(session: Session, txid: str, now: datetime) -> None:
     """Written before the bytes go out: from here on the transaction may be anywhere."""
+    tell_pages(session)
     session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.sent_at.is_(None)).values(sent_at=now))
 
 

@@ -137,7 +137,7 @@ def fill(client: ApiClient, node: RegtestNode) -> None:
     confirm(client, node)
     node.jump_to(int(parse_time(ended[0]["deadline_at"]).timestamp()))
     for campaign in ended:
-        client.wait(f"/campaigns/{campaign['id']}", is_sent, "the settlement")
+        wait_until_sent(client, node, campaign["id"])
     confirm(client, node)
     still_open = publish(client, node, OPEN, timedelta(days=30))
     for pledge in OPEN.pledges:
@@ -187,7 +187,18 @@ def new_address(node: RegtestNode) -> str:
     return str(node.bank("getnewaddress", "", "bech32"))
 
 
-def is_sent(campaign: Any) -> bool:
-    """Has every transaction of the settlement been sent?"""
-    settlement = campaign["settlement"]
-    return settlement is not None and all(b["state"] in ("sent", "confirmed", "final") for b in settlement["batches"])
+def wait_until_sent(client: ApiClient, node: RegtestNode, campaign_id: str) -> Any:
+    """The campaign once every transaction of its settlement is in the node's mempool or in a block.
+
+    The site notes that a transaction is sent before it sends it, so its word alone is too early to mine on.
+    """
+
+    def is_sent(campaign: Any) -> bool:
+        settlement = campaign["settlement"]
+        if settlement is None:
+            return False
+        batches = settlement["batches"] + [batch for other in settlement["late"] for batch in other["batches"]]
+        waiting = node.rpc("getrawmempool")
+        return all(b["txid"] in waiting or b["state"] in ("confirmed", "final") for b in batches)
+
+    return client.wait(f"/campaigns/{campaign_id}", is_sent, "the settlement")

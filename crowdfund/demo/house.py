@@ -23,6 +23,7 @@ from crowdfund.demo.examples import CREATOR, PASSWORD, fill
 from crowdfund.errors import UserError, WorldError
 from crowdfund.processes import Children, on_stop, seed_file, wait_for
 from crowdfund.wallet.keystore import create_seed
+from crowdfund.worker import only_one
 
 DEFAULT_PORT = 8000
 
@@ -60,8 +61,8 @@ def open_house(data_dir: Path, port: int | None, say: Callable[[str], None]) -> 
     data_dir = data_dir.absolute()
     (data_dir / "log").mkdir(parents=True, exist_ok=True)
     port = _port(port)
-    say("Starting the private node …")
-    with RegtestNode.start(data_dir, progress=say, die_with_parent=True) as node:
+    # Before the node: a second demo would attach to the first one's node and stop it when it fails.
+    with only_one(data_dir / "demo.lock"), _node(data_dir, say) as node:
         node.fund_bank()
         settings = _settings(data_dir, node, port)
         if not seed_file(settings).exists():
@@ -82,6 +83,11 @@ def open_house(data_dir: Path, port: int | None, say: Callable[[str], None]) -> 
             yield House(node, settings, client, children)
         finally:
             children.stop()
+
+
+def _node(data_dir: Path, say: Callable[[str], None]) -> RegtestNode:
+    say("Starting the private node …")
+    return RegtestNode.start(data_dir, progress=say, die_with_parent=True)
 
 
 def _settings(data_dir: Path, node: RegtestNode, port: int) -> Settings:

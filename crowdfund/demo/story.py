@@ -23,7 +23,7 @@ import click
 from crowdfund.campaigns.terms import parse_time
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.client import ApiClient
-from crowdfund.demo.examples import FUNDED, MISSED, Example, confirm, is_sent, new_address, publish
+from crowdfund.demo.examples import FUNDED, MISSED, Example, confirm, new_address, publish, wait_until_sent
 from crowdfund.demo.house import House, open_house
 from crowdfund.wallet.amounts import btc_to_sats
 
@@ -110,6 +110,7 @@ def play(house: House) -> int:
     late_sats = _pay_late(client, node, acts[0])
     _mine(client, node, "The settlements are in a block. So is the payment that came too late.")
     client.wait(f"/campaigns/{acts[0].campaign_id}", lambda c: c["buckets"]["in_settlement"] == late_sats, "a refund")
+    wait_until_sent(client, node, acts[0].campaign_id)
     _mine(client, node, "The late payment has been sent back.")
     endings = [_ending(client, node, act, late) for act, late in zip(acts, (late_sats, 0), strict=True)]
     for ending in endings:
@@ -171,7 +172,7 @@ def _jump(client: ApiClient, node: RegtestNode, acts: Sequence[Act]) -> None:
     node.jump_to(max(int(parse_time(act.deadline_at).timestamp()) for act in acts))
     click.echo("\nThe deadline is past: the median time of the last eleven blocks says so.")
     for act in acts:
-        campaign = client.wait(f"/campaigns/{act.campaign_id}", is_sent, "the settlement")
+        campaign = wait_until_sent(client, node, act.campaign_id)
         settlement = campaign["settlement"]
         click.echo(f"  “{act.example.title}” is {campaign['outcome']} as of block {campaign['closing_height']}.")
         for batch in settlement["batches"]:
