@@ -127,8 +127,12 @@ def _refuse_unknown(values: Mapping[str, str]) -> None:
 
 
 def _http_url(name: str, value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is none
+        usable = False
+    if not usable:
         raise UserError(f"CROWDFUND_{name} is {value!r}; it must look like http://host:port.")
     return value
 
@@ -139,7 +143,7 @@ def _source_url(value: str) -> str:
 
 def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:
     text = values.get(name) or str(default)
-    if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
+    if not (text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high):
         raise UserError(f"CROWDFUND_{name} is {text!r}; it must be a whole number from {low} to {high}.")
     return int(text)
 

@@ -28,7 +28,7 @@ from sqlalchemy import (
     event,
     make_url,
 )
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from crowdfund.errors import UserError, WorldError
@@ -104,8 +104,12 @@ class Database:
 
 
 def _engine(url: str) -> Engine:
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    try:
+        parsed = make_url(url)
+        usable = parsed.get_backend_name() == "sqlite" and parsed.database
+    except ArgumentError:
+        usable = None
+    if not usable or not parsed.database:
         raise UserError("CROWDFUND_DATABASE_URL must name an SQLite file (sqlite:///path) in this version.")
     Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)

@@ -8,6 +8,7 @@ import pytest
 
 from crowdfund import config
 from crowdfund.config import KNOWN, Settings
+from crowdfund.db import Database
 from crowdfund.errors import UserError
 
 
@@ -121,3 +122,17 @@ def test_folders_follow_the_variables(monkeypatch: pytest.MonkeyPatch, tmp_path:
     monkeypatch.setenv("CROWDFUND_DATA_DIR", str(tmp_path / "own"))
     monkeypatch.setenv("CROWDFUND_CACHE_DIR", "relative")
     assert config.default_data_dir() == tmp_path / "own" and config.cache_dir().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("BASE_URL", "http://[::1"), ("BITCOIND_URL", "http://node:99999"), ("CONFIRMATIONS", "1" * 5000)],
+)
+def test_what_cannot_even_be_read_gets_a_sentence(name: str, value: str) -> None:
+    with pytest.raises(UserError, match=f"CROWDFUND_{name}"):
+        Settings.from_env({f"CROWDFUND_{name}": value})
+
+
+def test_a_database_address_that_is_none_gets_a_sentence() -> None:
+    with pytest.raises(UserError, match="CROWDFUND_DATABASE_URL"):
+        Database("not an address")
