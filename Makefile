@@ -32,12 +32,18 @@ demo: setup ## run everything on a private chain; Ctrl-C stops it
 .PHONY: test
 test: .venv/dev ## run all tests but the long campaigns of faults
 	PYTHONPATH=tests .venv/bin/python -m support.ready
-	$(TESTS) -m "not long" -n $(WORKERS) --dist loadfile
+	$(TESTS) -m "not long" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: test-long
 test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 	PYTHONPATH=tests .venv/bin/python -m support.ready
-	CRASH_SEED=$(SEED) $(TESTS) -m long
+	CRASH_SEED=$(SEED) FAULT_SEED=$(SEED) MODEL_SEED=$(SEED) $(TESTS) -m long
+
+.PHONY: bench bench-watch
+bench: bench-watch ## every benchmark, each a table and a last line of JSON
+bench-watch: .venv/dev ## how fast the chain is watched
+	PYTHONPATH=tests .venv/bin/python -m support.ready
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.watch
 
 .PHONY: lint
 lint: .venv/dev ## style, types, import directions
@@ -52,6 +58,6 @@ lock: .venv/dev ## make the lock files anew from pyproject.toml
 	for extra in "" dev; do .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host $${extra:+--extra $$extra} \
 	  --output-file requirements/$${extra:-base}.txt pyproject.toml; done
-	.venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
+	for name in build electrumx; do .venv/bin/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-	  --output-file requirements/build.txt requirements/build.in
+	  --output-file requirements/$$name.txt requirements/$$name.in; done

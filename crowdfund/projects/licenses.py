@@ -33,7 +33,7 @@ def check_license(text: str, field: str | None = None) -> str:
         raise UserError("Please name the licence as an SPDX expression, such as CERN-OHL-S-2.0 or MIT.", field)
     try:
         parsed = _licensing().parse(text, validate=True, strict=True)
-    except (ExpressionError, IndexError) as error:  # the parser raises the second for "()"
+    except (ExpressionError, IndexError, AssertionError) as error:  # as the parser does for "()" and for "(AND 0"
         raise UserError(f"“{text}” is not an SPDX licence expression; try MIT or CC-BY-SA-4.0.", field) from error
     if not _is_open(parsed):
         raise UserError(

@@ -65,6 +65,7 @@ def test_what_is_no_spdx_expression_gets_a_sentence(text: str) -> None:
 
 
 @example("()")
+@example("(AND 0")
 @given(
     st.text(max_size=60)
     | st.lists(st.sampled_from(["MIT", "GPL-2.0", "AND", "OR", "WITH", "(", ")", "+", "x"]), max_size=9).map(" ".join)

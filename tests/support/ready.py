@@ -6,11 +6,13 @@ import sys
 
 from crowdfund.errors import WorldError
 from support.browser import chromium_path
+from support.electrumx import electrumx_python
 from support.node import shared_binary
 
 if __name__ == "__main__":
     try:
         shared_binary()
         chromium_path(print)
+        electrumx_python()
     except WorldError as error:
         sys.exit(error.sentence)
