@@ -1,4 +1,4 @@
-"""The first backend: Bitcoin Core or Knots over RPC, with whole blocks over REST where the node offers it.
+"""The first backend: Bitcoin Core or Knots over RPC, with blocks and headers over REST where the node offers it.
 
 May talk to the one node it was given and to nobody else. Amounts are read as Decimal, never as float.
 """
@@ -9,15 +9,30 @@ import base64
 import http.client
 import json
 import math
+import ssl
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent, UnspentCoin
+from crowdfund.chain.blocks import HEADER_SIZE
+from crowdfund.chain.bounded_http import Line
+from crowdfund.chain.port import (
+    BlockRef,
+    NodeStatus,
+    Outpoint,
+    SendResult,
+    Sent,
+    Spender,
+    Unreachable,
+    UnspentCoin,
+    WrongAnswer,
+)
 from crowdfund.errors import WorldError
 from crowdfund.wallet.amounts import btc_to_sats
 
@@ -25,6 +40,9 @@ TIMEOUT_S = 30
 SCAN_TIMEOUT_S = 900
 USUAL_FLOOR = Decimal("0.00001")  # BTC/kvB, which is 1 sat/vB
 BATCH = 500
+REST_HEADERS = 2_000
+REST_PAUSE_S = 60
+THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 IN_WARMUP = -28
 NOT_FOUND = -5
 BAD_PARAMETER = -8
@@ -43,32 +61,47 @@ class RpcError(WorldError):
 
 
 class CoreBackend:
-    """One node. One connection a thread; the cookie is read anew at each connection, as it changes at each start."""
+    """One node. One connection a thread; the cookie is read anew at each connection, as it changes at each start.
+
+    `believed`: take the transactions of its blocks as they are; by default where it runs on this machine.
+    """
 
     def __init__(
-        self, url: str, cookie_file: Path | None = None, password: str | None = None, timeout_s: int = TIMEOUT_S
+        self,
+        url: str,
+        cookie_file: Path | None = None,
+        password: str | None = None,
+        timeout_s: float = TIMEOUT_S,
+        believed: bool | None = None,
     ) -> None:
         parts = urlsplit(url)
-        self._url = url
         self._timeout_s = timeout_s
+        self.again = partial(CoreBackend, url, cookie_file, password)  # another connection, also in another process
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 8332
+        self._context = ssl.create_default_context() if parts.scheme == "https" else None
         self._cookie_file = cookie_file
         self._password = password
         if parts.username:
             self._password = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
         self._local = threading.local()
-        self._rest = True
+        self._asked = 0
+        self._rest_from = 0.0  # when REST may be tried (again)
+        self.believed = self._host in THIS_MACHINE if believed is None else believed
+
+    @property
+    def name(self) -> str:
+        """See the port."""
+        return f"node at {self._host}:{self._port}"
 
     def status(self) -> NodeStatus:
         """See the port. A node that is still loading raises a retryable WorldError."""
-        with _understood():
-            info = self.call("getblockchaininfo")
+        with self._understood():
+            genesis, info = self.call_many([("getblockhash", [0]), ("getblockchaininfo", [])])
             return NodeStatus(
-                genesis_hash=str(self.call("getblockhash", 0)),
+                genesis_hash=str(genesis),
                 height=int(info["blocks"]),
                 headers=int(info["headers"]),
                 tip_hash=str(info["bestblockhash"]),
-                median_time_past=int(info["mediantime"]),
                 synced=info["blocks"] >= info["headers"]
                 and (not info["initialblockdownload"] or info["chain"] == "regtest"),
             )
@@ -82,10 +115,17 @@ class CoreBackend:
                 return None
             raise
 
-    def block_refs(self, hashes: Sequence[str]) -> list[BlockRef]:
+    def headers(self, first_height: int, count: int) -> list[bytes]:
         """See the port."""
+        found: list[bytes] = []
+        while len(found) < count and (start := self.block_hash(first_height + len(found))) is not None:
+            found += self._headers_from(start, min(count - len(found), REST_HEADERS))
+        return found
+
+    def block_refs(self, hashes: Sequence[str]) -> list[BlockRef]:
+        """The blocks that these hashes name, in the same order, as the node tells of them."""
         answers = self.call_many([("getblockheader", [h]) for h in hashes])
-        with _understood():
+        with self._understood():
             return [
                 BlockRef(a["height"], a["hash"], a.get("previousblockhash", ""), a["time"], a["mediantime"])
                 for a in answers
@@ -97,17 +137,23 @@ class CoreBackend:
 
     def block(self, block_hash: str) -> bytes:
         """See the port."""
-        if self._rest:
-            status, body = self._request("GET", f"/rest/block/{block_hash}.bin", None)
-            if status == 200:
-                return body
-            self._rest = False  # REST is off or the node pruned: RPC says which
-        with _understood():
-            return bytes.fromhex(self.call("getblock", block_hash, 0))
+        raw = self._rest(f"/rest/block/{block_hash}.bin")
+        if raw is not None:
+            return raw
+        try:
+            with self._understood():
+                return bytes.fromhex(self.call("getblock", block_hash, 0))
+        except RpcError as error:
+            if "pruned" not in error.message:
+                raise
+            raise WorldError(
+                f"The {self.name} has deleted block {block_hash} (it is pruned) before it was read here. "
+                "Watch through a node that has it, or let this one fetch it again with getblockfrompeer."
+            ) from error
 
     def mempool_txids(self) -> list[str]:
         """See the port."""
-        with _understood():
+        with self._understood():
             return [str(txid) for txid in self.call("getrawmempool")]
 
     def mempool_transactions(self, txids: Sequence[str]) -> dict[str, bytes]:
@@ -115,21 +161,32 @@ class CoreBackend:
         found = {}
         for txid, answer in zip(txids, self._batch([("getrawtransaction", [t]) for t in txids]), strict=True):
             if answer["error"] is None:
-                with _understood():
+                with self._understood():
                     found[txid] = bytes.fromhex(answer["result"])
             elif answer["error"]["code"] != NOT_FOUND:
                 raise _rpc_error(answer)
-        return found
+        # A node that indexes transactions finds those of blocks, too, even of blocks that a reorganisation undid.
+        held = self._batch([("getmempoolentry", [txid]) for txid in found])
+        return {txid: raw for (txid, raw), answer in zip(found.items(), held, strict=True) if answer["error"] is None}
 
     def unspent(self, scripts: Sequence[bytes]) -> tuple[str, list[UnspentCoin]]:
         """See the port. The node reads its whole set of unspent outputs: quick on regtest, minutes on mainnet."""
-        patient = CoreBackend(self._url, self._cookie_file, self._password, timeout_s=SCAN_TIMEOUT_S)
+        patient = self.again(timeout_s=SCAN_TIMEOUT_S)
         try:
-            with _understood():
+            with self._understood():
                 found = patient.call("scantxoutset", "start", [f"raw({script.hex()})" for script in scripts])
                 return str(found["bestblock"]), [_unspent(output) for output in found["unspents"]]
         finally:
             patient.close()
+
+    def spenders(self, outpoints: Sequence[Outpoint]) -> dict[Outpoint, Spender]:
+        """See the port. A node knows the unconfirmed ones only."""
+        if not outpoints:
+            return {}
+        with self._understood():
+            answer = self.call("gettxspendingprevout", [{"txid": txid, "vout": vout} for txid, vout in outpoints])
+            told = {(str(a["txid"]), int(a["vout"])): a.get("spendingtxid") for a in answer}
+            return {o: Spender(str(told[o]), None) for o in outpoints if told.get(o) is not None}
 
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port. "Already known" is success; a time-out is raised and means nothing about payment."""
@@ -147,7 +204,7 @@ class CoreBackend:
 
     def feerate_sat_vb(self, target_blocks: int) -> int | None:
         """See the port."""
-        with _understood():
+        with self._understood():
             rate = self.call("estimatesmartfee", target_blocks).get("feerate")
             pool = self.call("getmempoolinfo")
             floor = max(Decimal(pool["mempoolminfee"]), Decimal(pool["minrelaytxfee"]))
@@ -157,10 +214,10 @@ class CoreBackend:
 
     def close(self) -> None:
         """Close this thread's connection."""
-        held = getattr(self._local, "connection", None)
+        held: tuple[Line, dict[str, str]] | None = getattr(self._local, "line", None)
         if held is not None:
             held[0].close()
-            self._local.connection = None
+            self._local.line = None
 
     def call(self, method: str, *params: object) -> Any:
         """One RPC call. Raises RpcError for the node's own refusals, WorldError where it cannot be reached."""
@@ -174,40 +231,80 @@ class CoreBackend:
                 raise _rpc_error(answer)
         return [answer["result"] for answer in answers]
 
+    def _headers_from(self, block_hash: str, count: int) -> list[bytes]:
+        """The header of this block and of up to `count` - 1 that follow it."""
+        raw = self._rest(f"/rest/headers/{block_hash}.bin?count={count}")
+        if raw is None:
+            with self._understood():
+                return [bytes.fromhex(self.call("getblockheader", block_hash, False))]
+        if not raw or len(raw) % HEADER_SIZE:
+            raise WrongAnswer(f"The {self.name} sent headers of a strange length.")
+        return [raw[i : i + HEADER_SIZE] for i in range(0, len(raw), HEADER_SIZE)]
+
+    def _rest(self, path: str) -> bytes | None:
+        """The node's answer over REST, None where it has none: REST is off, the block is pruned, the node starts.
+
+        RPC is asked then, which says why. REST is tried again a while later.
+        """
+        if time.monotonic() < self._rest_from:
+            return None
+        status, body = self._request("GET", path, None)
+        if status == 200:
+            return body
+        self._rest_from = time.monotonic() + REST_PAUSE_S
+        return None
+
     def _batch(self, calls: Sequence[tuple[str, list[object]]]) -> list[dict[str, Any]]:
         answers: list[dict[str, Any]] = []
         for start in range(0, len(calls), BATCH):
             part = calls[start : start + BATCH]
-            body = json.dumps([{"id": i, "method": m, "params": p} for i, (m, p) in enumerate(part)])
+            # No number is used twice: an answer that comes late must not pass for the one to a later question.
+            first, self._asked = self._asked, self._asked + len(part)
+            body = json.dumps([{"id": i, "method": m, "params": p} for i, (m, p) in enumerate(part, first)])
             status, raw = self._request("POST", "/", body.encode())
             if status == 401:
                 self.close()  # the next connection reads the cookie anew
-            answers += _read_answers(status, raw, len(part))
+            try:
+                answers += _read_answers(status, raw, range(first, first + len(part)))
+            except WrongAnswer:
+                self.close()  # it may belong to an earlier question, and so would all that follow
+                raise
         return answers
 
     def _request(self, verb: str, path: str, body: bytes | None) -> tuple[int, bytes]:
         """Send once, and once more on a fresh connection if the old one had been closed meanwhile."""
         for fresh in (False, True):
-            connection, headers = self._connection(fresh)
+            line, headers = self._line(fresh)
+            line.clock.ends_at = time.monotonic() + self._timeout_s
             try:
-                connection.request(verb, path, body, headers)
-                response = connection.getresponse()
+                response = line.send(verb, path, body, headers)
                 return response.status, response.read()
             except (http.client.HTTPException, OSError) as error:
-                self._local.connection = None
-                connection.close()
-                if fresh:
-                    raise WorldError(f"The node at {self._host}:{self._port} does not answer.") from error
+                self.close()
+                if fresh or isinstance(error, TimeoutError):
+                    raise Unreachable(f"The {self.name} does not answer.") from error
         raise AssertionError("unreachable")
 
-    def _connection(self, fresh: bool) -> tuple[http.client.HTTPConnection, dict[str, str]]:
-        held = getattr(self._local, "connection", None)
-        if held is None or fresh:
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What is read within comes from the node: a result of another shape is its fault and can be asked for again.
+        It may have been the answer to an earlier question, so the connection ends with it."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            self.close()
+            raise WrongAnswer("The node's answer is not what was asked for.") from error
+
+    def _line(self, fresh: bool) -> tuple[Line, dict[str, str]]:
+        """This thread's connection, unless something lies in it that nobody asked for: it would be taken for the next
+        answer, and every answer for one to another question."""
+        held: tuple[Line, dict[str, str]] | None = getattr(self._local, "line", None)
+        if held is None or fresh or held[0].is_stale():
+            self.close()
             token = base64.b64encode(self._credentials().encode()).decode()
-            connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
-            held = (connection, {"Authorization": f"Basic {token}", "Content-Type": "application/json"})
-            self._local.connection = held
-        return held[0], held[1]
+            headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+            held = self._local.line = (Line(self._host, self._port, self._context), headers)
+        return held
 
     def _credentials(self) -> str:
         if self._password is not None:
@@ -215,30 +312,30 @@ class CoreBackend:
         try:
             return self._cookie_file.read_text().strip() if self._cookie_file else ""
         except OSError as error:
-            raise WorldError(
+            raise Unreachable(
                 f"The node's cookie file {self._cookie_file} cannot be read: is the node running?"
             ) from error
 
 
-def _read_answers(status: int, raw: bytes, count: int) -> list[dict[str, Any]]:
+def _read_answers(status: int, raw: bytes, numbers: Sequence[int]) -> list[dict[str, Any]]:
     """The answers in the order of the calls, each with a `result` and an `error` that is None or has a code."""
     if status == 401:
         raise WorldError("The node refuses our password or cookie.", retryable=True)
     try:
         answers = json.loads(raw, parse_float=Decimal, parse_constant=Decimal)
         if isinstance(answers, dict):  # a node in warm-up answers a batch with one error
-            answers = [{**answers, "id": i} for i in range(count)]
+            answers = [{**answers, "id": i} for i in numbers]
         by_id = {answer["id"]: answer for answer in answers}
-        ordered = [by_id[i] for i in range(count)]
+        ordered = [by_id[i] for i in numbers]
         for answer in ordered:
             if answer["error"] is None:
                 answer["result"]
             else:
                 _rpc_error(answer)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise WorldError(f"The node answered with status {status}, and not as a node does.") from error
-    if len(answers) != count:
-        raise WorldError("The node gave another number of answers than it was asked for.")
+        raise WrongAnswer(f"The node answered with status {status}, and not as a node does.") from error
+    if len(answers) != len(numbers):
+        raise WrongAnswer("The node gave another number of answers than it was asked for.")
     return ordered
 
 
@@ -255,12 +352,3 @@ def _unspent(output: dict[str, Any]) -> UnspentCoin:
 
 def _rpc_error(answer: dict[str, Any]) -> RpcError:
     return RpcError(int(answer["error"]["code"]), str(answer["error"]["message"]))
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """What is read within comes from the node: a result of another shape is its fault and can be asked for again."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise WorldError("The node's answer is not what was asked for.") from error

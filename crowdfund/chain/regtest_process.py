@@ -136,6 +136,12 @@ def spawn(folder: NodeFolder, command: Sequence[str], extra_args: Sequence[str],
     rpc_port = _free_port(before.rpc_port if before else 0)
     zmq_port = _free_port(before.zmq_port if before else 0, rpc_port)
     state = NodeState(None, rpc_port, zmq_port)
+    # Knots stops working a year or two after its release, by the chain's clock; Core does not know the word and says
+    # so in its log, where as an argument it would stop the start.
+    (folder.path / "bitcoin.conf").write_text("softwareexpiry=0\n", "utf-8")
+    # Knots stops working a year or two after its release, by the chain's clock; Core does not know the word and says
+    # so in its log, where as an argument it would stop the start.
+    (folder.path / "bitcoin.conf").write_text("softwareexpiry=0\n", "utf-8")
     arguments = [
         *command,
         f"-datadir={folder.path}",

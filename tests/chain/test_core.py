@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
@@ -15,7 +17,7 @@ from typing import Any
 import pytest
 
 from crowdfund.chain.core import CoreBackend, RpcError
-from crowdfund.chain.port import Sent
+from crowdfund.chain.port import Sent, Spender, Unreachable, WrongAnswer
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from support.node import new_address, new_node
@@ -77,7 +79,7 @@ def backend(node: RegtestNode) -> Iterator[CoreBackend]:
 def test_status_is_the_nodes(node: RegtestNode, backend: CoreBackend) -> None:
     told, status = node.rpc("getblockchaininfo"), backend.status()
     assert (status.height, status.tip_hash) == (told["blocks"], told["bestblockhash"])
-    assert status.median_time_past == told["mediantime"]
+    assert status.headers == told["headers"]
     assert status.genesis_hash == node.rpc("getblockhash", 0) and status.synced
 
 
@@ -120,6 +122,57 @@ def test_the_mempool_and_what_has_left_it(node: RegtestNode, backend: CoreBacken
     assert list(found) == [txid] and found[txid].hex() == node.rpc("getrawtransaction", txid)
     node.mine()
     assert txid not in backend.mempool_txids()
+
+
+def test_headers_over_rest_and_over_rpc_are_the_same(node: RegtestNode, backend: CoreBackend) -> None:
+    tip = backend.status().height
+    told = [bytes.fromhex(node.rpc("getblockheader", node.rpc("getblockhash", h), False)) for h in range(tip + 1)]
+    assert backend.headers(0, tip + 1) == backend.headers(0, tip + 500) == told
+    assert backend.headers(7, 3) == told[7:10] and backend.headers(tip, 5) == told[tip:]
+    assert backend.headers(tip + 1, 5) == backend.headers(3, 0) == []
+    without = CoreBackend(node.rpc_url, node.cookie_file)
+    without._rest_from = float("inf")
+    assert without.headers(tip - 5, 20) == told[-6:] and without.headers(7, 3) == told[7:10]
+    without.close()
+
+
+@pytest.mark.parametrize("length", [0, 1, 79, 81, 159])
+def test_headers_of_a_strange_length_are_refused(length: int) -> None:
+    def reply(calls: Any, _: str) -> Answer:
+        return 200, results(calls, "00" * 32) if isinstance(calls, list) else bytes(length)
+
+    with server(reply) as (backend, _), pytest.raises(WrongAnswer, match="strange length"):
+        backend.headers(1, 5)
+
+
+def test_who_spends_a_coin_is_known_while_it_is_unconfirmed(node: RegtestNode, backend: CoreBackend) -> None:
+    txid = node.pay(new_address(node), 50_000)
+    spent = [(i["txid"], i["vout"]) for i in node.rpc("getrawtransaction", txid, True)["vin"]]
+    nobody = ("ab" * 32, 1)
+    assert backend.spenders([*spent, nobody]) == dict.fromkeys(spent, Spender(txid, None))
+    assert backend.spenders([]) == {}
+    node.mine()
+    assert backend.spenders(spent) == {}
+
+
+def test_who_is_away_is_unreachable_and_who_talks_nonsense_is_not(tmp_path: Path) -> None:
+    away = CoreBackend("http://127.0.0.1:1", password="user:word")
+    assert away.name == "node at 127.0.0.1:1"
+    with pytest.raises(Unreachable):
+        away.status()
+    with pytest.raises(Unreachable, match="cookie"):
+        CoreBackend("http://127.0.0.1:1", tmp_path / "none").status()
+    with server(lambda *_: (200, b"nonsense")) as (backend, _), pytest.raises(WrongAnswer):
+        backend.status()
+
+
+@pytest.mark.parametrize(
+    ("host", "believed"), [("127.0.0.1", True), ("localhost", True), ("[::1]", True), ("node.example", False)]
+)
+def test_a_node_on_this_machine_is_believed(host: str, believed: bool) -> None:
+    assert CoreBackend(f"http://{host}:8332").believed is believed
+    for told in (True, False):
+        assert CoreBackend(f"http://{host}:8332", believed=told).believed is told
 
 
 def test_what_becomes_of_a_broadcast(node: RegtestNode, backend: CoreBackend) -> None:
@@ -274,7 +327,7 @@ def test_results_of_a_wrong_shape_are_a_trouble_and_never_a_crash(result: object
 def test_the_feerate_is_rounded_up_exactly(rate: str, sats: int) -> None:
     def reply(calls: Any, _: str) -> Answer:
         told = floor if calls[0]["method"] == "getmempoolinfo" else json.dumps({"feerate": 0}).replace("0", rate)
-        return 200, b'[{"id": 0, "result": %s, "error": null}]' % told.encode()
+        return 200, b'[{"id": %d, "result": %s, "error": null}]' % (calls[0]["id"], told.encode())
 
     floor = '{"mempoolminfee": 0.00000100, "minrelaytxfee": 0.00000100}'
     with server(reply) as (backend, _):
@@ -289,7 +342,7 @@ def test_without_an_estimate_the_floor_of_a_full_mempool_counts(pool: str, relay
     def reply(calls: Any, _: str) -> Answer:
         floor = f'{{"mempoolminfee": {pool}, "minrelaytxfee": {relay}}}'
         told = floor if calls[0]["method"] == "getmempoolinfo" else '{"errors": ["Insufficient data"]}'
-        return 200, b'[{"id": 0, "result": %s, "error": null}]' % told.encode()
+        return 200, b'[{"id": %d, "result": %s, "error": null}]' % (calls[0]["id"], told.encode())
 
     with server(reply) as (backend, _):
         assert backend.feerate_sat_vb(6) == sats
@@ -334,10 +387,11 @@ def test_synced_means_every_header_has_its_block(
     blocks: int, headers: int, downloading: bool, chain: str, synced: bool
 ) -> None:
     info = {"blocks": blocks, "headers": headers, "initialblockdownload": downloading, "chain": chain}
-    info |= {"bestblockhash": "00", "mediantime": 1}
+    told = {"getblockhash": "00", "getblockchaininfo": info | {"bestblockhash": "00"}}
 
     def reply(calls: Any, _: str) -> Answer:
-        return 200, results(calls, info if calls[0]["method"] == "getblockchaininfo" else "00")
+        answers = [{"id": c["id"], "result": told.get(c["method"]), "error": None} for c in calls]
+        return 200, json.dumps(answers).encode()
 
     with server(reply) as (backend, _):
         assert backend.status().synced is synced
@@ -346,7 +400,7 @@ def test_synced_means_every_header_has_its_block(
 def test_a_connection_that_breaks_once_is_opened_again(node: RegtestNode) -> None:
     backend = CoreBackend(node.rpc_url, node.cookie_file)
     height = backend.status().height
-    backend._local.connection[0].sock.close()
+    backend._local.line[0]._connection.sock._sock.close()
     assert backend.status().height == height
     backend.close()
 
@@ -355,3 +409,37 @@ def test_a_missing_cookie_is_a_retryable_trouble(tmp_path: Path, node: RegtestNo
     with pytest.raises(WorldError, match="is the node running") as missing:
         CoreBackend(node.rpc_url, tmp_path / "none").status()
     assert missing.value.retryable
+
+
+def test_a_node_that_drips_is_not_waited_for() -> None:
+    """Each byte comes in time, and the answer never does."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def drip() -> None:
+            with listening.accept()[0] as talking, suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b" " * 1_000:
+                    talking.sendall(bytes([byte]))
+                    time.sleep(0.01)
+
+        thread = threading.Thread(target=drip)
+        thread.start()
+        backend = CoreBackend(f"http://127.0.0.1:{listening.getsockname()[1]}", password="u:p", timeout_s=1)
+        began = time.monotonic()
+        with pytest.raises(Unreachable):
+            backend.status()
+        assert time.monotonic() - began < 5
+        backend.close()
+        thread.join()
+
+
+def test_no_number_of_a_call_is_used_twice() -> None:
+    seen: list[int] = []
+
+    def reply(calls: Any, _: str) -> Answer:
+        seen.extend(call["id"] for call in calls)
+        return 200, results(calls, "00")
+
+    with server(reply) as (backend, _):
+        backend.call_many([("a", []), ("b", [])])
+        backend.call("c")
+    assert seen == [0, 1, 2]
