@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from crowdfund.errors import UserError
 
+BACKENDS = ("core", "electrum", "esplora")
 NETWORKS = ("regtest", "signet", "testnet4", "mainnet")
 RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet4": 48332, "mainnet": 8332}
 NETWORK_FOLDERS = {"regtest": "regtest", "signet": "signet", "testnet4": "testnet4", "mainnet": ""}
@@ -27,6 +28,12 @@ KNOWN = {
     "BITCOIND_URL": "http://host:port of the node's RPC, user:password@ allowed",
     "BITCOIND_COOKIE_FILE": "the node's .cookie file",
     "BITCOIND_PASSWORD": "user:password of the node's RPC",
+    "BITCOIND_ZMQ_URL": "tcp://host:port where the node publishes `sequence`; wakes the worker sooner",
+    "ELECTRUM_URL": "tcp://host:port or ssl://host:port of an Electrum server",
+    "ESPLORA_URL": "http(s)://host/path of an Esplora API",
+    "BACKEND": "core (default), electrum or esplora: through which of them the chain is watched",
+    "SECOND_BACKEND": "core, electrum or esplora: another one that must agree before anything is decided",
+    "CA_FILE": "certificate of an Electrum or Esplora server that no public authority vouches for",
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
@@ -64,6 +71,12 @@ class Settings:
     bitcoind_url: str
     bitcoind_cookie_file: Path | None
     bitcoind_password: str | None
+    bitcoind_zmq_url: str
+    electrum_url: str
+    esplora_url: str
+    backend: str
+    second_backend: str
+    ca_file: Path | None
     base_url: str
     site_name: str
     secret_key: str | None
@@ -91,6 +104,12 @@ class Settings:
             bitcoind_url=url,
             bitcoind_cookie_file=Path(cookie) if cookie else _default_cookie(network, values, url),
             bitcoind_password=_password(values),
+            bitcoind_zmq_url=_socket_url(values, "BITCOIND_ZMQ_URL", ("tcp",)),
+            electrum_url=_socket_url(values, "ELECTRUM_URL", ("tcp", "ssl")),
+            esplora_url=_http_url("ESPLORA_URL", values["ESPLORA_URL"]) if values.get("ESPLORA_URL") else "",
+            backend=_backend(values, "BACKEND", "core"),
+            second_backend=_second_backend(values),
+            ca_file=_file(values, "CA_FILE"),
             base_url=_http_url("BASE_URL", values.get("BASE_URL") or "http://127.0.0.1:8000").rstrip("/"),
             site_name=values.get("SITE_NAME") or "Seedbed",
             secret_key=_secret(values),
@@ -109,6 +128,12 @@ class Settings:
             "BITCOIND_URL": self.bitcoind_url,
             "BITCOIND_COOKIE_FILE": str(self.bitcoind_cookie_file or ""),
             "BITCOIND_PASSWORD": self.bitcoind_password or "",
+            "BITCOIND_ZMQ_URL": self.bitcoind_zmq_url,
+            "ELECTRUM_URL": self.electrum_url,
+            "ESPLORA_URL": self.esplora_url,
+            "BACKEND": self.backend,
+            "SECOND_BACKEND": self.second_backend,
+            "CA_FILE": str(self.ca_file or ""),
             "BASE_URL": self.base_url,
             "SITE_NAME": self.site_name,
             "SECRET_KEY": self.secret_key or "",
@@ -135,6 +160,45 @@ def _http_url(name: str, value: str) -> str:
     if not usable:
         raise UserError(f"CROWDFUND_{name} is {value!r}; it must look like http://host:port.")
     return value
+
+
+def _socket_url(values: Mapping[str, str], name: str, schemes: tuple[str, ...]) -> str:
+    value = values.get(name) or ""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in schemes and parts.hostname and parts.port and not parts.path.strip("/")
+    except ValueError:
+        usable = False
+    if value and not usable:
+        forms = " or ".join(f"{scheme}://host:port" for scheme in schemes)
+        raise UserError(f"CROWDFUND_{name} is {value!r}; it must look like {forms}.")
+    return value
+
+
+def _backend(values: Mapping[str, str], name: str, default: str) -> str:
+    """One of the three, whose server must be named where it has no usual place."""
+    kind = values.get(name) or default
+    if kind and kind not in BACKENDS:
+        raise UserError(f"CROWDFUND_{name} is {kind!r}; it must be one of {', '.join(BACKENDS)}.")
+    if kind in ("electrum", "esplora") and not values.get(f"{kind.upper()}_URL"):
+        raise UserError(f"CROWDFUND_{name} is {kind}, so CROWDFUND_{kind.upper()}_URL must say where it is.")
+    return kind
+
+
+def _second_backend(values: Mapping[str, str]) -> str:
+    kind = _backend(values, "SECOND_BACKEND", "")
+    if kind and kind == _backend(values, "BACKEND", "core"):
+        raise UserError(
+            f"CROWDFUND_SECOND_BACKEND is {kind}, the one that is watched already; a second one is another."
+        )
+    return kind
+
+
+def _file(values: Mapping[str, str], name: str) -> Path | None:
+    value = values.get(name) or ""
+    if value and not Path(value).is_file():
+        raise UserError(f"CROWDFUND_{name} is {value!r}; there is no such file.")
+    return Path(value) if value else None
 
 
 def _source_url(value: str) -> str:

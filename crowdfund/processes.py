@@ -17,7 +17,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
-from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.backends import second_backend, watched_backend
+from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
@@ -39,20 +40,24 @@ def log_to_stderr() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def backend_of(settings: Settings) -> CoreBackend:
-    """The configured node."""
-    return CoreBackend(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
-
-
 def run_worker(settings: Settings) -> None:
     """Watch and settle until told to stop."""
     log_to_stderr()
     stop = threading.Event()
-    on_stop(stop.set)
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
-        run(Worker(database, backend_of(settings), SignerClient(settings.signer_socket), settings.network), stop)
+        signer = SignerClient(settings.signer_socket)
+        backend, second = watched_backend(settings), second_backend(settings)
+        bell = Doorbell(settings.bitcoind_zmq_url)
+
+        def end() -> None:
+            stop.set()
+            bell.ring()
+
+        on_stop(end)
+        run(Worker(database, backend, signer, settings.network, second), stop, bell)
+        bell.close()
         database.close()
 
 

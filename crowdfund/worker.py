@@ -10,23 +10,27 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import random
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import recording, service, settling
-from crowdfund.campaigns.settling import Job
-from crowdfund.chain.follow import Follower
-from crowdfund.chain.port import ChainBackend, NodeStatus
+from crowdfund.campaigns import incidents, recording, service, settling
+from crowdfund.campaigns.settling import DueCampaign, Job
+from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
+from crowdfund.chain.backends import AnyBackend, follower_of
+from crowdfund.chain.doorbell import Doorbell
+from crowdfund.chain.follow import BlockFacts, Follower
+from crowdfund.chain.port import ChainBackend, NodeStatus, Unreachable
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.fees import clamp_feerate
-from crowdfund.wallet.networks import NETWORKS
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
 
@@ -39,78 +43,107 @@ HEARTBEAT = timedelta(seconds=10)
 FEE_TARGET_BLOCKS = 6
 
 
+@dataclass(frozen=True)
+class View:
+    """How things stand: for everyone, for the operator, and why decisions wait."""
+
+    state: str
+    trouble: str
+    pause: str
+
+
 @dataclass
 class Worker:
     """What a round needs. What it keeps between rounds are hints only: a restart changes nothing."""
 
     database: Database
-    backend: ChainBackend
+    backend: AnyBackend
     signer: SignerClient
     network: str
+    second: ChainBackend | None = None
+    second_every_s: float = 5.0
     _follower: Follower = field(init=False)
+    _watched: recording.RecordedWatch = field(init=False)
     _feerate_sat_vb: int | None = None
-    _planned_at: str = ""
+    _settled_at: str = ""
     _seed_known: bool = False
     _sent_at: dict[str, str] = field(default_factory=dict)
-    _view: tuple[str, str] = ("", "")
+    _behind_from: int | None = None
+    _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
+    _view: View = field(default_factory=lambda: View("", "", ""))
     _view_at: datetime | None = None
 
     def __post_init__(self) -> None:
-        self._follower = Follower(self.backend)
+        self._follower = follower_of(self.backend, self.network)
+        self._watched = recording.RecordedWatch(self.database)
 
-    def round(self) -> bool:
-        """One round; True if another one should follow at once.
+    def round(self, heard: Collection[str] = ()) -> bool:
+        """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
 
-        Raises WorldError where the node is away or is the wrong one: then nothing is decided.
+        Raises WorldError where the backend is away or is the wrong one: then nothing is decided.
         """
         status = self.backend.status()
-        self._refuse_wrong_chain(status)
-        outcome = self.watch(status)
+        refuse_wrong_chain(self.backend, status, self.network)
+        outcome = self.watch(status, heard)
         if outcome is None:
             return True
-        trouble = self._settle_safely(status) if status.synced else ""
-        self.show("live" if status.synced else f"catching up {status.height} of {status.headers} blocks", trouble)
+        trouble, pause = self._settle_safely(status) if status.synced else ("", "")
+        state = "live" if status.synced else f"node catching up {status.height} of {status.headers} blocks"
+        self.show(View(state, trouble, pause))
         return outcome
 
-    def watch(self, status: NodeStatus) -> bool | None:
+    def watch(self, status: NodeStatus, heard: Collection[str] = ()) -> bool | None:
         """Gather and write down; True if anything changed, None while the chain moves or more blocks wait."""
+        written = False
         try:
-            return self._watch(status)
-        except (WorldError, SQLAlchemyError):
-            self._follower.forget_mempool()  # what was looked at may not have been written down
-            raise
+            outcome = self._watch(status, heard)
+            written = True
+            return outcome
+        finally:
+            if not written:
+                self._follower.forget()  # what was looked at may not have been written down
 
-    def _watch(self, status: NodeStatus) -> bool | None:
-        with self.database.reading() as known, self.database.reading() as ours:
-            changes = self._follower.gather(status, recording.RecordedChain(known), recording.RecordedWatch(ours))
+    def _watch(self, status: NodeStatus, heard: Collection[str]) -> bool | None:
+        with self.database.reading() as session:
+            changes = self._follower.gather(status, recording.RecordedChain(session), self._watched, heard)
         if changes is None:
+            self._follower.forget()
             return None
         if changes.blocks or self._feerate_sat_vb is None:
             self._feerate_sat_vb = clamp_feerate(self.backend.feerate_sat_vb(FEE_TARGET_BLOCKS))
-        with self.database.reading() as session:
-            if not recording.is_news(session, changes):
-                return False
+        if not changes.is_news:
+            return False
         with self.database.transaction() as session:
             recording.record(session, changes, datetime.now(UTC))
         if not changes.complete:
-            self.show(f"catching up {changes.blocks[-1].block.height} of {status.headers} blocks", "")
+            self._show_catching_up(changes.blocks, status)
             return None
+        self._behind_from = None
         return True
 
-    def settle(self, status: NodeStatus) -> None:
-        """Decide and plan what is due, then take every open attempt one step further. Raises WorldError."""
+    def settle(self, status: NodeStatus) -> str:
+        """Decide and plan what is due, then take every open attempt one step further.
+
+        Returns why decisions wait, empty if none does. Raises WorldError. Without a new block there is nothing to do
+        once all was done: what moves is in blocks.
+        """
+        if self._settled_at == status.tip_hash:
+            return ""
         with self.database.reading() as session:
             stolen = settling.foreign_spends(session)
         if stolen:
             raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
-        if self._planned_at != status.tip_hash:
-            self._decide_and_plan(status)
-            self._planned_at = status.tip_hash
+        pause = self._decide_and_plan(status)
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
-        troubles = [trouble for job in jobs if (trouble := self._advance(job, status))]
+            lost = settling.lost_inputs(session)
+        troubles = [_lost_input(*one) for one in lost[:1]]
+        troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
         if troubles:
             raise troubles[0]
+        if not pause:
+            self._settled_at = status.tip_hash
+        return pause
 
     def keep_accounts(self) -> None:
         """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
@@ -145,36 +178,50 @@ class Worker:
         if refused is not None:
             raise refused
 
-    def show(self, state: str, trouble: str) -> None:
+    def show(self, view: View) -> None:
         """Write how things stand, when that changes and every ten seconds."""
         now = datetime.now(UTC)
-        if self._view != (state, trouble) or self._view_at is None or now - self._view_at >= HEARTBEAT:
+        if self._view != view or self._view_at is None or now - self._view_at >= HEARTBEAT:
             with self.database.transaction() as session:
-                recording.set_view(session, state, trouble, self._feerate_sat_vb, now)
-            self._view, self._view_at = (state, trouble), now
+                recording.set_view(session, view.state, view.trouble, self._feerate_sat_vb, now, view.pause)
+            self._view, self._view_at = view, now
 
-    def note_unreachable(self) -> None:
-        """Write since when the node does not answer."""
-        state = self._view[0]
-        if not state.startswith("node unreachable"):
-            state = f"node unreachable since {datetime.now(UTC):%H:%M} UTC"
-        self.show(state, self._view[1])
+    def note_trouble(self, error: WorldError) -> None:
+        """Write since when the chain is not watched, and why."""
+        state = "node unreachable since" if isinstance(error, Unreachable) else "watching stopped since"
+        if not self._view.state.startswith(state):
+            state = f"{state} {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        else:
+            state = self._view.state
+        self.show(View(state, error.sentence, self._view.pause))
 
     def note_fault(self) -> None:
         """Write that something unforeseen stands in the way."""
-        self.show(self._view[0], "The worker met a fault; its log says more.")
+        self.show(replace(self._view, trouble="The worker met a fault; its log says more."))
 
-    def _settle_safely(self, status: NodeStatus) -> str:
+    def _show_catching_up(self, blocks: Sequence[BlockFacts], status: NodeStatus) -> None:
+        if self._behind_from is None:
+            self._behind_from = blocks[0].block.height - 1
+        done, all_of_them = blocks[-1].block.height - self._behind_from, status.height - self._behind_from
+        self.show(View(f"catching up {done} of {all_of_them} blocks", "", self._view.pause))
+
+    def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles = []
-        for step in (self.keep_accounts, self.register_refunds, lambda: self.settle(status)):
+        troubles, pause = [], ""
+        for step in (self.keep_accounts, self.register_refunds):
             try:
                 step()
             except (WorldError, UserError) as error:
                 troubles.append(error.sentence)
-        if troubles and troubles[0] != self._view[1]:
+        try:
+            pause = self.settle(status)
+        except (WorldError, UserError) as error:
+            troubles.insert(0, error.sentence)  # what is wrong with the money comes before who is away
+            pause = self._view.pause
+        troubles += [pause] if pause else []
+        if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
-        return troubles[0] if troubles else ""
+        return (troubles[0] if troubles else ""), pause
 
     def _adopt_early_coins(self, campaign_id: str, status: NodeStatus) -> None:
         """Before an outcome is decided, ask the node's own set of unspent outputs for coins that we never noticed.
@@ -188,27 +235,56 @@ class Worker:
         tip_hash, unspent = self.backend.unspent(scripts)
         if tip_hash != status.tip_hash:
             raise WorldError("The chain has moved while its coins were counted; they are counted again.")
-        with self.database.reading() as session:
-            known = recording.RecordedWatch(session).coins_among({(c.txid, c.vout) for c in unspent})
-        early = [(c, self.backend.block_hash(c.height) or "") for c in unspent if (c.txid, c.vout) not in known]
+        known = self._watched.coins_among({(c.txid, c.vout) for c in unspent})
+        early = [coin for coin in unspent if (coin.txid, coin.vout) not in known]
         if early:
+            facts = self._follower.early(early)
+            if self.backend.block_hash(status.height) != status.tip_hash:
+                raise WorldError("The chain has moved while its coins were counted; they are counted again.")
             with self.database.transaction() as session:
-                recording.adopt(session, early, datetime.now(UTC))
+                recording.record_late(session, facts, datetime.now(UTC))
             log.info("campaign %s: %s coins are older than their addresses", campaign_id, len(early))
 
-    def _decide_and_plan(self, status: NodeStatus) -> None:
+    def _decide_and_plan(self, status: NodeStatus) -> str:
+        """Plan what is owed, decide what can be decided; returns why a decision waits, empty if none does."""
         with self.database.reading() as session:
             due = settling.campaigns_due(session, status.height)
             loose = settling.decided_with_loose_coins(session)
         feerate_sat_vb = clamp_feerate(self._feerate_sat_vb)
-        for campaign_id in due:
-            self._adopt_early_coins(campaign_id, status)
-            with self.database.transaction() as session:
-                if settling.decide_campaign(session, campaign_id, feerate_sat_vb):
-                    log.info("campaign %s is decided", campaign_id)
         for campaign_id in loose:
             with self.database.transaction() as session:
                 settling.plan_campaign(session, campaign_id, feerate_sat_vb)
+        pause = ""
+        for campaign in due:
+            doubt = self._doubt(campaign)
+            if doubt is not None:
+                pause = pause or doubt.sentence
+                self._note_dispute(campaign.id, doubt)
+                continue
+            self._adopt_early_coins(campaign.id, status)
+            with self.database.transaction() as session:
+                if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
+                    incidents.end_dispute(session, campaign.id, datetime.now(UTC))
+                    log.info("campaign %s is decided", campaign.id)
+        return pause
+
+    def _doubt(self, campaign: DueCampaign) -> Doubt | None:
+        """What the second backend has against deciding now. It is not asked over and over."""
+        if self.second is None:
+            return None
+        asked_at, held = self._doubts.get(campaign.id, (0.0, None))
+        if held is None or time.monotonic() - asked_at >= self.second_every_s:
+            held = second_opinion(self.second, self.network, campaign.proof)
+            self._doubts[campaign.id] = (time.monotonic(), held)
+        return held
+
+    def _note_dispute(self, campaign_id: str, doubt: Doubt) -> None:
+        """Tell the public of two servers that contradict each other; one that is merely away is not worth a line."""
+        with self.database.reading() as session:
+            known = doubt.height is None or incidents.in_dispute(session, campaign_id)
+        if not known:
+            with self.database.transaction() as session:
+                incidents.begin_dispute(session, campaign_id, doubt.height or 0, datetime.now(UTC))
 
     def _advance(self, job: Job, status: NodeStatus) -> WorldError | None:
         """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
@@ -246,35 +322,41 @@ class Worker:
         log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
         return refusal
 
-    def _refuse_wrong_chain(self, status: NodeStatus) -> None:
-        network = NETWORKS[self.network]
-        if status.genesis_hash != network.genesis:
-            raise WorldError(
-                f"The node is not on {network.title}: its first block is another. Nothing is read from it."
-            )
+
+def _lost_input(outpoint: str, txid: str) -> WorldError:
+    """An alarm: what was decided stays decided, and nothing is planned in place of it."""
+    return WorldError(
+        f"A reorganisation has taken {outpoint} away, on which a decision rests. {txid} spends it and waits until the "
+        "payment is in a block again; nothing else is paid in its place. If that payment was spent elsewhere, it will "
+        "wait for ever: tell the people concerned."
+    )
 
 
-def run(worker: Worker, stop: threading.Event) -> None:
-    """Rounds until `stop` is set. Waits longer and longer while a round fails, up to 15 seconds."""
-    wait_s = POLL_S
+def run(worker: Worker, stop: threading.Event, bell: Doorbell | None = None) -> None:
+    """Rounds until `stop` is set, sooner when the bell rings. Waits longer and longer while rounds fail."""
+    bell = bell or Doorbell()
+    wait_s, heard = POLL_S, frozenset[str]()
     while not stop.is_set():
-        wait_s = _one_round(worker, wait_s)
-        stop.wait(wait_s)
+        wait_s = _one_round(worker, wait_s, heard)
+        if wait_s > POLL_S:
+            stop.wait(wait_s)  # a bell must not hasten what fails
+        heard = bell.wait(min(wait_s, POLL_S))
 
 
-def _one_round(worker: Worker, waited_s: float) -> float:
+def _one_round(worker: Worker, waited_s: float, heard: Collection[str]) -> float:
     """How long to wait after this round. The only place that catches everything: one fault must not end watching."""
     try:
-        return 0 if worker.round() else POLL_S
+        return 0 if worker.round(heard) else POLL_S
     except WorldError as error:
         log.warning("%s", error.sentence)
-        note = worker.note_unreachable
+        with suppress(SQLAlchemyError):
+            worker.note_trouble(error)
     except Exception:
         log.exception("A round of the worker failed; the next one starts from what is stored.")
-        note = worker.note_fault
-    with suppress(SQLAlchemyError):
-        note()
-    return min(MAX_WAIT_S, max(waited_s, POLL_S) * 2)
+        with suppress(SQLAlchemyError):
+            worker.note_fault()
+    # Some chance in it: many workers that lost one server must not come back all at once.
+    return min(MAX_WAIT_S, max(waited_s, POLL_S) * random.uniform(1.5, 2.5))
 
 
 @contextmanager

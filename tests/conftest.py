@@ -11,6 +11,15 @@ from crowdfund.chain.regtest import RegtestNode
 from support.node import new_node
 from support.world import World
 
+# Files that take minutes: begun first, so that no worker is still at them when the others are done.
+LONGEST = ("test_crashes.py", "test_backends.py", "test_reorganisations.py", "test_model.py", "test_faulty_proxy.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first; the order within a file stays."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegtestNode]:

@@ -54,6 +54,30 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
         ("BITCOIND_URL", "http://"),
         ("BASE_URL", "example.org"),
         ("SOURCE_URL", "javascript:alert(1)"),
+        ("BITCOIND_ZMQ_URL", "127.0.0.1:28332"),
+        ("BITCOIND_ZMQ_URL", "ipc:///run/zmq"),
+        ("BITCOIND_ZMQ_URL", "ssl://node:28332"),
+        ("BITCOIND_ZMQ_URL", "tcp://node"),
+        ("BITCOIND_ZMQ_URL", "tcp://:28332"),
+        ("BITCOIND_ZMQ_URL", "tcp://node:28332/path"),
+        ("BITCOIND_ZMQ_URL", "tcp://node:99999"),
+        ("BITCOIND_ZMQ_URL", "tcp://*:28332x"),
+        ("ELECTRUM_URL", "electrum.example.org:50002"),
+        ("ELECTRUM_URL", "https://electrum.example.org:50002"),
+        ("ELECTRUM_URL", "ssl://electrum.example.org"),
+        ("ELECTRUM_URL", "ssl://[::1"),
+        ("ESPLORA_URL", "esplora.example.org/api"),
+        ("ESPLORA_URL", "tcp://esplora.example.org"),
+        ("BACKEND", "bitcoind"),
+        ("BACKEND", "Core"),
+        ("SECOND_BACKEND", "none"),
+        ("BACKEND", "electrum"),
+        ("BACKEND", "esplora"),
+        ("SECOND_BACKEND", "electrum"),
+        ("SECOND_BACKEND", "esplora"),
+        ("SECOND_BACKEND", "core"),
+        ("CA_FILE", "/nowhere/at/all.pem"),
+        ("CA_FILE", "/"),
         ("BITCOIND_PASSWORD", "no colon"),
         ("SECRET_KEY", "short"),
     ],
@@ -62,6 +86,34 @@ def test_a_bad_value_stops_the_start_with_its_name(name: str, value: str) -> Non
     with pytest.raises(UserError, match=f"CROWDFUND_{name}") as refused:
         settings(**{name: value})
     assert refused.value.sentence.endswith(".")
+
+
+def test_the_chain_is_watched_through_one_backend_and_decided_by_two(tmp_path: Path) -> None:
+    made = settings()
+    assert (made.backend, made.second_backend, made.ca_file) == ("core", "", None)
+    assert made.bitcoind_zmq_url == made.electrum_url == made.esplora_url == ""
+    servers = {"ELECTRUM_URL": "ssl://e.org:50002", "ESPLORA_URL": "https://s.org/api"}
+    for backend in ("core", "electrum", "esplora"):
+        for second in ("core", "electrum", "esplora"):
+            values = {**servers, "BACKEND": backend, "SECOND_BACKEND": second}
+            if backend == second:
+                with pytest.raises(UserError, match="the one that is watched already"):
+                    settings(**values)
+            else:
+                made = settings(**values)
+                assert (made.backend, made.second_backend) == (backend, second)
+    certificate = tmp_path / "ca.pem"
+    certificate.write_text("certificate")
+    assert settings(CA_FILE=str(certificate)).ca_file == certificate
+    assert settings(BITCOIND_ZMQ_URL="tcp://[::1]:28332").bitcoind_zmq_url == "tcp://[::1]:28332"
+    assert settings(ELECTRUM_URL="tcp://e.org:50001").electrum_url == "tcp://e.org:50001"
+
+
+@pytest.mark.parametrize("backend", ["electrum", "esplora"])
+@pytest.mark.parametrize("name", ["BACKEND", "SECOND_BACKEND"])
+def test_a_server_without_a_usual_place_must_be_named(backend: str, name: str) -> None:
+    with pytest.raises(UserError, match=f"CROWDFUND_{backend.upper()}_URL must say where it is"):
+        settings(**{name: backend})
 
 
 @pytest.mark.parametrize("name", ["NETWROK", "network", "", "DATABASE", "NETWORK "])
@@ -103,6 +155,13 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
         {},
         {"NETWORK": "mainnet", "CONFIRMATIONS": "3", "BITCOIND_PASSWORD": "u:p", "BASE_URL": "https://e.org/"},
         {"BITCOIND_URL": "http://u:p@node:1", "SECRET_KEY": "k" * 32, "SOURCE_URL": "https://e.org", "TEST_BENCH": "0"},
+        {
+            "BITCOIND_ZMQ_URL": "tcp://n:1",
+            "ELECTRUM_URL": "ssl://e:2",
+            "ESPLORA_URL": "http://s/api",
+            "CA_FILE": __file__,
+        },
+        {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
     ],
 )

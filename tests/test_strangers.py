@@ -40,7 +40,7 @@ def test_a_coin_older_than_its_address_counts_before_the_outcome_is_decided(worl
     summary = world.summary(campaign)
     assert (summary.state, summary.counted_sats) == ("released", 1_000_000)
     assert world.pledge_state(early) == "paid_out"
-    assert verify(build_bundle(world.snapshot(campaign), "regtest"), world.backend).ok
+    assert verify(build_bundle(world.snapshot(campaign), "regtest"), world.core).ok
 
 
 def test_money_does_not_run_in_circles(world: World) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -290,6 +290,7 @@ def test_a_double_spend_to_oneself_never_counts(world: World, seen: bool) -> Non
     assert world.pledge_state(pledge) == ("replaced" if seen else "awaiting")
     world.node.mine()
     world.sync()
+    assert world.pledge_state(pledge) == ("double_spent" if seen else "awaiting")
     assert sums(world, campaign) == (0, 0, 0)
     world.close(campaign)
     assert world.snapshot(campaign).outcome == "failed" and world.summary(campaign).state == "refunded"
@@ -310,6 +311,14 @@ class Strange(CoreBackend):
     def mempool_txids(self) -> list[str]:
         self.before("mempool_txids")
         return [] if self.empty_mempool else super().mempool_txids()
+
+    def mempool_transactions(self, txids: Sequence[str]) -> dict[str, bytes]:
+        self.before("mempool_transactions")
+        return {} if self.empty_mempool else super().mempool_transactions(txids)
+
+    def headers(self, first_height: int, count: int) -> list[bytes]:
+        self.before("headers")
+        return super().headers(first_height, count)
 
     def block_hash(self, height: int) -> str | None:
         self.before("block_hash")
@@ -335,7 +344,7 @@ def test_a_payment_that_vanishes_from_the_mempool_comes_back(world: World, stran
     assert world.pledge_state(pledge) == "seen"
     strange.empty_mempool = True
     world.sync()
-    assert world.pledge_state(pledge) == "replaced" and sums(world, campaign) == (0, 0, 0)
+    assert world.pledge_state(pledge) == "evicted" and sums(world, campaign) == (0, 0, 0)
     strange.empty_mempool = False
     world.sync()
     assert world.pledge_state(pledge) == "seen"
@@ -346,12 +355,13 @@ def test_a_payment_that_vanishes_from_the_mempool_comes_back(world: World, stran
     assert sums(world, campaign) == (400_000, 0, 400_000)
 
 
-@pytest.mark.parametrize("moment", ["block_hash", "mempool_txids"])
+@pytest.mark.parametrize("moment", ["headers", "mempool_txids", "block_hash"])
 @pytest.mark.parametrize("mined", [False, True])
 def test_a_pledge_made_and_paid_in_the_midst_of_looking(
     moment: str, mined: bool, world: World, strange: Strange
 ) -> None:
     campaign = world.campaign()
+    world.node.mine()
     pledges: list[Pledge] = []
 
     def pay(method: str) -> None:
@@ -416,11 +426,11 @@ def test_a_node_on_another_chain_is_not_believed(world: World, strange: Strange)
 def test_a_node_that_is_still_catching_up_decides_nothing(world: World, strange: Strange) -> None:
     campaign = world.campaign(goal_sats=400_000)
     world.paid(campaign, 400_000)
-    strange.changes = {"synced": False}
+    strange.changes = {"synced": False, "headers": 100_000}
     world.close(campaign)
     world.sync()
     assert world.summary(campaign).state == "closing" and world.snapshot(campaign).decision is None
-    assert view(world).state.startswith("catching up")
+    assert view(world).state == f"node catching up {world.node.status()['height']} of 100000 blocks"
     strange.changes = {}
     world.sync()
     assert world.summary(campaign).state == "releasing" and view(world).state == "live"

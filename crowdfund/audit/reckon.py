@@ -13,7 +13,7 @@ from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, counted_sats, decide, standing
 from crowdfund.campaigns.terms import CampaignTerms
 
-_WHEN_LYING = {Standing.DUST: Bucket.DUST, Standing.LATE: Bucket.LATE}
+_WHEN_LYING = {Standing.DUST: Bucket.DUST, Standing.LATE: Bucket.LATE, Standing.MATURING: Bucket.MATURING}
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Reckoning:
     labels: Mapping[Outpoint, str]
 
 
-def coin_standing(coin: Coin, closing_height: int | None, terms: CampaignTerms) -> Standing:
-    """What a confirmed coin is worth to the goal."""
-    return standing(_facts(coin), closing_height, terms.min_coin_sats)
+def coin_standing(coin: Coin, closing_height: int | None, terms: CampaignTerms, as_of_height: int) -> Standing:
+    """What a confirmed coin is worth to the goal at block `as_of_height`."""
+    return standing(_facts(coin), closing_height, terms.min_coin_sats, as_of_height)
 
 
 def reckon(
@@ -53,13 +53,11 @@ def reckon(
     outcome = None if decision is None else decision.outcome
     spent = {coin.spent_by for coin in coins}
     planned = {outpoint for txid, s in settlements.items() if txid not in spent for outpoint in s.inputs}
-    labels = {
-        coin.outpoint: _label(coin, coin_standing(coin, closing_height, terms), outcome, settlements, planned)
-        for coin in coins
-    }
+    stands = {coin.outpoint: coin_standing(coin, closing_height, terms, as_of_height) for coin in coins}
+    labels = {coin.outpoint: _label(coin, stands[coin.outpoint], outcome, settlements, planned) for coin in coins}
     return Reckoning(
         outcome=outcome,
-        counted_sats=counted_sats(facts, closing_height, terms.min_coin_sats),
+        counted_sats=counted_sats(facts, closing_height, terms.min_coin_sats, as_of_height),
         buckets=_sum_up(coins, labels, settlements),
         labels=labels,
     )

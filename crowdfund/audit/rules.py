@@ -107,7 +107,8 @@ def _coin_in_settlement(
     settlement: Settlement, coin: Coin, terms: CampaignTerms, closing_height: int, outcome: Outcome
 ) -> Iterator[str]:
     title = _title(settlement)
-    stands = coin_standing(coin, closing_height, terms)
+    # With a closing block, where the tip is makes no difference.
+    stands = coin_standing(coin, closing_height, terms, closing_height)
     owed = owed_kind(stands, outcome)
     if owed is not settlement.kind:
         due = "to be left where it is" if owed is None else f"due for a {owed}"

@@ -1,9 +1,9 @@
 """Every satoshi in exactly one named bucket. Pure.
 
-A confirmed coin is counted, late, dust or unclaimed while it lies at its address, in settlement while a plan
-spends it, and split into paid out or refunded and miner fee once that transaction is in a block. The buckets
-always sum to what the chain has ever confirmed to the campaign's addresses. The last bucket should stay empty
-for ever: it holds what somebody else spent, and anything in it is an alarm.
+A confirmed coin is counted, maturing (freshly mined), late, dust or unclaimed while it lies at its address, in
+settlement while a plan spends it, and split into paid out or refunded and miner fee once that transaction is in a
+block. The buckets always sum to what the chain has ever confirmed to the campaign's addresses. The last bucket should
+stay empty for ever: it holds what somebody else spent, and anything in it is an alarm.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from crowdfund.campaigns.lifecycle import Kind, Outcome, Standing
+from crowdfund.campaigns.lifecycle import UNCONFIRMED, Kind, Outcome, Standing
 
 
 class Bucket(StrEnum):
     """Where a satoshi can be."""
 
     COUNTED = "counted"
+    MATURING = "maturing"
     LATE = "late"
     DUST = "dust"
     IN_SETTLEMENT = "in_settlement"
@@ -31,6 +32,7 @@ class Bucket(StrEnum):
 
 LABELS = {
     Bucket.COUNTED: "Counted for the goal",
+    Bucket.MATURING: "Freshly mined, counts after 100 blocks",
     Bucket.LATE: "Late, will be refunded",
     Bucket.DUST: "Dust, too small to count",
     Bucket.IN_SETTLEMENT: "In settlement, on its way",
@@ -56,10 +58,12 @@ def coin_bucket(coin_standing: Standing, outcome: Outcome | None, planned: bool)
 
     After a decision, a coin that no plan spends (and that is not dust or late) was not worth its fee.
     """
-    if coin_standing in (Standing.SEEN, Standing.GONE):
+    if coin_standing in UNCONFIRMED:
         return None
     if planned:
         return Bucket.IN_SETTLEMENT
+    if coin_standing is Standing.MATURING:
+        return Bucket.MATURING
     if coin_standing is Standing.DUST:
         return Bucket.DUST
     if coin_standing is Standing.LATE:

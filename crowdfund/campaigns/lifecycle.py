@@ -55,20 +55,35 @@ class Standing(StrEnum):
     """What a coin is worth to the goal."""
 
     SEEN = "seen"
-    GONE = "gone"
+    REPLACED = "replaced"
+    DOUBLE_SPENT = "double_spent"
+    EVICTED = "evicted"
+    MATURING = "maturing"
     DUST = "dust"
     LATE = "late"
     COUNTED = "counted"
 
 
+UNCONFIRMED = (Standing.SEEN, Standing.REPLACED, Standing.DOUBLE_SPENT, Standing.EVICTED)
+
+
+class RivalFate(StrEnum):
+    """How far the transaction has come that spends what an unconfirmed coin's transaction would spend."""
+
+    SEEN = "seen"
+    CONFIRMED = "confirmed"
+
+
 @dataclass(frozen=True)
 class CoinFacts:
-    """What the chain says of a coin. `height` is None while unconfirmed; `in_mempool` is whether it is seen then."""
+    """What the chain says of a coin. `height` is None while unconfirmed; `in_mempool` is whether it is seen then, and
+    `rival` what took its place, if it is not and something did."""
 
     value_sats: int
     height: int | None
     coinbase: bool = False
     in_mempool: bool = False
+    rival: RivalFate | None = None
 
 
 @dataclass(frozen=True)
@@ -80,21 +95,30 @@ class Decision:
     closing_height: int
 
 
-def standing(coin: CoinFacts, closing_height: int | None, min_coin_sats: int) -> Standing:
-    """What a coin is worth, given the closing block's height (None while there is none)."""
+def standing(coin: CoinFacts, closing_height: int | None, min_coin_sats: int, tip_height: int) -> Standing:
+    """What a coin is worth, given the heights of the closing block (None while there is none) and of the tip."""
     if coin.height is None:
-        return Standing.SEEN if coin.in_mempool else Standing.GONE
+        return _unconfirmed_standing(coin)
     if coin.value_sats < min_coin_sats:
         return Standing.DUST
     counts_from = coin.height + (COINBASE_MATURITY if coin.coinbase else 0)
-    if closing_height is not None and counts_from >= closing_height:
-        return Standing.LATE
-    return Standing.COUNTED
+    if closing_height is not None:
+        return Standing.LATE if counts_from >= closing_height else Standing.COUNTED
+    return Standing.COUNTED if tip_height >= counts_from else Standing.MATURING
 
 
-def counted_sats(coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int) -> int:
+def _unconfirmed_standing(coin: CoinFacts) -> Standing:
+    if coin.in_mempool:
+        return Standing.SEEN
+    if coin.rival is None:
+        return Standing.EVICTED
+    return Standing.DOUBLE_SPENT if coin.rival is RivalFate.CONFIRMED else Standing.REPLACED
+
+
+def counted_sats(coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int, tip_height: int) -> int:
     """Sum of the coins that count, in satoshi."""
-    return sum(c.value_sats for c in coins if standing(c, closing_height, min_coin_sats) is Standing.COUNTED)
+    counted = (c for c in coins if standing(c, closing_height, min_coin_sats, tip_height) is Standing.COUNTED)
+    return sum(c.value_sats for c in counted)
 
 
 def decide(
@@ -108,7 +132,7 @@ def decide(
     """The decision, or None while the closing block is missing or not deep enough."""
     if closing_height is None or depth(closing_height, tip_height) < confirmations:
         return None
-    total_sats = counted_sats(coins, closing_height, min_coin_sats)
+    total_sats = counted_sats(coins, closing_height, min_coin_sats, tip_height)
     return Decision(Outcome.FUNDED if total_sats >= goal_sats else Outcome.FAILED, total_sats, closing_height)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.db import Base
@@ -147,11 +147,95 @@ class Coin(Base):
     in_mempool: Mapped[bool] = mapped_column(index=True)
     height: Mapped[int | None] = mapped_column(index=True)
     block_hash: Mapped[str | None]
-    spent_by: Mapped[str | None]
+    spent_by: Mapped[str | None] = mapped_column(index=True)
     spent_height: Mapped[int | None] = mapped_column(index=True)
 
     pledge: Mapped[Pledge] = relationship(back_populates="coins")
     batch_input: Mapped[BatchInput | None] = relationship(back_populates="coin")
+    rival: Mapped[RivalRow | None] = relationship(
+        primaryjoin="foreign(Coin.txid) == RivalRow.txid", viewonly=True, uselist=False
+    )
+
+
+class WatchedScript(Base):
+    """Our locking scripts in the order in which they were given out, written by a trigger when an address is stored:
+    who has read up to `id` asks only for what came after."""
+
+    __tablename__ = "watched_scripts"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    script: Mapped[bytes] = mapped_column(unique=True)
+
+
+class PaymentInput(Base):
+    """What a payment to us spends. A block in which something else spends it makes the payment impossible."""
+
+    __tablename__ = "payment_inputs"
+    __table_args__ = (UniqueConstraint("txid", "prev_txid", "prev_vout"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    txid: Mapped[str]
+    prev_txid: Mapped[str] = mapped_column(index=True)
+    prev_vout: Mapped[int]
+
+
+class RivalRow(Base):
+    """The payment `txid` cannot be confirmed while `by` stands in its place: in a block at `height`, or (NULL) in the
+    mempool. Goes when the payment comes back."""
+
+    __tablename__ = "rivals"
+    __table_args__ = (CheckConstraint("txid <> by", name="another_transaction"),)
+
+    txid: Mapped[str] = mapped_column(primary_key=True)
+    by: Mapped[str]
+    height: Mapped[int | None] = mapped_column(index=True)
+
+
+class CoinEntry(Base):
+    """The journal of confirmations, written by triggers and never changed: plus the coin's value when a block holds
+    it, minus the same (a contra entry) when that block is lost. A coin's entries sum to its value or to nothing."""
+
+    __tablename__ = "coin_entries"
+    __table_args__ = (CheckConstraint("value_sats <> 0", name="an_amount"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), index=True)
+    value_sats: Mapped[int]
+    height: Mapped[int]
+    block_hash: Mapped[str]
+
+
+class Incident(Base):
+    """Something out of the ordinary that the public is told of: see `incidents`. `height` is the first block that was
+    lost or disputed, `depth` how many were; `ended_at` is NULL while a dispute lasts."""
+
+    __tablename__ = "incidents"
+    __table_args__ = (
+        CheckConstraint("kind IN ('reorganisation', 'disagreement')", name="kind_known"),
+        CheckConstraint("depth >= 1", name="depth_of_one_or_more"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    height: Mapped[int]
+    depth: Mapped[int]
+    began_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    campaign_id: Mapped[str | None] = mapped_column(ForeignKey("campaigns.id"), index=True)
+
+    coins: Mapped[list[IncidentCoin]] = relationship(order_by="IncidentCoin.coin_id")
+
+
+class IncidentCoin(Base):
+    """A coin that lost its block in a reorganisation."""
+
+    __tablename__ = "incident_coins"
+
+    incident_id: Mapped[int] = mapped_column(ForeignKey("incidents.id"), primary_key=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True, index=True)
+
+    coin: Mapped[Coin] = relationship()
 
 
 class DecisionRow(Base):
@@ -238,7 +322,10 @@ class Attempt(Base):
 
 
 class ChainView(Base):
-    """One row: how the worker sees the node, and a counter that grows with every change a page could show."""
+    """One row: how the worker sees the node, and a counter that grows with every change a page could show.
+
+    `trouble` is for the operator, `pause` for everyone: why decisions wait.
+    """
 
     __tablename__ = "chain_view"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -246,6 +333,7 @@ class ChainView(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     state: Mapped[str]
     trouble: Mapped[str]
+    pause: Mapped[str] = mapped_column(default="", server_default=text("''"))
     feerate_sat_vb: Mapped[int]
     changes: Mapped[int]
     seen_at: Mapped[datetime]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from crowdfund.campaigns.lifecycle import CoinFacts, Standing, standing
+from crowdfund.campaigns.lifecycle import UNCONFIRMED, CoinFacts, Standing, standing
 
 
 class PledgeState(StrEnum):
@@ -18,7 +18,10 @@ class PledgeState(StrEnum):
     SHORT = "short"
     OVER = "over"
     LATE = "late"
+    MATURING = "maturing"
     REPLACED = "replaced"
+    DOUBLE_SPENT = "double_spent"
+    EVICTED = "evicted"
     IN_SETTLEMENT = "in_settlement"
     PAID_OUT = "paid_out"
     REFUNDED = "refunded"
@@ -27,7 +30,7 @@ class PledgeState(StrEnum):
 
 @dataclass(frozen=True)
 class PledgeFacts:
-    """Sums in satoshi: confirmed (`received`), unconfirmed (`seen`), counting, late and dust."""
+    """Sums in satoshi: confirmed (`received`), unconfirmed (`seen`), counting, maturing, late and dust."""
 
     state: PledgeState
     received_sats: int
@@ -35,6 +38,7 @@ class PledgeFacts:
     counted_sats: int
     late_sats: int
     dust_sats: int
+    maturing_sats: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,15 +55,15 @@ def pledge_facts(
     closing_height: int | None,
     decided: bool,
     min_coin_sats: int,
+    tip_height: int,
 ) -> PledgeFacts:
-    """State and sums of a pledge of `amount_sats`."""
+    """State and sums of a pledge of `amount_sats`; `coins` in the order of first sight."""
+    standings = [standing(coin.facts, closing_height, min_coin_sats, tip_height) for coin in coins]
     sums = dict.fromkeys(Standing, 0)
-    for coin in coins:
-        sums[standing(coin.facts, closing_height, min_coin_sats)] += coin.facts.value_sats
-    received_sats = sums[Standing.COUNTED] + sums[Standing.LATE] + sums[Standing.DUST]
-    state = _settlement_state(coins, decided, closing_height, min_coin_sats) or _payment_state(
-        amount_sats, sums, bool(coins)
-    )
+    for coin, each in zip(coins, standings, strict=True):
+        sums[each] += coin.facts.value_sats
+    received_sats = sum(sums[each] for each in Standing if each not in UNCONFIRMED)
+    state = _settlement_state(coins, decided, standings) or _payment_state(amount_sats, sums, standings)
     return PledgeFacts(
         state,
         received_sats,
@@ -67,12 +71,11 @@ def pledge_facts(
         sums[Standing.COUNTED],
         sums[Standing.LATE],
         sums[Standing.DUST],
+        sums[Standing.MATURING],
     )
 
 
-def _settlement_state(
-    coins: Sequence[PledgeCoin], decided: bool, closing_height: int | None, min_coin_sats: int
-) -> PledgeState | None:
+def _settlement_state(coins: Sequence[PledgeCoin], decided: bool, standings: Sequence[Standing]) -> PledgeState | None:
     """The furthest that its money has come on the way out; None while none of it is on that way."""
     fates = {coin.fate for coin in coins}
     if "planned" in fates:
@@ -81,20 +84,22 @@ def _settlement_state(
         return PledgeState.PAID_OUT
     if "refund" in fates:
         return PledgeState.REFUNDED
-    standings = {standing(c.facts, closing_height, min_coin_sats) for c in coins}
     return PledgeState.UNCLAIMED if decided and Standing.COUNTED in standings else None
 
 
-def _payment_state(amount_sats: int, sums: dict[Standing, int], any_coin: bool) -> PledgeState:
+def _payment_state(amount_sats: int, sums: dict[Standing, int], standings: Sequence[Standing]) -> PledgeState:
+    """What counts comes first, then what may still count, then what went wrong last."""
     counted_sats = sums[Standing.COUNTED]
     if counted_sats:
         if counted_sats == amount_sats:
             return PledgeState.CONFIRMED
         return PledgeState.OVER if counted_sats > amount_sats else PledgeState.SHORT
-    if sums[Standing.LATE]:
-        return PledgeState.LATE
-    if sums[Standing.SEEN]:
-        return PledgeState.SEEN
-    if sums[Standing.DUST]:
-        return PledgeState.SHORT
-    return PledgeState.REPLACED if any_coin else PledgeState.AWAITING
+    for each, state in (
+        (Standing.MATURING, PledgeState.MATURING),
+        (Standing.LATE, PledgeState.LATE),
+        (Standing.SEEN, PledgeState.SEEN),
+        (Standing.DUST, PledgeState.SHORT),
+    ):
+        if each in standings:  # a coin of no satoshi at all is one, too
+            return state
+    return PledgeState(standings[-1]) if standings else PledgeState.AWAITING

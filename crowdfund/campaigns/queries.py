@@ -6,7 +6,7 @@ Pages, the API, settlement and the audit bundle all stand on these.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,10 +20,10 @@ from crowdfund.campaigns.lifecycle import (
     CoinFacts,
     Kind,
     Outcome,
+    RivalFate,
     Standing,
     batch_state,
     campaign_state,
-    counted_sats,
     standing,
 )
 from crowdfund.campaigns.models import BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
@@ -84,7 +84,7 @@ class Snapshot:
 
     def standing(self, coin: Coin) -> Standing:
         """What the coin is worth to the goal."""
-        return standing(facts_of(coin), self.closing_height, self.min_coin_sats)
+        return standing(facts_of(coin), self.closing_height, self.min_coin_sats, self.tip_height)
 
     def bucket(self, coin: Coin) -> Bucket | None:
         """The bucket of a coin; None while unconfirmed, and where a settlement of ours has spent it."""
@@ -128,7 +128,10 @@ class Summary:
 
 def facts_of(coin: Coin) -> CoinFacts:
     """A coin's row as the pure functions want it."""
-    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool)
+    rival = None
+    if coin.rival is not None:
+        rival = RivalFate.SEEN if coin.rival.height is None else RivalFate.CONFIRMED
+    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool, rival)
 
 
 def summarise(snapshot: Snapshot) -> Summary:
@@ -137,8 +140,9 @@ def summarise(snapshot: Snapshot) -> Summary:
     standings = {coin.id: snapshot.standing(coin) for coin in coins}
     lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
     # Refunds of late coins come and go for ever; the campaign is settled when the coins that counted are.
-    main = [b for b in snapshot.batches if any(standings[i.coin_id] is Standing.COUNTED for i in b.inputs)]
-    counting = (Standing.COUNTED, Standing.SEEN)
+    # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
+    main = [b for b in snapshot.batches if _is_main(snapshot, b, standings)]
+    counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
     return Summary(
         state=campaign_state(
             snapshot.terms is not None,
@@ -147,7 +151,7 @@ def summarise(snapshot: Snapshot) -> Summary:
             (bool(main) or Standing.COUNTED not in standings.values())
             and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
-        counted_sats=counted_sats(map(facts_of, coins), snapshot.closing_height, snapshot.min_coin_sats),
+        counted_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.COUNTED),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
         received_sats=sum(c.value_sats for c in coins if c.height is not None),
         pledge_count=len({c.pledge_id for c in coins if standings[c.id] in counting}),
@@ -163,6 +167,7 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
         snapshot.closing_height,
         snapshot.decision is not None,
         snapshot.min_coin_sats,
+        snapshot.tip_height,
     )
 
 
@@ -215,7 +220,7 @@ def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[P
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
         .where(or_(Pledge.coins.any(), Pledge.id == with_pledge))
         .order_by(Pledge.index)
-        .options(selectinload(Pledge.coins).selectinload(Coin.batch_input))
+        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_input), selectinload(Coin.rival)))
     ).all()
 
 
@@ -230,6 +235,15 @@ def _batches(session: Session, campaign_id: str) -> Sequence[BatchRow]:
             selectinload(BatchRow.attempts),
         )
     ).all()
+
+
+def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standing]) -> bool:
+    """Does the batch pay coins that counted? A payout does, and so does the refund planned with the decision, whatever
+    a reorganisation makes of its coins."""
+    if batch.kind == Kind.RELEASE:
+        return True
+    first = snapshot.outcome is Outcome.FAILED and batch.id == min(b.id for b in snapshot.batches)
+    return first or any(standings[i.coin_id] is not Standing.LATE for i in batch.inputs)
 
 
 def _settled(snapshot: Snapshot) -> list[SettledBatch]:

@@ -1,7 +1,7 @@
 """Writing down what the chain did: one transaction for each gathering, the tip last.
 
 Also the two questions that following asks of the records: which blocks are known, and which scripts and coins
-are ours. Asked with indexed look-ups, so that an address is watched from the moment it is stored.
+are ours.
 """
 
 from __future__ import annotations
@@ -10,15 +10,31 @@ from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import delete, func, select, tuple_, update
+from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.models import Block, ChainView, Coin, Pledge
-from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin
-from crowdfund.chain.port import BlockRef, UnspentCoin
+from crowdfund.campaigns.models import (
+    Block,
+    Campaign,
+    ChainView,
+    Coin,
+    Incident,
+    IncidentCoin,
+    PaymentInput,
+    Pledge,
+    RivalRow,
+    WatchedScript,
+)
+from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, Rival, outpoint_key
+from crowdfund.chain.port import BlockRef, Outpoint
+from crowdfund.db import Database
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 
 AT_ONCE = 5_000
+# A payment this deep needs no watch on what it spends, and one gone for long is not asked after again and again.
+BURIED = 100
+UNSETTLED = 100
 
 _T = TypeVar("_T")
 
@@ -40,45 +56,116 @@ class RecordedChain:
         """See the port."""
         return self._session.scalar(select(Block.hash).where(Block.height == height))
 
+    def opened(self) -> int | None:
+        """See the port."""
+        published = self._session.scalars(select(Campaign.terms).where(Campaign.terms.is_not(None)))
+        return min((CampaignTerms.parse(terms or "").opened_height for terms in published), default=None)
+
 
 class RecordedWatch:
-    """Our scripts and coins in the database, as `follow.Watch`. Each question reads the newest state."""
+    """Our scripts and coins, as `follow.Watch`: kept in memory, brought up to date with what was stored since.
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    Rows are only ever added, and in the order of their ids (one writer at a time), so that nothing is read twice.
+    A payment's inputs are watched until it is buried so deep that no reorganisation is thought to undo it.
+    """
 
-    def scripts_among(self, scripts: Collection[bytes]) -> set[bytes]:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.scripts: set[bytes] = set()
+        self.outpoints: set[bytes] = set()
+        self._last_script = self._last_coin = self._last_input = 0
+
+    def refresh(self) -> None:
         """See the port."""
-        self._session.rollback()  # a new transaction: pledges stored since the last question count
-        found: set[bytes] = set()
-        for part in _parts(scripts):
-            found.update(s for s in self._session.scalars(select(Pledge.script).where(Pledge.script.in_(part))) if s)
-        return found
+        with self._database.reading() as session:
+            scripts = select(WatchedScript.id, WatchedScript.script).where(WatchedScript.id > self._last_script)
+            for number, script in session.execute(scripts.order_by(WatchedScript.id)):
+                self.scripts.add(script)
+                self._last_script = number
+            coins = select(Coin.id, Coin.txid, Coin.vout).where(Coin.id > self._last_coin)
+            for number, txid, vout in session.execute(coins.order_by(Coin.id)):
+                self.outpoints.add(outpoint_key((txid, vout)))
+                self._last_coin = number
+            for number, txid, vout in session.execute(self._new_inputs(session)):
+                self.outpoints.add(outpoint_key((txid, vout)))
+                self._last_input = number
 
-    def coins_among(self, outpoints: Collection[tuple[str, int]]) -> set[tuple[str, int]]:
+    def coins_among(self, outpoints: Collection[Outpoint]) -> set[Outpoint]:
         """See the port."""
-        found: set[tuple[str, int]] = set()
-        for part in _parts({txid for txid, _ in outpoints}):
-            rows = self._session.execute(select(Coin.txid, Coin.vout).where(Coin.txid.in_(part)))
-            found.update((txid, vout) for txid, vout in rows)
+        found: set[Outpoint] = set()
+        with self._database.reading() as session:
+            for part in _parts({txid for txid, _ in outpoints}):
+                rows = session.execute(select(Coin.txid, Coin.vout).where(Coin.txid.in_(part)))
+                found.update((txid, vout) for txid, vout in rows)
         return found & set(outpoints)
 
+    def payments_spending(self, outpoints: Collection[Outpoint]) -> dict[Outpoint, set[str]]:
+        """See the port."""
+        found: dict[Outpoint, set[str]] = {}
+        wanted = set(outpoints)
+        with self._database.reading() as session:
+            for part in _parts({txid for txid, _ in outpoints}):
+                for row in session.scalars(select(PaymentInput).where(PaymentInput.prev_txid.in_(part))):
+                    if (spent := (row.prev_txid, row.prev_vout)) in wanted:
+                        found.setdefault(spent, set()).add(row.txid)
+        return found
 
-def is_news(session: Session, changes: Changes) -> bool:
-    """Would `record` write anything?"""
-    if changes.blocks or changes.mempool_coins or changes.fork_height is not None:
-        return True
-    return any(txid not in changes.mempool_txids for txid in _unconfirmed(session)) if changes.complete else False
+    def unconfirmed(self) -> set[str]:
+        """See the port."""
+        with self._database.reading() as session:
+            return set(session.scalars(select(Coin.txid).where(Coin.in_mempool)))
+
+    def unsettled(self) -> set[str]:
+        """See the port."""
+        with self._database.reading() as session:
+            gone = select(Coin.txid).where(Coin.height.is_(None), Coin.in_mempool.is_(False))
+            lost_for_good = select(RivalRow.txid).where(RivalRow.height.is_not(None))
+            newest = gone.where(Coin.txid.not_in(lost_for_good)).order_by(Coin.id.desc()).limit(UNSETTLED)
+            return set(session.scalars(newest))
+
+    def recorded(self, items: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
+        """See the port."""
+        wanted, found = set(items), set[tuple[str, int]]()
+        with self._database.reading() as session:
+            for part in _parts({txid for txid, _ in wanted}):
+                paid = select(Coin.txid, Coin.height).where(Coin.txid.in_(part), Coin.height.is_not(None))
+                spent = select(Coin.spent_by, Coin.spent_height).where(Coin.spent_by.in_(part))
+                for rows in (session.execute(paid), session.execute(spent)):
+                    found.update((txid, height) for txid, height in rows if txid is not None and height is not None)
+        return found & wanted
+
+    def inputs_of(self, txids: Collection[str]) -> dict[str, list[Outpoint]]:
+        """See the port."""
+        found: dict[str, list[Outpoint]] = {txid: [] for txid in txids}
+        with self._database.reading() as session:
+            for part in _parts(txids):
+                for row in session.scalars(select(PaymentInput).where(PaymentInput.txid.in_(part))):
+                    found[row.txid].append((row.prev_txid, row.prev_vout))
+        return found
+
+    def _new_inputs(self, session: Session) -> Select[int, str, int]:
+        tip_height = session.scalar(select(func.max(Block.height))) or 0
+        buried = select(Coin.txid).where(Coin.height <= tip_height - BURIED)
+        return (
+            select(PaymentInput.id, PaymentInput.prev_txid, PaymentInput.prev_vout)
+            .where(PaymentInput.id > self._last_input, PaymentInput.txid.not_in(buried))
+            .order_by(PaymentInput.id)
+        )
 
 
 def record(session: Session, changes: Changes, now: datetime) -> None:
     """Write `changes`, the tip last: it says that everything up to it is known."""
     if changes.fork_height is not None:
-        _roll_back(session, changes.fork_height)
-    for facts in changes.blocks:
+        _roll_back(session, changes.fork_height, now)
+    for facts in (*changes.late, *changes.blocks):
         _record_block(session, facts, now)
-    if changes.complete:
-        _record_mempool(session, changes, now)
+    for found in changes.mempool_coins:
+        _record_unconfirmed(session, found, now)
+    session.flush()
+    for part in _parts(changes.left):
+        session.execute(update(Coin).where(Coin.in_mempool, Coin.txid.in_(part)).values(in_mempool=False))
+    for rival in changes.rivals:
+        _record_rival(session, rival)
     for ref in (facts.block for facts in changes.blocks):
         session.add(
             Block(
@@ -92,12 +179,10 @@ def record(session: Session, changes: Changes, now: datetime) -> None:
     tell_pages(session)
 
 
-def adopt(session: Session, early: Iterable[tuple[UnspentCoin, str]], now: datetime) -> None:
-    """Write down coins (each with its block's hash) that lay at our addresses before these were given out, when
-    nobody looked for them: whoever reads the public descriptor can pay ahead."""
-    for coin, block_hash in early:
-        row = _coin(session, FoundCoin(coin.txid, coin.vout, coin.value_sats, coin.script, coin.coinbase), now)
-        row.height, row.block_hash, row.in_mempool = coin.height, block_hash, False
+def record_late(session: Session, facts: Iterable[BlockFacts], now: datetime) -> None:
+    """Write down what blocks hold that were recorded, or passed, before."""
+    for each in facts:
+        _record_block(session, each, now)
     tell_pages(session)
 
 
@@ -106,25 +191,42 @@ def tell_pages(session: Session) -> None:
     session.execute(update(ChainView).values(changes=ChainView.changes + 1))
 
 
-def set_view(session: Session, state: str, trouble: str, feerate_sat_vb: int | None, now: datetime) -> None:
-    """How the worker sees the node (`state`) and what keeps it from settling (`trouble`, empty if nothing does)."""
+def set_view(
+    session: Session, state: str, trouble: str, feerate_sat_vb: int | None, now: datetime, pause: str = ""
+) -> None:
+    """How the worker sees the chain (`state`), what keeps it from settling (`trouble`) and why decisions wait
+    (`pause`); the last two are empty if nothing does."""
     view = session.get(ChainView, 1)
     if view is None:
         view = ChainView(id=1, changes=0)
         session.add(view)
-    if (view.state, view.trouble) != (state, trouble):
+    if (view.state, view.trouble, view.pause) != (state, trouble, pause):
         view.changes += 1
-    view.state, view.trouble, view.seen_at = state, trouble, now
+    view.state, view.trouble, view.pause, view.seen_at = state, trouble, pause, now
     view.feerate_sat_vb = feerate_sat_vb or view.feerate_sat_vb or MIN_FEERATE_SAT_VB
 
 
-def _roll_back(session: Session, fork_height: int) -> None:
-    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone."""
+def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
+    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, and the public is
+    told."""
+    tip = chain_tip(session)
+    lost = session.scalars(select(Coin.id).where(Coin.height > fork_height).order_by(Coin.id)).all()
+    incident = Incident(
+        kind="reorganisation",
+        height=fork_height + 1,
+        depth=tip.height - fork_height if tip else 1,
+        began_at=now,
+        ended_at=now,
+    )
+    session.add(incident)
+    session.flush()
+    session.add_all(IncidentCoin(incident_id=incident.id, coin_id=coin_id) for coin_id in lost)
     session.execute(delete(Block).where(Block.height > fork_height))
     session.execute(
         update(Coin).where(Coin.height > fork_height).values(height=None, block_hash=None, in_mempool=False)
     )
     session.execute(update(Coin).where(Coin.spent_height > fork_height).values(spent_by=None, spent_height=None))
+    session.execute(update(RivalRow).where(RivalRow.height > fork_height).values(height=None))
 
 
 def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
@@ -138,27 +240,33 @@ def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
             .where(Coin.txid == spend.txid, Coin.vout == spend.vout)
             .values(spent_by=spend.spent_by, spent_height=facts.block.height)
         )
+    for rival in facts.rivals:
+        _record_rival(session, rival)
 
 
-def _record_mempool(session: Session, changes: Changes, now: datetime) -> None:
-    """Unconfirmed coins appear; those whose transaction has left without a block are gone for now."""
-    for found in changes.mempool_coins:
-        coin = _coin(session, found, now)
-        coin.in_mempool = coin.height is None
-    session.flush()
-    gone = [txid for txid in _unconfirmed(session) if txid not in changes.mempool_txids]
-    for part in _parts(gone):
-        session.execute(update(Coin).where(Coin.in_mempool, Coin.txid.in_(part)).values(in_mempool=False))
+def _record_unconfirmed(session: Session, found: FoundCoin, now: datetime) -> None:
+    coin = _coin(session, found, now)
+    coin.in_mempool = coin.height is None
 
 
-def _unconfirmed(session: Session) -> list[str]:
-    return list(session.scalars(select(Coin.txid).where(Coin.in_mempool)))
+def _record_rival(session: Session, rival: Rival) -> None:
+    """A payment that a block holds has no rival; and a rival in a block is not forgotten for one in the mempool."""
+    if session.scalar(select(Coin.id).where(Coin.txid == rival.txid, Coin.height.is_not(None)).limit(1)) is not None:
+        return
+    row = session.get(RivalRow, rival.txid)
+    if row is None:
+        session.add(RivalRow(txid=rival.txid, by=rival.by, height=rival.height))
+    elif rival.height is not None or row.height is None:
+        row.by, row.height = rival.by, rival.height
+    session.execute(update(Coin).where(Coin.in_mempool, Coin.txid == rival.txid).values(in_mempool=False))
 
 
 def _coin(session: Session, found: FoundCoin, now: datetime) -> Coin:
-    """The row of an output, made at first sight."""
+    """The row of an output, made at first sight. Seeing it again ends what a rival meant for it."""
+    session.execute(delete(RivalRow).where(RivalRow.txid == found.txid))
     coin = session.scalar(select(Coin).where(tuple_(Coin.txid, Coin.vout) == (found.txid, found.vout)))
     if coin is None:
+        _remember_inputs(session, found)
         coin = Coin(
             pledge_id=session.scalar(select(Pledge.id).where(Pledge.script == found.script)),
             txid=found.txid,
@@ -171,6 +279,11 @@ def _coin(session: Session, found: FoundCoin, now: datetime) -> Coin:
         session.add(coin)
         session.flush()
     return coin
+
+
+def _remember_inputs(session: Session, found: FoundCoin) -> None:
+    if session.scalar(select(PaymentInput.id).where(PaymentInput.txid == found.txid).limit(1)) is None:
+        session.add_all(PaymentInput(txid=found.txid, prev_txid=txid, prev_vout=vout) for txid, vout in found.inputs)
 
 
 def chain_tip(session: Session) -> Block | None:

@@ -18,6 +18,7 @@ from crowdfund.campaigns.models import (
     BatchInput,
     BatchOutput,
     BatchRow,
+    Block,
     Campaign,
     Coin,
     DecisionRow,
@@ -56,13 +57,23 @@ class Registration:
     pledge_ids: tuple[str, ...]
 
 
-def campaigns_due(session: Session, tip_height: int) -> list[str]:
+@dataclass(frozen=True)
+class DueCampaign:
+    """An undecided campaign, and the blocks that its outcome rests on: height -> hash of the closing block and of the
+    one that makes it deep enough."""
+
+    id: str
+    proof: dict[int, str]
+
+
+def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
     """Undecided campaigns whose closing block is as deep as their terms ask for."""
     due = []
     for campaign_id, terms in _undecided(session):
         closing = closing_block(session, terms.deadline)
         if closing is not None and depth(closing.height, tip_height) >= terms.confirmations:
-            due.append(campaign_id)
+            deep = session.get_one(Block, closing.height + terms.confirmations - 1)
+            due.append(DueCampaign(campaign_id, {closing.height: closing.hash, deep.height: deep.hash}))
     return due
 
 
@@ -204,6 +215,18 @@ def foreign_spends(session: Session) -> list[str]:
     """Outpoints of ours spent by a transaction that is not ours: somebody else has the keys."""
     coins = session.scalars(select(Coin).where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid))))
     return [f"{coin.txid}:{coin.vout}" for coin in coins]
+
+
+def lost_inputs(session: Session) -> list[tuple[str, str]]:
+    """(outpoint, txid of the attempt that would spend it) of planned coins whose block a reorganisation took away."""
+    rows = session.execute(
+        select(Coin.txid, Coin.vout, Attempt.txid)
+        .join(BatchInput, BatchInput.coin_id == Coin.id)
+        .join(Attempt, Attempt.batch_id == BatchInput.batch_id)
+        .where(Coin.height.is_(None))
+        .order_by(Coin.id)
+    )
+    return [(f"{txid}:{vout}", attempt) for txid, vout, attempt in rows]
 
 
 def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:

@@ -97,6 +97,7 @@ def _settings(data_dir: Path, node: RegtestNode, port: int) -> Settings:
             "CROWDFUND_DATA_DIR": str(data_dir),
             "CROWDFUND_BITCOIND_URL": node.rpc_url,
             "CROWDFUND_BITCOIND_COOKIE_FILE": str(node.cookie_file),
+            "CROWDFUND_BITCOIND_ZMQ_URL": node.zmq_url,
             "CROWDFUND_BASE_URL": f"http://127.0.0.1:{port}",
         }
     )

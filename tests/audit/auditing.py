@@ -52,7 +52,7 @@ def bundle_of(world: World, campaign_id: str) -> Bundle:
 def audited(world: World, campaign_id: str) -> tuple[Bundle, Report]:
     """A fresh bundle, which must pass, and the report on it."""
     bundle = bundle_of(world, campaign_id)
-    report = verify(bundle, world.backend)
+    report = verify(bundle, world.core)
     assert report.ok, wrong(report)
     assert dict(report.buckets) == bundle["buckets"]
     return bundle, report

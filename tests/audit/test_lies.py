@@ -20,7 +20,7 @@ from support.world import World
 def _caught(world: World, told: Bundle, *sentences: str, offline: bool = False) -> None:
     """The lie is seen on the chain; without a chain it is seen only where a rule is broken."""
     assert verify(told, None).differs is offline
-    report = verify(told, world.backend)
+    report = verify(told, world.core)
     assert not report.ok
     for sentence in sentences:
         assert any(sentence in s for s in wrong(report)), wrong(report)

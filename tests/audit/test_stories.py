@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pytest import MonkeyPatch, raises
+from pytest import MonkeyPatch, mark, raises
 
 from audit.auditing import audited, bundle_of, wrong
 from crowdfund.audit import chain_facts
@@ -40,8 +40,45 @@ def test_an_open_campaign_with_every_kind_of_coin(world: World) -> None:
     assert coinbase_sats > 0
     assert len(bundle["coins"]) == 7, "what is unconfirmed is not in it"
     assert report.buckets["dust"] == 900
-    assert report.buckets["counted"] == 600_000 + 90_000 + 150_000 + 40_000 + coinbase_sats
+    assert report.buckets["counted"] == 600_000 + 90_000 + 150_000 + 40_000
+    assert report.buckets["maturing"] == coinbase_sats
     assert [f.ok for f in report.findings if f.check == "unspent coins"] == [True]
+
+
+def test_a_freshly_mined_coin_counts_from_the_hundredth_block_after_its_own(world: World) -> None:
+    campaign = world.campaign(goal_sats=5_000_000)
+    world.paid(campaign, 50_000)
+    world.node.rpc("generatetoaddress", 1, world.pledge(campaign, 20_000).address)
+    world.sync()
+    fresh, report = audited(world, campaign)
+    mined_sats = report.buckets["maturing"]
+    assert mined_sats > 0 and [c["bucket"] for c in fresh["coins"]] == ["counted", "maturing"]
+    assert fresh["counted_sats"] == report.buckets["counted"] == 50_000
+    world.node.mine(99)
+    world.sync()
+    bundle, report = audited(world, campaign)
+    assert bundle["as_of"]["height"] == bundle["coins"][1]["height"] + 99
+    assert (report.buckets["maturing"], report.buckets["counted"]) == (mined_sats, 50_000)
+    world.node.mine()
+    world.sync()
+    _, report = audited(world, campaign)
+    assert (report.buckets["maturing"], report.buckets["counted"]) == (0, 50_000 + mined_sats)
+    assert verify(fresh, world.core).ok, "what was true then is true of then"
+
+
+@mark.parametrize("claimed", ["counted", "late", "unclaimed"])
+def test_a_freshly_mined_coin_in_a_wrong_bucket_is_found(claimed: str, world: World) -> None:
+    campaign = world.campaign(goal_sats=5_000_000)
+    world.node.rpc("generatetoaddress", 1, world.pledge(campaign, 20_000).address)
+    world.sync()
+    bundle, _ = audited(world, campaign)
+    bundle["coins"][0]["bucket"] = claimed
+    bundle["buckets"][claimed] = bundle["buckets"].pop("maturing")
+    bundle["buckets"]["maturing"] = 0
+    if claimed == "counted":
+        bundle["counted_sats"] = bundle["buckets"]["counted"]
+    report = verify(bundle, world.core)
+    assert report.differs and wrong(report)
 
 
 def test_a_released_campaign_and_a_late_coin_refunded(world: World) -> None:
@@ -58,10 +95,10 @@ def test_a_released_campaign_and_a_late_coin_refunded(world: World) -> None:
     bundle, report = audited(world, campaign)
     assert report.outcome == "funded"
     assert report.buckets["paid_out"] + report.buckets["miner_fee"] == 1_100_000
-    assert verify(planned, world.backend).ok, "a settlement in a later block is no difference"
+    assert verify(planned, world.core).ok, "a settlement in a later block is no difference"
     _pay(world, late.address, 200_000)
     assert {s["kind"] for s in audited(world, campaign)[0]["settlements"]} == {"release", "refund"}
-    assert verify(bundle, world.backend).ok, "nor is a coin in a later block"
+    assert verify(bundle, world.core).ok, "nor is a coin in a later block"
     world.node.mine()
     world.sync()
     assert audited(world, campaign)[1].buckets["refunded"] > 0
@@ -123,7 +160,7 @@ def test_after_a_reorganisation_a_new_bundle_passes_and_the_old_one_does_not(wor
     bundle, report = audited(world, campaign)
     assert report.buckets == before["buckets"]
     assert bundle["coins"][0]["block_hash"] != before["coins"][0]["block_hash"]
-    assert "as of" in wrong(verify(before, world.backend))[0]
+    assert "as of" in wrong(verify(before, world.core))[0]
     world.close(campaign)
     node.mine()
     world.sync()
@@ -133,7 +170,7 @@ def test_after_a_reorganisation_a_new_bundle_passes_and_the_old_one_does_not(wor
     node.rpc("generateblock", node.bank("getnewaddress"), [])
     world.sync()
     assert audited(world, campaign)[0]["settlements"][0]["height"] is None
-    assert not verify(settled, world.backend).ok
+    assert not verify(settled, world.core).ok
     node.rpc("reconsiderblock", settled["as_of"]["block_hash"])
     node.mine(2)
     world.sync()
@@ -160,7 +197,7 @@ def test_a_node_that_never_heard_of_the_opening_block_is_searched_from_the_start
     world.paid(campaign, 600_000)
     bundle, _ = audited(world, campaign)
     monkeypatch.setattr(chain_facts, "known_block", lambda node, block_hash: None)
-    report = verify(bundle, world.backend)
+    report = verify(bundle, world.core)
     assert report.ok
     assert [f.ok for f in report.findings if f.check == "opening"] == [None]
 
@@ -172,7 +209,7 @@ def test_a_coin_at_an_address_that_was_never_given_out_is_found(world: World, mo
     descriptor = str(world.snapshot(campaign).campaign.descriptor)
     for index in (1, chain_facts.GAP):
         _pay(world, world.node.rpc("deriveaddresses", descriptor, [index, index])[0], 30_000)
-    sentences = wrong(verify(bundle_of(world, campaign), world.backend))
+    sentences = wrong(verify(bundle_of(world, campaign), world.core))
     assert sum("never given out" in s for s in sentences) == 2
 
 
@@ -190,10 +227,10 @@ def test_a_node_that_is_away_or_behind_proves_nothing(world: World, monkeypatch:
         report = verify(bundle, node)
         assert (report.ok, report.differs, report.consulted) == (False, False, False)
         assert report.findings[-1].ok is None
-    status = replace(world.backend.status(), synced=False)
-    monkeypatch.setattr(world.backend, "status", lambda: status)
+    status = replace(world.core.status(), synced=False)
+    monkeypatch.setattr(world.core, "status", lambda: status)
     bundle["as_of"]["height"] += 1
-    report = verify(bundle, world.backend)
+    report = verify(bundle, world.core)
     assert (report.ok, report.differs) == (False, False)
     assert "has only come to block" in report.findings[-1].sentence
 
@@ -205,6 +242,6 @@ def test_without_a_second_opinion_the_first_one_stands(world: World, monkeypatch
         raise WorldError("The node is busy.")
 
     monkeypatch.setattr(chain_facts, "unspent_at_tip", busy)
-    report = verify(bundle_of(world, campaign), world.backend)
+    report = verify(bundle_of(world, campaign), world.core)
     assert report.ok
     assert report.findings[-1].ok is None

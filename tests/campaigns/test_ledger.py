@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
-from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, decide, owed_kind, standing
+from crowdfund.campaigns.lifecycle import (
+    COINBASE_MATURITY,
+    UNCONFIRMED,
+    CoinFacts,
+    Kind,
+    Outcome,
+    Standing,
+    decide,
+    depth,
+    owed_kind,
+    standing,
+)
 from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
 
 SCRIPT = b"\x00\x14" + bytes(20)
@@ -22,8 +33,9 @@ def test_every_bucket_has_a_name_for_people() -> None:
 
 def test_the_bucket_of_a_coin() -> None:
     for outcome in (None, *Outcome):
-        assert coin_bucket(Standing.SEEN, outcome, False) is None
-        assert coin_bucket(Standing.GONE, outcome, True) is None
+        for unconfirmed in UNCONFIRMED:
+            assert coin_bucket(unconfirmed, outcome, False) is coin_bucket(unconfirmed, outcome, True) is None
+        assert coin_bucket(Standing.MATURING, outcome, False) is Bucket.MATURING
         assert coin_bucket(Standing.DUST, outcome, False) is Bucket.DUST
         assert coin_bucket(Standing.LATE, outcome, False) is Bucket.LATE
         for value in (Standing.COUNTED, Standing.LATE):
@@ -53,6 +65,7 @@ class Held:
     coin: SpendableCoin
     height: int | None
     batch: int | None = None
+    coinbase: bool = False
 
 
 @dataclass
@@ -76,11 +89,18 @@ class Books(RuleBasedStateMachine):
         number = len(self.coins)
         self.coins.append(Held(SpendableCoin(f"{number:064x}", 0, value, index, SCRIPT), None))
 
-    @rule()
-    def mine(self) -> None:
-        self.tip += 1
+    @rule(blocks=st.sampled_from([1, 98, 99, 100]))
+    def mine(self, blocks: int = 1) -> None:
         for held in self.coins:
-            held.height = self.tip if held.height is None else held.height
+            held.height = self.tip + 1 if held.height is None and not held.coinbase else held.height
+        self.tip += blocks
+
+    @rule(value=st.integers(1, 200_000), index=st.integers(0, 5))
+    def mine_to_a_pledge(self, value: int, index: int) -> None:
+        """A reorganisation takes it for ever."""
+        self.mine()
+        number = len(self.coins)
+        self.coins.append(Held(SpendableCoin(f"{number:064x}", 0, value, index, SCRIPT), self.tip, coinbase=True))
 
     @precondition(lambda self: self.closing is None)
     @rule()
@@ -111,7 +131,7 @@ class Books(RuleBasedStateMachine):
         owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
         for held in self.coins:
             kind = owed_kind(self.standing(held), self.outcome)
-            if kind and held.batch is None:
+            if kind and held.batch is None and not (held.coinbase and self.age(held) < COINBASE_MATURITY):
                 owed[kind].append(held.coin)
         batches = plan_release(owed[Kind.RELEASE], SCRIPT, feerate, 4) + plan_refunds(owed[Kind.REFUND], feerate, 4)
         for batch in batches:
@@ -128,8 +148,11 @@ class Books(RuleBasedStateMachine):
             if plan.confirmed is None and all(h.height is not None and h.height < self.tip for h in plan.members):
                 plan.confirmed = self.tip
 
+    def age(self, held: Held) -> int:
+        return depth(held.height, self.tip) if held.height is not None else 0
+
     def standing(self, held: Held) -> Standing:
-        return standing(facts(held), self.closing, DUST)
+        return standing(facts(held), self.closing, DUST, self.tip)
 
     @invariant()
     def the_buckets_sum_to_what_was_received(self) -> None:
@@ -149,7 +172,7 @@ class Books(RuleBasedStateMachine):
 
 
 def facts(held: Held) -> CoinFacts:
-    return CoinFacts(held.coin.value_sats, held.height, in_mempool=held.height is None)
+    return CoinFacts(held.coin.value_sats, held.height, held.coinbase, in_mempool=held.height is None)
 
 
 TestBooks = Books.TestCase

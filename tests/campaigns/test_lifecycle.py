@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ from crowdfund.campaigns.lifecycle import (
     Decision,
     Kind,
     Outcome,
+    RivalFate,
     Standing,
     batch_state,
     campaign_state,
@@ -25,6 +28,7 @@ from crowdfund.campaigns.lifecycle import (
 
 CLOSING = 200
 DUST = 1_000
+NEVER_MOVES = set(Standing) - {Standing.LATE, Standing.COUNTED}
 
 
 @pytest.mark.parametrize(
@@ -39,15 +43,47 @@ DUST = 1_000
         (CoinFacts(0, 150), None, Standing.DUST),
         (CoinFacts(DUST, None, in_mempool=True), None, Standing.SEEN),
         (CoinFacts(1, None, in_mempool=True), CLOSING, Standing.SEEN),
-        (CoinFacts(DUST, None), None, Standing.GONE),
-        (CoinFacts(DUST, None), CLOSING, Standing.GONE),
+        (CoinFacts(DUST, None), None, Standing.EVICTED),
+        (CoinFacts(DUST, None), CLOSING, Standing.EVICTED),
+        (CoinFacts(DUST, None, rival=RivalFate.SEEN), None, Standing.REPLACED),
+        (CoinFacts(DUST, None, rival=RivalFate.SEEN), CLOSING, Standing.REPLACED),
+        (CoinFacts(DUST, None, rival=RivalFate.CONFIRMED), None, Standing.DOUBLE_SPENT),
+        (CoinFacts(DUST, None, rival=RivalFate.CONFIRMED), CLOSING, Standing.DOUBLE_SPENT),
+        (CoinFacts(DUST, None, in_mempool=True, rival=RivalFate.SEEN), None, Standing.SEEN),
+        (CoinFacts(DUST, 150, rival=RivalFate.CONFIRMED), None, Standing.COUNTED),
         (CoinFacts(DUST, CLOSING - 101, coinbase=True), CLOSING, Standing.COUNTED),
         (CoinFacts(DUST, CLOSING - 100, coinbase=True), CLOSING, Standing.LATE),
         (CoinFacts(DUST, CLOSING - 1, coinbase=True), CLOSING, Standing.LATE),
     ],
 )
 def test_what_a_coin_is_worth(coin: CoinFacts, closing: int | None, expected: Standing) -> None:
-    assert standing(coin, closing, DUST) is expected
+    for tip in (CLOSING, CLOSING + 300):
+        assert standing(coin, closing, DUST, tip) is expected
+
+
+@pytest.mark.parametrize(
+    ("tip", "expected"),
+    [(150, Standing.MATURING), (249, Standing.MATURING), (250, Standing.COUNTED), (251, Standing.COUNTED)],
+)
+def test_a_freshly_mined_coin_counts_a_hundred_blocks_later(tip: int, expected: Standing) -> None:
+    mined = CoinFacts(DUST, 150, coinbase=True)
+    assert standing(mined, None, DUST, tip) is expected
+    assert counted_sats([mined], None, DUST, tip) == (DUST if expected is Standing.COUNTED else 0)
+    assert standing(replace(mined, coinbase=False), None, DUST, tip) is Standing.COUNTED
+    assert standing(replace(mined, value_sats=DUST - 1), None, DUST, tip) is Standing.DUST
+    assert standing(mined, 251, DUST, tip) is Standing.COUNTED, "with a closing block the tip says no more"
+    assert standing(mined, 250, DUST, tip) is Standing.LATE
+
+
+@given(st.integers(101, 400), st.integers(0, 400), st.integers(101, 400))
+def test_what_is_maturing_at_the_closing_block_is_late_and_what_counted_counts(
+    closing: int, height: int, later: int
+) -> None:
+    """The block before the closing block is the last whose figures can move the outcome."""
+    mined = CoinFacts(DUST, min(height, closing - 1), coinbase=True)
+    before = standing(mined, None, DUST, closing - 1)
+    after = standing(mined, closing, DUST, closing + later)
+    assert (before, after) in {(Standing.COUNTED, Standing.COUNTED), (Standing.MATURING, Standing.LATE)}
 
 
 @pytest.mark.parametrize("confirmations", [1, 6, 100])
@@ -81,7 +117,7 @@ def test_what_does_not_count_does_not_fund() -> None:
         *[CoinFacts(DUST - 1, 150)] * 5_000,
     ]
     assert decide(1, DUST, idle, CLOSING, CLOSING, 1) == Decision(Outcome.FAILED, 0, CLOSING)
-    assert counted_sats([*idle, CoinFacts(DUST, 150)], CLOSING, DUST) == DUST
+    assert counted_sats([*idle, CoinFacts(DUST, 150)], CLOSING, DUST, CLOSING) == DUST
 
 
 coins = st.builds(
@@ -156,6 +192,6 @@ def test_how_far_a_batch_has_come(
 def test_what_is_owed_to_whom() -> None:
     for outcome in Outcome:
         assert owed_kind(Standing.LATE, outcome) is Kind.REFUND
-        assert [owed_kind(s, outcome) for s in (Standing.SEEN, Standing.GONE, Standing.DUST)] == [None] * 3
+        assert [owed_kind(s, outcome) for s in NEVER_MOVES] == [None] * len(NEVER_MOVES)
     assert owed_kind(Standing.COUNTED, Outcome.FUNDED) is Kind.RELEASE
     assert owed_kind(Standing.COUNTED, Outcome.FAILED) is Kind.REFUND

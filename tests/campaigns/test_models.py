@@ -23,7 +23,11 @@ from crowdfund.campaigns.models import (
     Coin,
     Creator,
     DecisionRow,
+    Incident,
+    IncidentCoin,
+    PaymentInput,
     Pledge,
+    RivalRow,
 )
 from crowdfund.db import Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
@@ -80,6 +84,15 @@ def fill(session: Session) -> None:
     session.add(BatchOutput(batch_id=1, position=0, script=b"p", value_sats=9_900, index=None))
     session.flush()
     session.add(Attempt(txid="a1", batch_id=1, number=1, raw=b"raw", sent_at=NOW))
+    session.add(PaymentInput(txid="t1", prev_txid="x", prev_vout=0))
+    session.add(RivalRow(txid="t9", by="t1", height=None))
+    for number, ended_at in ((1, NOW), (2, None)):
+        session.add(
+            Incident(id=number, kind="disagreement", height=5, depth=1, began_at=NOW, ended_at=ended_at,
+                     campaign_id="open")
+        )  # fmt: skip
+    session.flush()
+    session.add(IncidentCoin(incident_id=1, coin_id=1))
 
 
 @pytest.fixture
@@ -106,6 +119,8 @@ COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"
     " spent_by, spent_height) VALUES"
 )
+ENTRY = "INSERT INTO coin_entries (coin_id, value_sats, height, block_hash) VALUES"
+INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
 REFUSED = {
     # published terms
@@ -186,9 +201,43 @@ REFUSED = {
         "INSERT INTO attempts (txid, batch_id, number, sent_at) VALUES ('a2', 1, 2, '2026-01-01 00:00:00')"
     ),
     "a number twice": f"{ATTEMPT} ('a2', 1, 1)",
-    "two chain views": "INSERT INTO chain_view VALUES (2, 'x', '', 1, 0, '2026-01-01 00:00:00')",
+    "two chain views": (
+        "INSERT INTO chain_view (id, state, trouble, feerate_sat_vb, changes, seen_at)"
+        " VALUES (2, 'x', '', 1, 0, '2026-01-01 00:00:00')"
+    ),
+    # what the chain did
+    "a watched script": "UPDATE watched_scripts SET script = x'00' WHERE id = 1",
+    "a watched script's place": "UPDATE watched_scripts SET id = 99 WHERE id = 1",
+    "a script watched twice": "INSERT INTO watched_scripts (script) VALUES (CAST('p1' AS BLOB))",
+    "what a payment spends": "UPDATE payment_inputs SET prev_vout = 1",
+    "an input twice": "INSERT INTO payment_inputs (txid, prev_txid, prev_vout) VALUES ('t1', 'x', 0)",
+    "an entry's value": "UPDATE coin_entries SET value_sats = 1 WHERE coin_id = 1",
+    "an entry's block": "UPDATE coin_entries SET block_hash = 'x' WHERE coin_id = 1",
+    "an entry of nothing": f"{ENTRY} (1, 0, 5, 'h')",
+    "an entry of no coin": f"{ENTRY} (99, 1, 5, 'h')",
+    "a rival of itself": "INSERT INTO rivals (txid, by) VALUES ('t8', 't8')",
+    "two rivals": "INSERT INTO rivals (txid, by) VALUES ('t9', 't8')",
+    "an incident of another kind": f"{INCIDENT} ('rumour', 5, 1, '2026-01-01 00:00:00')",
+    "an incident without depth": f"{INCIDENT} ('reorganisation', 5, 0, '2026-01-01 00:00:00')",
+    "an incident's kind": "UPDATE incidents SET kind = 'reorganisation' WHERE id = 2",
+    "an incident's height": "UPDATE incidents SET height = 6 WHERE id = 2",
+    "an incident's depth": "UPDATE incidents SET depth = 6 WHERE id = 2",
+    "an incident's beginning": "UPDATE incidents SET began_at = '2020-01-01 00:00:00' WHERE id = 2",
+    "an incident's campaign": "UPDATE incidents SET campaign_id = NULL WHERE id = 2",
+    "an incident's end": "UPDATE incidents SET ended_at = '2030-01-01 00:00:00' WHERE id = 1",
+    "an incident's end away": "UPDATE incidents SET ended_at = NULL WHERE id = 1",
+    "an incident's coin": "UPDATE incident_coins SET coin_id = 2",
+    "a watched script replaced": "INSERT OR REPLACE INTO watched_scripts VALUES (1, x'00')",
+    "an entry replaced": "INSERT OR REPLACE INTO coin_entries VALUES (1, 1, 1, 1, 'x')",
+    "an input replaced": "INSERT OR REPLACE INTO payment_inputs VALUES (1, 't1', 'x', 5)",
+    "an incident replaced": (
+        "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
+    ),
 }
-KEPT = ("campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "batch_outputs", "attempts")
+KEPT = (
+    "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "batch_outputs", "attempts",
+    "watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
@@ -233,6 +282,9 @@ ALLOWED = [
     "UPDATE coins SET spent_by = 'x', spent_height = 7 WHERE id = 1",
     "UPDATE attempts SET refusal = 'no'",
     "DELETE FROM blocks",
+    "DELETE FROM rivals",
+    "UPDATE rivals SET by = 't8', height = 9",
+    "UPDATE incidents SET ended_at = '2026-11-22 13:00:00' WHERE id = 2",
     f"{BATCH} (2, 'lost', 'refund', 1, 1, 5)",
     f"{BATCH} (2, 'won', 'refund', 1, 1, 5)",
 ]

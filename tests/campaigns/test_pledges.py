@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crowdfund.campaigns.lifecycle import CoinFacts
+from crowdfund.campaigns.lifecycle import CoinFacts, RivalFate
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeState, pledge_facts
 
 CLOSING = 200
 SEEN = CoinFacts(50_000, None, in_mempool=True)
-GONE = CoinFacts(50_000, None)
+EVICTED = CoinFacts(50_000, None)
+REPLACED = CoinFacts(50_000, None, rival=RivalFate.SEEN)
+DOUBLE_SPENT = CoinFacts(50_000, None, rival=RivalFate.CONFIRMED)
+FRESH = CoinFacts(50_000, 101, coinbase=True)
+RIPE = CoinFacts(50_000, 100, coinbase=True)
+TIP = 200
 IN_TIME = CoinFacts(50_000, CLOSING - 1)
 LATE = CoinFacts(50_000, CLOSING)
 DUST = CoinFacts(999, 150)
@@ -22,8 +27,19 @@ DUST = CoinFacts(999, 150)
     [
         ([], None, False, "awaiting"),
         ([(SEEN, None)], None, False, "seen"),
-        ([(GONE, None)], None, False, "replaced"),
-        ([(GONE, None), (SEEN, None)], None, False, "seen"),
+        ([(EVICTED, None)], None, False, "evicted"),
+        ([(REPLACED, None)], None, False, "replaced"),
+        ([(DOUBLE_SPENT, None)], None, False, "double_spent"),
+        ([(EVICTED, None), (DOUBLE_SPENT, None)], None, False, "double_spent"),
+        ([(DOUBLE_SPENT, None), (EVICTED, None)], None, False, "evicted"),
+        ([(EVICTED, None), (SEEN, None)], None, False, "seen"),
+        ([(SEEN, None), (DOUBLE_SPENT, None)], None, False, "seen"),
+        ([(FRESH, None)], None, False, "maturing"),
+        ([(FRESH, None), (SEEN, None)], None, False, "maturing"),
+        ([(FRESH, None), (IN_TIME, None)], None, False, "confirmed"),
+        ([(FRESH, None), (REPLACED, None)], None, False, "maturing"),
+        ([(RIPE, None)], None, False, "confirmed"),
+        ([(FRESH, None)], CLOSING, False, "late"),
         ([(IN_TIME, None)], None, False, "confirmed"),
         ([(IN_TIME, None), (SEEN, None)], None, False, "confirmed"),
         ([(CoinFacts(49_999, 150), None)], None, False, "short"),
@@ -44,24 +60,33 @@ DUST = CoinFacts(999, 150)
         ([(LATE, None)], CLOSING, True, "late"),
         ([(DUST, None)], CLOSING, True, "short"),
         ([], CLOSING, True, "awaiting"),
-        ([(GONE, None)], CLOSING, True, "replaced"),
+        ([(EVICTED, None)], CLOSING, True, "evicted"),
+        ([(REPLACED, None)], CLOSING, True, "replaced"),
+        ([(DOUBLE_SPENT, None)], CLOSING, True, "double_spent"),
     ],
 )
 def test_what_its_owner_reads(
     coins: list[tuple[CoinFacts, str | None]], closing: int | None, decided: bool, state: str
 ) -> None:
-    facts = pledge_facts(50_000, [PledgeCoin(*c) for c in coins], closing, decided, 1_000)
+    facts = pledge_facts(50_000, [PledgeCoin(*c) for c in coins], closing, decided, 1_000, TIP)
     assert facts.state == PledgeState(state)
 
 
-drawn = st.builds(CoinFacts, st.integers(0, 10**6), st.none() | st.integers(100, 300), st.booleans(), st.booleans())
+drawn = st.builds(
+    CoinFacts,
+    st.integers(0, 10**6),
+    st.none() | st.integers(100, 300),
+    st.booleans(),
+    st.booleans(),
+    st.none() | st.sampled_from(RivalFate),
+)
 fates = st.sampled_from([None, "planned", "release", "refund"])
 
 
 @given(st.lists(st.builds(PledgeCoin, drawn, fates)), st.none() | st.just(CLOSING), st.booleans())
 def test_the_sums_are_the_coins(coins: list[PledgeCoin], closing: int | None, decided: bool) -> None:
-    facts = pledge_facts(50_000, coins, closing, decided, 1_000)
+    facts = pledge_facts(50_000, coins, closing, decided, 1_000, 300)
     assert facts.received_sats == sum(c.facts.value_sats for c in coins if c.facts.height is not None)
-    assert facts.received_sats == facts.counted_sats + facts.late_sats + facts.dust_sats
+    assert facts.received_sats == facts.counted_sats + facts.maturing_sats + facts.late_sats + facts.dust_sats
     assert facts.seen_sats == sum(c.facts.value_sats for c in coins if c.facts.height is None and c.facts.in_mempool)
     assert (facts.state is PledgeState.AWAITING) == (not coins)

@@ -7,13 +7,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import event, func, select, text
 
-from crowdfund.campaigns import recording
-from crowdfund.campaigns.models import Block, ChainView, Coin, Pledge
-from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, is_news, set_view
-from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend
-from support.paper import BLOCK_TIME, START, Paper, coin
+from crowdfund.campaigns import queries, recording
+from crowdfund.campaigns.models import Block, ChainView, Coin, PaymentInput, Pledge, RivalRow, WatchedScript
+from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, set_view
+from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend, Rival, outpoint_key
+from support.paper import BLOCK_TIME, START, Paper, coin, txid
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_a_reorganisation_and_its_new_blocks_are_one_write(paper: Paper, pledge:
         BlockFacts(paper.ref(101, "other"), (), ()),
         BlockFacts(paper.ref(102, "other"), (paid,), ()),
     )
-    paper.write(Changes(100, facts, (), frozenset(), 102, True))
+    paper.write(Changes(100, facts, (), 102, True))
     assert rows(paper) == [(5_000, 102, False, None)]
     with paper.database.reading() as session:
         chain = RecordedChain(session)
@@ -101,39 +101,6 @@ def test_a_reorganisation_and_its_new_blocks_are_one_write(paper: Paper, pledge:
             None,
         ]
         assert chain.tip() == paper.ref(102, "other")
-
-
-def test_our_scripts_and_coins_are_found_among_many(paper: Paper, pledge: Pledge) -> None:
-    paid = coin(pledge, 5_000)
-    paper.mine([paid])
-    noise = {n.to_bytes(22, "big") for n in range(12_000)}
-    with paper.database.reading() as session:
-        watch = RecordedWatch(session)
-        script = bytes(pledge.script or b"")
-        assert watch.scripts_among(noise | {script}) == {script}
-        assert watch.scripts_among(set()) == set()
-        many = {(f"{n:064x}", 0) for n in range(12_000)}
-        assert watch.coins_among(many | {(paid.txid, 0), (paid.txid, 1)}) == {(paid.txid, 0)}
-        later = paper.pledge(pledge.campaign_id)
-        assert watch.scripts_among({bytes(later.script or b"")}), "each question reads the newest state"
-
-
-def test_only_what_changes_is_news(paper: Paper, pledge: Pledge) -> None:
-    paid = coin(pledge, 5_000)
-
-    def news(changes: Changes) -> bool:
-        with paper.database.reading() as session:
-            return is_news(session, changes)
-
-    quiet = Changes(None, (), (), frozenset({"t"}), paper.tip, True)
-    assert not news(quiet)
-    assert news(Changes(None, (), (paid,), frozenset({paid.txid}), paper.tip, True))
-    assert news(Changes(99, (), (), frozenset(), paper.tip, True))
-    assert news(Changes(None, (BlockFacts(paper.ref(101), (), ()),), (), frozenset(), 101, False))
-    paper.mempool([paid])
-    assert not news(Changes(None, (), (), frozenset({paid.txid}), paper.tip, True))
-    assert news(quiet), "an unconfirmed coin has left"
-    assert not news(Changes(None, (), (), frozenset(), paper.tip, False)), "while catching up nobody looked"
 
 
 def test_the_closing_block_is_the_first_after_the_deadline(paper: Paper) -> None:
@@ -183,10 +150,240 @@ def test_a_failed_write_changes_nothing(paper: Paper, pledge: Pledge, monkeypatc
     def torn(*_: object) -> None:
         raise RuntimeError("power cut")
 
-    monkeypatch.setattr(recording, "_record_mempool", torn)
+    monkeypatch.setattr(recording, "tell_pages", torn)
     facts = (BlockFacts(paper.ref(101, "other"), (coin(pledge, 7_000, "c"),), ()),)
     with pytest.raises(RuntimeError, match="power cut"):
-        paper.write(Changes(100, facts, (), frozenset(), 101, True))
+        paper.write(Changes(100, facts, (), 101, True))
     assert rows(paper) == before
     with paper.database.reading() as session:
         assert RecordedChain(session).tip() == paper.ref(101)
+
+
+def rivals(paper: Paper) -> dict[str, tuple[str, int | None]]:
+    with paper.database.reading() as session:
+        return {row.txid: (row.by, row.height) for row in session.scalars(select(RivalRow))}
+
+
+def state_of(paper: Paper, pledge: Pledge) -> str:
+    with paper.database.reading() as session:
+        return queries.pledge_summary(*queries.load_by_pledge(session, pledge.id)).state
+
+
+def test_a_payment_replaced_in_the_mempool_comes_back(paper: Paper, pledge: Pledge) -> None:
+    paid = coin(pledge, 5_000)
+    paper.mempool([paid])
+    paper.mempool([], rivals=[Rival(paid.txid, txid("rival"), None)])
+    assert rows(paper) == [(5_000, None, False, None)] and state_of(paper, pledge) == "replaced"
+    paper.mempool([paid])
+    assert rivals(paper) == {} and state_of(paper, pledge) == "seen"
+    paper.mempool([])
+    assert state_of(paper, pledge) == "evicted"
+
+
+def test_a_double_spend_in_a_block_stays_until_its_block_is_undone(paper: Paper, pledge: Pledge) -> None:
+    paid = coin(pledge, 5_000)
+    lost = Rival(paid.txid, txid("rival"), 101)
+    paper.mempool([paid])
+    paper.mine(rivals=[lost])
+    assert rows(paper) == [(5_000, None, False, None)] and state_of(paper, pledge) == "double_spent"
+    paper.mempool([], rivals=[Rival(paid.txid, txid("another"), None)])
+    assert rivals(paper) == {paid.txid: (txid("rival"), 101)}, "what a block holds counts for more"
+    paper.fork(1)
+    assert rivals(paper) == {paid.txid: (txid("rival"), None)} and state_of(paper, pledge) == "replaced"
+    paper.mine([paid], branch="other")
+    assert rivals(paper) == {} and rows(paper) == [(5_000, 101, False, None)]
+
+
+def test_a_reorganisation_can_turn_a_confirmed_payment_into_a_double_spend_and_back(
+    paper: Paper, pledge: Pledge
+) -> None:
+    paid = coin(pledge, 50_000)
+    paper.mine([paid])
+    paper.tip -= 1
+    block = BlockFacts(paper.ref(101, "other"), (), (), (Rival(paid.txid, txid("rival"), 101),))
+    paper.write(Changes(100, (block,), (), 101, True))
+    assert state_of(paper, pledge) == "double_spent"
+    paper.write(Changes(100, (BlockFacts(paper.ref(101), (paid,), ()),), (), 101, True))
+    assert state_of(paper, pledge) == "short" and rivals(paper) == {}
+    paper.mempool([], rivals=[Rival(paid.txid, txid("rival"), None)])
+    assert rivals(paper) == {}, "a payment that a block holds has no rival"
+
+
+def test_a_second_rival_in_the_mempool_takes_the_place_of_the_first(paper: Paper, pledge: Pledge) -> None:
+    paid = coin(pledge, 5_000)
+    paper.mempool([paid])
+    for name in ("first", "second"):
+        paper.mempool([], rivals=[Rival(paid.txid, txid(name), None)])
+        assert rivals(paper) == {paid.txid: (txid(name), None)}
+    paper.mine(rivals=[Rival(paid.txid, txid("third"), 101)])
+    assert rivals(paper) == {paid.txid: (txid("third"), 101)}
+
+
+def test_a_rival_of_one_payment_says_nothing_of_another(paper: Paper, pledge: Pledge) -> None:
+    first, second = coin(pledge, 5_000), coin(pledge, 6_000, "b")
+    paper.mempool([first, second])
+    paper.mempool([], txids=[second.txid], rivals=[Rival(first.txid, second.txid, None)])
+    assert state_of(paper, pledge) == "seen"
+    assert rows(paper) == [(5_000, None, False, None), (6_000, None, True, None)]
+
+
+def test_what_a_payment_spends_is_stored_once(paper: Paper, pledge: Pledge) -> None:
+    spent = [(txid("x"), 3), (txid("y"), 0)]
+    both = [coin(pledge, 5_000, inputs=spent), coin(pledge, 6_000, vout=1, inputs=spent)]
+    mined = coin(pledge, 7_000, "mined", coinbase=True)
+    paper.mempool(both)
+    paper.mempool([])
+    paper.mempool(both)
+    paper.mine([*both, mined])
+    paper.fork(1)
+    paper.mine([*both, mined], branch="other")
+    with paper.database.reading() as session:
+        stored = [(r.txid, r.prev_txid, r.prev_vout) for r in session.scalars(select(PaymentInput))]
+    assert stored == [(both[0].txid, *outpoint) for outpoint in spent]
+    watch = RecordedWatch(paper.database)
+    assert watch.inputs_of([both[0].txid, mined.txid]) == {both[0].txid: spent, mined.txid: []}
+    assert watch.payments_spending([*spent, (txid("x"), 4), (txid("z"), 0)]) == {o: {both[0].txid} for o in spent}
+    assert watch.payments_spending([]) == {} and watch.inputs_of([]) == {}
+
+
+def statements(paper: Paper) -> list[str]:
+    """The questions asked from now on."""
+    sent: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_: object) -> None:
+        if statement.startswith("SELECT"):
+            sent.append(statement)
+
+    event.listen(paper.database.engine, "before_cursor_execute", note)
+    return sent
+
+
+def test_the_watch_takes_in_only_what_is_new(paper: Paper, pledge: Pledge) -> None:
+    watch = RecordedWatch(paper.database)
+    watch.refresh()
+    assert watch.scripts == {pledge.script} and watch.outpoints == set()
+    watch.scripts.clear()
+    other = paper.pledge(pledge.campaign_id)
+    paid = coin(other, 5_000, inputs=[(txid("x"), 3)])
+    assert watch.scripts == set(), "nothing is read until it is asked to"
+    watch.refresh()
+    assert watch.scripts == {other.script}, "what was read before is not read again"
+    paper.mempool([paid])
+    watch.refresh()
+    assert watch.outpoints == {outpoint_key((paid.txid, 0)), outpoint_key((txid("x"), 3))}
+    watch.outpoints.clear()
+    paper.mine([paid, coin(other, 6_000, "b", inputs=[(txid("z"), 0)])])
+    watch.refresh()
+    assert watch.outpoints == {outpoint_key((txid("b"), 0)), outpoint_key((txid("z"), 0))}
+    sent = statements(paper)
+    for _ in range(3):
+        watch.refresh()
+    assert len(sent) == 3 * 4, "three questions, and one for the tip, however much there is"
+    fresh = RecordedWatch(paper.database)
+    fresh.refresh()
+    assert fresh.scripts == {pledge.script, other.script} and len(fresh.outpoints) == 4
+
+
+def test_what_a_buried_payment_spends_is_watched_no_longer(paper: Paper, pledge: Pledge) -> None:
+    early, late = coin(pledge, 5_000, inputs=[(txid("x"), 0)]), coin(pledge, 5_000, "b", inputs=[(txid("y"), 0)])
+    paper.mine([early])
+    paper.mine([late], blocks=recording.BURIED)
+
+    def watched() -> set[bytes]:
+        watch = RecordedWatch(paper.database)
+        watch.refresh()
+        return watch.outpoints
+
+    coins = {outpoint_key((c.txid, c.vout)) for c in (early, late)}
+    assert paper.tip == 101 + recording.BURIED
+    assert watched() == coins | {outpoint_key((txid("y"), 0))}
+    paper.fork(1)
+    assert watched() == coins | {outpoint_key((txid(n), 0)) for n in "xy"}
+
+
+def test_addresses_are_watched_however_they_are_stored(paper: Paper, pledge: Pledge) -> None:
+    """A trigger sees to it, so that nobody can forget."""
+    watch = RecordedWatch(paper.database)
+    columns = [c.name for c in Pledge.__table__.columns if c.name not in ("id", "index", "address", "script")]
+    names = ", ".join(f'"{c}"' for c in columns)
+    insert = f"""INSERT INTO pledges (id, "index", address, script, {names})
+        SELECT id || :name, "index" + :n, :address, :script, {names} FROM pledges WHERE id = :id"""
+    with paper.database.transaction() as session:
+        for n, script in ((100, b"direct"), (101, None)):
+            session.execute(
+                text(insert), {"name": f"n{n}", "n": n, "address": script and "a", "script": script, "id": pledge.id}
+            )
+    watch.refresh()
+    assert watch.scripts == {pledge.script, b"direct"}, "one that has no address yet is none"
+    with paper.database.transaction() as session:
+        session.execute(text("UPDATE pledges SET address = 'b', script = x'aa' WHERE script IS NULL"))
+        session.execute(text("UPDATE pledges SET registered = 1"))
+    watch.refresh()
+    assert watch.scripts == {pledge.script, b"direct", b"\xaa"}
+    with paper.database.reading() as session:
+        ids = session.scalars(select(WatchedScript.id).order_by(WatchedScript.id)).all()
+    assert ids == [1, 2, 3]
+
+
+def test_questions_about_many_are_answered_exactly(paper: Paper, pledge: Pledge) -> None:
+    paid, waiting = coin(pledge, 5_000), coin(pledge, 6_000, "b")
+    paper.mine([paid])
+    paper.mine([], [FoundSpend(paid.txid, 0, txid("spender"))])
+    paper.mempool([waiting])
+    watch = RecordedWatch(paper.database)
+    many = [(f"{n:064x}", 0) for n in range(12_000)]
+    assert watch.coins_among([*many, (paid.txid, 0), (paid.txid, 1)]) == {(paid.txid, 0)}
+    found = watch.recorded([*many, *((t, h) for t in (paid.txid, txid("spender"), waiting.txid) for h in (101, 102))])
+    assert found == {(paid.txid, 101), (txid("spender"), 102)}
+    assert watch.coins_among([]) == watch.recorded([]) == set()
+    assert watch.unconfirmed() == {waiting.txid}
+
+
+def test_what_is_gone_is_asked_after_until_a_block_has_decided(paper: Paper, pledge: Pledge) -> None:
+    gone, replaced, lost, held = (coin(pledge, 5_000, name) for name in "abcd")
+    paper.mempool([gone, replaced, lost, held])
+    paper.mempool([], txids=[held.txid], rivals=[Rival(replaced.txid, txid("r"), None)])
+    watch = RecordedWatch(paper.database)
+    assert watch.unsettled() == {gone.txid, replaced.txid, lost.txid}
+    paper.mine([gone], rivals=[Rival(lost.txid, txid("r"), 101)])
+    assert watch.unsettled() == {replaced.txid}
+    paper.fork(1)
+    assert watch.unsettled() == {gone.txid, replaced.txid, lost.txid}
+
+
+def test_facts_of_a_block_that_is_recorded_already_are_added(paper: Paper, pledge: Pledge) -> None:
+    """A server may be behind with what it tells of a script."""
+    early, paid = coin(pledge, 5_000), coin(pledge, 6_000, "b")
+    paper.mempool([paid])
+    paper.mine(blocks=3)
+    late = (
+        BlockFacts(paper.ref(101), (paid,), ()),
+        BlockFacts(paper.ref(102), (early,), (FoundSpend(paid.txid, 0, "spender"),)),
+    )
+    paper.write(Changes(None, (), (), paper.tip, True, late=late))
+    assert rows(paper) == [(6_000, 101, False, "spender"), (5_000, 102, False, None)]
+    with paper.database.reading() as session:
+        assert RecordedChain(session).tip() == paper.ref(103), "and the chain is as long as before"
+        assert session.scalar(select(func.count()).select_from(Block)) == 4
+    paper.write(Changes(None, (), (), paper.tip, True, late=late))
+    assert len(rows(paper)) == 2, "told twice is told once"
+
+
+def test_coins_older_than_their_address_are_added_to_any_block(paper: Paper, pledge: Pledge) -> None:
+    old = coin(pledge, 5_000)
+    with paper.database.transaction() as session:
+        recording.record_late(session, [BlockFacts(paper.ref(50), (old,), ())], datetime.now(UTC))
+    assert rows(paper) == [(5_000, 50, False, None)]
+    with paper.database.reading() as session:
+        assert RecordedChain(session).tip() == paper.ref(100)
+
+
+def test_a_reorganisation_with_late_facts_is_one_write(paper: Paper, pledge: Pledge) -> None:
+    """The late facts are of blocks below the fork."""
+    early, moved = coin(pledge, 5_000), coin(pledge, 6_000, "b")
+    paper.mine()
+    paper.mine([moved])
+    late = (BlockFacts(paper.ref(101), (early,), ()),)
+    blocks = (BlockFacts(paper.ref(102, "other"), (), ()), BlockFacts(paper.ref(103, "other"), (moved,), ()))
+    paper.write(Changes(101, blocks, (), 103, True, late=late))
+    assert rows(paper) == [(6_000, 103, False, None), (5_000, 101, False, None)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -12,8 +13,8 @@ from crowdfund.campaigns import creators, queries, recording, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
-from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend
-from crowdfund.chain.port import BlockRef
+from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend, Rival
+from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore
@@ -57,24 +58,33 @@ class Paper:
         return BlockRef(height, name, before, mtp, mtp)
 
     def mine(
-        self, coins: Sequence[FoundCoin] = (), spends: Sequence[FoundSpend] = (), blocks: int = 1, branch: str = ""
+        self,
+        coins: Sequence[FoundCoin] = (),
+        spends: Sequence[FoundSpend] = (),
+        blocks: int = 1,
+        branch: str = "",
+        rivals: Sequence[Rival] = (),
     ) -> None:
-        """Blocks, the first of them with these coins and spends."""
+        """Blocks, the first of them with these coins, spends and rivals."""
         for number in range(blocks):
             self.tip += 1
-            facts = ((), ()) if number else (tuple(coins), tuple(spends))
-            held = BlockFacts(self.ref(self.tip, branch), *facts)
-            self.write(Changes(None, (held,), (), frozenset(), self.tip, False))
+            held = BlockFacts(self.ref(self.tip, branch), (), ())
+            if not number:
+                held = replace(held, coins=tuple(coins), spends=tuple(spends), rivals=tuple(rivals))
+            self.write(Changes(None, (held,), (), self.tip, complete=False))
 
     def fork(self, depth: int) -> None:
         """The last `depth` blocks are gone."""
         self.tip -= depth
-        self.write(Changes(self.tip, (), (), frozenset(), self.tip, False))
+        self.write(Changes(self.tip, (), (), self.tip, complete=False))
 
-    def mempool(self, coins: Sequence[FoundCoin], txids: Iterable[str] | None = None) -> None:
-        """The mempool as it is now."""
-        known = frozenset(c.txid for c in coins) if txids is None else frozenset(txids)
-        self.write(Changes(None, (), tuple(coins), known, self.tip, True))
+    def mempool(
+        self, coins: Sequence[FoundCoin], txids: Iterable[str] | None = None, rivals: Sequence[Rival] = ()
+    ) -> None:
+        """The mempool as it is now, and what took the place of payments that have left it."""
+        held = {c.txid for c in coins} if txids is None else set(txids)
+        left = frozenset(recording.RecordedWatch(self.database).unconfirmed() - held)
+        self.write(Changes(None, (), tuple(coins), self.tip, True, left, tuple(rivals)))
 
     def write(self, changes: Changes) -> None:
         """Record `changes`."""
@@ -121,6 +131,18 @@ class Paper:
         return summary
 
 
-def coin(pledge: Pledge, value_sats: int, name: str = "a", vout: int = 0, coinbase: bool = False) -> FoundCoin:
-    """An output that pays the pledge, in a transaction that `name` names."""
-    return FoundCoin(sha256(name.encode()).hexdigest(), vout, value_sats, bytes(pledge.script or b""), coinbase)
+def txid(name: str) -> str:
+    """The id of a transaction that `name` names."""
+    return sha256(name.encode()).hexdigest()
+
+
+def coin(
+    pledge: Pledge,
+    value_sats: int,
+    name: str = "a",
+    vout: int = 0,
+    coinbase: bool = False,
+    inputs: Sequence[Outpoint] = (),
+) -> FoundCoin:
+    """An output that pays the pledge, in a transaction that `name` names and that spends `inputs`."""
+    return FoundCoin(txid(name), vout, value_sats, bytes(pledge.script or b""), coinbase, tuple(inputs))

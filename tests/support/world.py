@@ -16,6 +16,7 @@ from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
+from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
@@ -34,7 +35,7 @@ PASSWORD = "correct horse battery"
 class World:
     """Everything a trip through the house needs. Use as a context manager."""
 
-    def __init__(self, node: RegtestNode, folder: Path) -> None:
+    def __init__(self, node: RegtestNode, folder: Path, **settings: str) -> None:
         self.node = node
         self.folder = folder
         self.settings = Settings.from_env(
@@ -43,6 +44,7 @@ class World:
                 "CROWDFUND_BITCOIND_URL": node.rpc_url,
                 "CROWDFUND_BITCOIND_COOKIE_FILE": str(node.cookie_file),
                 "CROWDFUND_SECRET_KEY": "a key for tests only, thirty-two letters",
+                **{f"CROWDFUND_{name}": value for name, value in settings.items()},
             }
         )
         seed = folder / "signer" / "seed"
@@ -53,7 +55,9 @@ class World:
         self.serve_signer()
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
-        self.backend = CoreBackend(self.settings.bitcoind_url, self.settings.bitcoind_cookie_file)
+        self.backend = watched_backend(self.settings)
+        self.second = second_backend(self.settings)
+        self.core = CoreBackend(self.settings.bitcoind_url, self.settings.bitcoind_cookie_file)
         self.worker = self.new_worker()
         self._creators = 0
 
@@ -68,6 +72,9 @@ class World:
         self.signer_server.server_close()
         self.database.close()
         self.backend.close()
+        self.core.close()
+        if self.second is not None:
+            self.second.close()
 
     def serve_signer(self) -> None:
         """Let the signer answer."""
@@ -75,7 +82,8 @@ class World:
 
     def new_worker(self) -> Worker:
         """A worker without memory, as after a restart."""
-        return Worker(self.database, self.backend, SignerClient(self.settings.signer_socket), "regtest")
+        signer = SignerClient(self.settings.signer_socket)
+        return Worker(self.database, self.backend, signer, "regtest", self.second, second_every_s=0)
 
     def sync(self) -> None:
         """Rounds until nothing changes."""

@@ -1,0 +1,117 @@
+"""The public log of what went out of the ordinary: blocks that were lost, servers that contradict each other.
+
+Rows are facts; what became of the coins since is read from the coins, so that a line is always true today.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Select, or_, select
+from sqlalchemy.orm import Session, selectinload
+
+from crowdfund.campaigns.models import Coin, Incident, IncidentCoin, Pledge
+from crowdfund.campaigns.recording import tell_pages
+
+SHOWN = 100
+
+
+@dataclass(frozen=True)
+class IncidentView:
+    """One line of the log."""
+
+    began_at: datetime
+    ended_at: datetime | None
+    kind: str
+    height: int
+    depth: int
+    sentence: str
+
+
+def of_campaign(session: Session, campaign_id: str) -> list[IncidentView]:
+    """What concerned this campaign, newest first."""
+    touched = (
+        select(IncidentCoin.incident_id)
+        .join(Coin, Coin.id == IncidentCoin.coin_id)
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == campaign_id)
+    )
+    return _views(session, or_(Incident.campaign_id == campaign_id, Incident.id.in_(touched)), campaign_id)
+
+
+def of_site(session: Session) -> list[IncidentView]:
+    """All of them, newest first."""
+    return _views(session, Incident.id.is_not(None), None)
+
+
+def in_dispute(session: Session, campaign_id: str) -> bool:
+    """Is a dispute on record that has not ended?"""
+    return session.scalar(_open_dispute(campaign_id)) is not None
+
+
+def begin_dispute(session: Session, campaign_id: str, height: int, now: datetime) -> None:
+    """Two servers have another block each at `height`, and a decision hangs on it."""
+    session.add(Incident(kind="disagreement", height=height, depth=1, began_at=now, campaign_id=campaign_id))
+    tell_pages(session)
+
+
+def end_dispute(session: Session, campaign_id: str, now: datetime) -> None:
+    """They agree again; nothing happens where they always did."""
+    incident = session.scalar(_open_dispute(campaign_id))
+    if incident is not None:
+        incident.ended_at = now
+
+
+def reorganisation_sentence(height: int, depth: int, heights: Sequence[tuple[str, int | None]]) -> str:
+    """A line for people: `heights` are the coins concerned, as (pledge, height of the block that holds it now)."""
+    blocks = _count(depth, "block")
+    if not heights:
+        return f"A reorganisation of {blocks} at height {height:,}; no pledge was concerned."
+    pledges = _count(len({pledge for pledge, _ in heights}), "pledge")
+    unsettled = {pledge for pledge, at in heights if at is None}
+    again = sorted({at for pledge, at in heights if at is not None and pledge not in unsettled})
+    parts = [f"{pledges} un-confirmed by a reorganisation of {blocks} at height {height:,}"]
+    if again:
+        parts.append(f"confirmed again at {_listed(again)}")
+    if unsettled:
+        those = _count(len(unsettled), "pledge")
+        parts.append(f"{those} not confirmed again yet" if again else "not confirmed again yet")
+    return ", ".join(parts) + "."
+
+
+def _views(session: Session, wanted: ColumnElement[bool], campaign_id: str | None) -> list[IncidentView]:
+    rows = session.scalars(
+        select(Incident)
+        .where(wanted)
+        .order_by(Incident.id.desc())
+        .limit(SHOWN)
+        .options(selectinload(Incident.coins).joinedload(IncidentCoin.coin).joinedload(Coin.pledge))
+    ).all()
+    return [_view(row, campaign_id) for row in rows]
+
+
+def _view(row: Incident, campaign_id: str | None) -> IncidentView:
+    if row.kind == "disagreement":
+        end = "They agree again." if row.ended_at else "The decision waits until they agree."
+        sentence = f"Two servers gave different blocks at height {row.height:,}. {end}"
+    else:
+        coins = [link.coin for link in row.coins if campaign_id in (None, link.coin.pledge.campaign_id)]
+        sentence = reorganisation_sentence(row.height, row.depth, [(coin.pledge_id, coin.height) for coin in coins])
+    return IncidentView(row.began_at, row.ended_at, row.kind, row.height, row.depth, sentence)
+
+
+def _open_dispute(campaign_id: str) -> Select[Incident]:
+    return select(Incident).where(
+        Incident.kind == "disagreement", Incident.campaign_id == campaign_id, Incident.ended_at.is_(None)
+    )
+
+
+def _count(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def _listed(heights: Iterable[int]) -> str:
+    *most, last = [f"{height:,}" for height in heights]
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,418 @@
+"""Every state of a pledge and of a settlement, under reorganisations of every depth up to two beyond what is final.
+
+Each case brings one thing into its state, puts a longer branch in place of the last blocks, and looks: the books are
+the chain, every satoshi has its bucket, what is undecided follows the new branch, what is decided stays and is paid
+once. Impossible combinations are not made: a block that holds nothing of ours has nothing to leave out, a coinbase
+cannot be in another branch, and a depth that undoes more than the state is about belongs to the state before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from crowdfund.campaigns import settling
+from crowdfund.campaigns.ledger import Bucket
+from crowdfund.campaigns.models import ChainView
+from crowdfund.campaigns.settling import Job
+from crowdfund.chain.regtest import RegtestNode
+from crowdfund.errors import WorldError
+from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.worker import Worker
+from support.node import new_address, new_node
+from support.truth import even
+from support.world import DAY, World
+
+K = 3
+DEPTHS = range(1, K + 3)
+QUICK = (1, K, K + 2)  # the depths in between, where no rule changes, are played with the long tests
+SATS = 400_000
+CREATOR = 1
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One installation and one node for all cases: each is a campaign of its own."""
+    with (
+        new_node(tmp_path_factory.mktemp("node")) as node,
+        World(node, tmp_path_factory.mktemp("house"), CONFIRMATIONS=str(K)) as whole,
+    ):
+        assert whole.creator() == CREATOR
+        yield whole
+
+
+def long_unless(quick: bool) -> tuple[pytest.MarkDecorator, ...]:
+    """The mark of a case that only the long run plays."""
+    return () if quick else (pytest.mark.long,)
+
+
+@dataclass(frozen=True)
+class Payment:
+    """A signed payment that nobody has seen, and another, for a higher fee, that spends the same coin."""
+
+    txid: str
+    raw: str
+    rival: str
+
+
+def payment(node: RegtestNode, address: str, sats: int) -> Payment:
+    """Out of a coin that is older than any branch here."""
+    coin = next(c for c in node.bank("listunspent", 12) if c["amount"] * 10**8 > sats + 200_000)
+    held_sats = int(coin["amount"] * 10**8)
+
+    def signed(paid: dict[str, int], fee_sats: int) -> str:
+        paid = {**paid, new_address(node): held_sats - fee_sats - sum(paid.values())}
+        outputs = [{to: f"{value // 10**8}.{value % 10**8:08d}"} for to, value in paid.items()]
+        spent = [{"txid": coin["txid"], "vout": coin["vout"], "sequence": 0xFFFFFFFD}]
+        raw = node.bank("createrawtransaction", spent, outputs)
+        return str(node.bank("signrawtransactionwithwallet", raw)["hex"])
+
+    raw = signed({address: sats}, 2_000)
+    return Payment(str(node.rpc("decoderawtransaction", raw)["txid"]), raw, signed({}, 50_000))
+
+
+def block(node: RegtestNode, *held: str) -> str:
+    """A block with these transactions (txids of the mempool, or raw) and no others."""
+    return str(node.rpc("generateblock", new_address(node), list(held))["hash"])
+
+
+def branch(node: RegtestNode, depth: int, contents: Mapping[int, Sequence[str]]) -> None:
+    """In place of the last `depth` blocks, one more than those: the n-th from below holds `contents[n]`."""
+    first = int(node.rpc("getblockcount")) - depth + 1
+    node.rpc("invalidateblock", node.rpc("getblockhash", first))
+    for n in range(depth + 1):
+        block(node, *contents.get(n, ()))
+
+
+def trouble(world: World) -> str:
+    """What the operator reads."""
+    with world.database.reading() as session:
+        return session.get_one(ChainView, 1).trouble
+
+
+# Pledges: state before, what its blocks hold, and the state on a branch that keeps, leaves out or contradicts it.
+PAID = {"confirmed": SATS, "short": SATS - 1, "over": SATS + 1, "dust": 900}
+SHOWN = {"dust": "short"}
+AFTER = {
+    ("awaiting", "same"): "awaiting",
+    ("seen", "same"): "seen",
+    ("seen", "conflicting"): "double_spent",
+    **{(state, "same"): SHOWN.get(state, state) for state in PAID},
+    **{(state, "left out"): "seen" for state in PAID},
+    **{(state, "conflicting"): "double_spent" for state in PAID},
+    ("late", "same"): "late",
+    ("late", "left out"): "seen",
+    ("late", "conflicting"): "double_spent",
+    ("maturing", "left out"): "evicted",
+    ("replaced", "same"): "replaced",
+    ("replaced", "original instead"): "confirmed",
+    ("replaced", "conflicting"): "double_spent",
+    ("double_spent", "same"): "double_spent",
+    ("double_spent", "left out"): "replaced",
+    ("double_spent", "original instead"): "confirmed",
+    ("evicted", "same"): "evicted",
+    ("evicted", "original instead"): "confirmed",
+}
+# A late coin K deep, also on the new branch, which is one block longer, is planned: that is a settlement.
+PLEDGE_CASES = [
+    pytest.param(state, depth, how, id=f"{state}, {depth} deep, {how}", marks=long_unless(depth in QUICK))
+    for state, how in AFTER
+    for depth in DEPTHS
+    if state != "late" or depth + 1 < K
+]
+
+
+class Stage:
+    """One campaign with one pledge, brought into a state whose blocks are the last `depth` ones."""
+
+    def __init__(self, world: World, state: str, depth: int) -> None:
+        self.world, self.node, self.state, self.depth = world, world.node, state, depth
+        self.campaign = world.campaign(CREATOR, goal_sats=10**9, deadline_at=world.chain_now() + 40 * DAY)
+        self.pledge = world.pledge(self.campaign, SATS)
+        self.paid = payment(self.node, str(self.pledge.address), PAID.get(state, SATS))
+        self.original = [self.paid.raw]
+        self.held: list[str] = []
+        getattr(self, f"_make_{state}", self._make_in_a_block)()
+        for _ in range(depth - bool(self.held)):
+            block(self.node)
+        even(world)
+        assert world.pledge_state(self.pledge) == SHOWN.get(state, state)
+
+    def _make_in_a_block(self) -> None:
+        self._send(self.paid.raw)
+        self._hold(self.paid.txid)
+
+    def _make_awaiting(self) -> None:
+        """Nobody has paid."""
+
+    def _make_seen(self) -> None:
+        self._send(self.paid.raw)
+
+    def _make_late(self) -> None:
+        beyond_deadline(self.world, self.campaign, 6)
+        self._make_in_a_block()
+
+    def _make_maturing(self) -> None:
+        self.held = [str(self.node.rpc("generatetoaddress", 1, str(self.pledge.address))[0])]
+
+    def _make_replaced(self) -> None:
+        self._send(self.paid.raw)
+        self._send(self.paid.rival)
+
+    def _make_double_spent(self) -> None:
+        self._make_replaced()
+        self._hold(self.paid.rival)
+
+    def _make_evicted(self) -> None:
+        """It spends a payment that is double spent: what it needs is gone, and nothing stands in its own place."""
+        before = payment(self.node, new_address(self.node), SATS + 2_000)
+        self._send(before.raw)
+        spent, paid = [{"txid": before.txid, "vout": 0}], [{str(self.pledge.address): f"{SATS / 10**8:.8f}"}]
+        raw = str(self.node.bank("createrawtransaction", spent, paid))
+        raw = str(self.node.bank("signrawtransactionwithwallet", raw)["hex"])
+        self._send(raw)
+        self._send(before.rival)
+        self.original = [before.raw, raw]
+
+    def _send(self, raw: str) -> None:
+        self.node.rpc("sendrawtransaction", raw)
+        self.world.sync()
+
+    def _hold(self, held: str) -> None:
+        block(self.node, held)
+        self.held = [held]
+
+    def contents(self, how: str) -> dict[int, list[str]]:
+        """What the new branch holds in its first block."""
+        held = {
+            "same": self.held,
+            "left out": [],
+            "conflicting": [self.paid.rival],
+            "original instead": self.original,
+        }
+        return {0: held[how]}
+
+
+@pytest.mark.parametrize(("state", "depth", "how"), PLEDGE_CASES)
+def test_a_pledge(world: World, state: str, depth: int, how: str) -> None:
+    stage = Stage(world, state, depth)
+    branch(world.node, depth, stage.contents(how))
+    even(world)
+    assert world.pledge_state(stage.pledge) == AFTER[(state, how)]
+    summary = world.summary(stage.campaign)
+    there = [c for c in world.snapshot(stage.campaign).coins if c.height is not None]
+    assert summary.received_sats == sum(c.value_sats for c in there)
+    if state != "late":
+        assert summary.counted_sats == sum(c.value_sats for c in there if c.value_sats >= 1_000)
+    world.node.mine()
+
+
+def test_a_payment_of_a_lost_block_that_is_then_double_spent(world: World) -> None:
+    """A node that indexes transactions still finds it in the block that was undone; it is gone all the same."""
+    stage = Stage(world, "confirmed", 1)
+    branch(world.node, 1, {})
+    even(world)
+    world.node.rpc("sendrawtransaction", stage.paid.rival)
+    even(world)
+    assert world.pledge_state(stage.pledge) == "replaced"
+    world.node.mine()
+
+
+def beyond_deadline(world: World, campaign: str, blocks: int) -> None:
+    """So many empty blocks after the deadline by their own clock; the sixth is the closing block."""
+    set_clock_past(world, campaign)
+    for _ in range(blocks):
+        block(world.node)
+
+
+def set_clock_past(world: World, campaign: str) -> None:
+    """From now on blocks are later than the deadline, by their own clock."""
+    terms = world.snapshot(campaign).terms
+    assert terms is not None
+    world.node.rpc("setmocktime", int(terms.deadline.timestamp()) + 1)
+
+
+# Settlements. How deep the payment's block lies, and the settlement's, when a state is reached; None: in no block.
+UNDECIDED, DECIDED = ("open", "closing"), ("planned", "signed", "sent", "confirmed", "final")
+PAYMENT_DEPTH = {"planned": K + 1, "signed": K + 1, "sent": K + 1, "confirmed": K + 2, "final": 2 * K + 1}
+SETTLEMENT_DEPTH = {"confirmed": 1, "final": K}
+
+
+def takes_payment(state: str, depth: int) -> bool:
+    """Is the payment in one of the last `depth` blocks? Before the decision it is in the first of them, if it can."""
+    return depth >= {"open": 1, "closing": 2, **PAYMENT_DEPTH}[state]
+
+
+def ways(state: str, depth: int) -> Iterator[str]:
+    """What another branch can do here."""
+    yield "same"
+    if takes_payment(state, depth) or depth >= SETTLEMENT_DEPTH.get(state, depth + 1):
+        yield "left out"
+    if takes_payment(state, depth):
+        yield "conflicting"
+
+
+SETTLEMENT_CASES = [
+    pytest.param(
+        outcome,
+        state,
+        depth,
+        how,
+        id=f"{outcome}, {state}, {depth} deep, {how}",
+        marks=long_unless(depth in QUICK or (depth == K + 1 and how != "same")),
+    )
+    # Payments lost for good come last: their alarms stay, and what comes after them must go on all the same.
+    for last in (False, True)
+    for outcome in ("funded", "failed")
+    for state in (*UNDECIDED, *DECIDED)
+    for depth in DEPTHS
+    for how in ways(state, depth)
+    if last == (how == "conflicting" and state in DECIDED)
+]
+
+
+class Unsending(Worker):
+    """A worker that dies, as it were, before it sends."""
+
+    def _send(self, job: Job, raw: bytes) -> str | None:
+        raise WorldError("Nothing is sent for now.")
+
+
+class Case:
+    """A campaign with one pledge, brought into a state of its settlement."""
+
+    def __init__(self, world: World, outcome: str, state: str, depth: int) -> None:
+        self.world, self.node, self.state, self.depth = world, world.node, state, depth
+        self.campaign = world.campaign(CREATOR, goal_sats=SATS if outcome == "funded" else SATS + 1)
+        self.pledge = world.pledge(self.campaign, SATS)
+        self.paid = payment(self.node, str(self.pledge.address), SATS)
+        self.top: list[list[str]] = []
+        world.worker = world.new_worker()
+        world.sync()
+        getattr(self, f"_make_{state}", self._make_decided)()
+        even(world)
+
+    def hold(self, *held: str, empty: int = 0) -> None:
+        """A block with these, then so many with nothing."""
+        for contents in (held, *[()] * empty):
+            block(self.node, *contents)
+            self.top.append(list(contents))
+
+    def _make_open(self) -> None:
+        self.hold(self.paid.raw, empty=self.depth - 1)
+
+    def _make_closing(self) -> None:
+        """The last block is the closing block."""
+        before = max(2, self.depth)
+        beyond_deadline(self.world, self.campaign, 6 - before)
+        self.hold(self.paid.raw, empty=before - 1)
+
+    def _make_decided(self) -> None:
+        world = self.world
+        beyond_deadline(world, self.campaign, 4)
+        if self.state == "planned":
+            world.worker = Worker(world.database, world.backend, SignerClient(world.folder / "nobody"), "regtest")
+        if self.state == "signed":
+            world.worker = Unsending(world.database, world.backend, world.worker.signer, "regtest")
+        self.hold(self.paid.raw, empty=K)
+        world.sync()
+        if self.state in SETTLEMENT_DEPTH:
+            self.hold(str(self.attempt()[1]), empty=SETTLEMENT_DEPTH[self.state] - 1)
+            world.sync()
+        (batch,) = world.snapshot(self.campaign).batches
+        assert world.snapshot(self.campaign).batch_state(batch) == self.state
+
+    def reorganise(self, how: str) -> None:
+        old = self.top[-self.depth :]
+        if how == "left out":
+            old = []
+        if how == "conflicting":
+            old = [[self.paid.rival] if held == [self.paid.raw] else [] for held in old]
+        branch(self.node, self.depth, dict(enumerate(old)))
+
+    def attempt(self) -> tuple[str, str | None]:
+        """Txid and bytes of the only attempt there ever was."""
+        ((only,),) = [batch.attempts for batch in self.world.snapshot(self.campaign).batches]
+        return only.txid, only.raw.hex() if only.raw else None
+
+    def decision(self) -> tuple[str, int, str]:
+        decision = self.world.snapshot(self.campaign).decision
+        assert decision is not None
+        return decision.outcome, decision.counted_sats, decision.closing_hash
+
+    def go_on(self, blocks: int) -> None:
+        for _ in range(blocks):
+            self.node.mine()
+            self.world.sync()
+
+    def ends(self, bucket: Bucket | None, state: str) -> None:
+        """All that was paid went one way, once."""
+        even(self.world)
+        summary = self.world.summary(self.campaign)
+        assert summary.state == state
+        went = {b: sats for b, sats in summary.buckets.items() if sats and b is not Bucket.MINER_FEE}
+        fee_sats = summary.buckets[Bucket.MINER_FEE]
+        assert went == ({} if bucket is None else {bucket: SATS - fee_sats})
+        for coin in self.world.snapshot(self.campaign).coins:
+            assert coin.spent_by == (self.attempt()[0] if bucket else None)
+
+
+@pytest.mark.parametrize(("outcome", "state", "depth", "how"), SETTLEMENT_CASES)
+def test_a_settlement(world: World, outcome: str, state: str, depth: int, how: str) -> None:
+    case = Case(world, outcome, state, depth)
+    if state in UNDECIDED:
+        follows_the_new_branch(case, outcome, how)
+    else:
+        stays_decided(case, how)
+
+
+def follows_the_new_branch(case: Case, outcome: str, how: str) -> None:
+    case.reorganise(how)
+    even(case.world)
+    assert case.world.snapshot(case.campaign).decision is None
+    if case.state == "open":
+        beyond_deadline(case.world, case.campaign, 6)
+    for _ in range(K - 1):
+        block(case.node)
+    case.world.sync()
+    expected = outcome if how == "same" else "failed"
+    assert case.decision()[:2] == (expected, SATS if how == "same" else 0)
+    case.go_on(2 * K + 1)
+    bucket = Bucket.PAID_OUT if expected == "funded" else Bucket.REFUNDED
+    case.ends(None if how == "conflicting" else bucket, "released" if expected == "funded" else "refunded")
+
+
+def stays_decided(case: Case, how: str) -> None:
+    world, before = case.world, (case.decision(), case.attempt()[0])
+    case.reorganise(how)
+    even(world)
+    assert (case.decision(), case.attempt()[0]) == before
+    lost = how != "same" and takes_payment(case.state, case.depth)
+    (batch,) = world.snapshot(case.campaign).batches
+    assert (world.snapshot(case.campaign).batch_state(batch) == "input lost") is lost
+    world.worker = world.new_worker()
+    world.sync()
+    assert ("A reorganisation has taken" in trouble(world)) is (lost or alarmed(world, case))
+    if lost:
+        assert world.summary(case.campaign).state in ("releasing", "refunding")
+    case.go_on(1)
+    if lost and how == "left out":
+        assert world.summary(case.campaign).state in ("releasing", "refunding"), "not before it is final"
+    case.go_on(K + 1)
+    assert (case.decision(), case.attempt()[0]) == before
+    funded = before[0][0] == "funded"
+    if how == "conflicting":
+        case.ends(None, "releasing" if funded else "refunding")
+        assert "A reorganisation has taken" in trouble(world)
+    else:
+        case.ends(Bucket.PAID_OUT if funded else Bucket.REFUNDED, "released" if funded else "refunded")
+        assert alarmed(world, case) or not trouble(world)
+
+
+def alarmed(world: World, case: Case) -> bool:
+    """Has a case before this one left an alarm that stays?"""
+    with world.database.reading() as session:
+        lost = {txid for _, txid in settling.lost_inputs(session)}
+    return bool(lost - {case.attempt()[0]})
