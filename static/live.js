@@ -3,14 +3,16 @@
 "use strict";
 (() => {
   const POLL_MS = 5000;
-  const SOON_MS = 300;
   const stream = document.body.dataset.live.trim();
   let source = null;
   let timer = null;
   let busy = false;
+  let again = false;
+  let wanted = 0;
   let retryMs = 0;
 
   const parts = (root) => new Map([...root.querySelectorAll("[data-part]")].map((el) => [el.dataset.part, el]));
+  const known = () => Number(document.body.dataset.changes);
   const news = (root) => root.querySelector("[data-announce]")?.textContent.trim().replace(/\s+/g, " ");
 
   function inUse(part) {
@@ -46,10 +48,8 @@
   }
 
   async function refresh() {
-    if (busy) {
-      retryMs = SOON_MS;
-      return;
-    }
+    again = busy;
+    if (busy) return;
     busy = true;
     retryMs = 0;
     try {
@@ -59,7 +59,13 @@
       retryMs = POLL_MS; // offline for a moment: the next tick tries again
     }
     busy = false;
+    if (again && wanted > known()) return refresh(); // something happened after that page was made
     if (retryMs) setTimeout(() => document.hidden || refresh(), retryMs);
+  }
+
+  function changed(event) {
+    wanted = Math.max(wanted, Number(event.data));
+    if (wanted > known()) refresh(); // a page that was made after the change shows it already
   }
 
   function poll(on) {
@@ -76,7 +82,7 @@
       if (timer) refresh(); // the stream is back: what happened meanwhile?
       poll(false);
     });
-    source.addEventListener("changed", refresh);
+    source.addEventListener("changed", changed);
     source.addEventListener("error", () => {
       poll(true);
       if (source?.readyState === EventSource.CLOSED) source = null; // refused: the next visit tries again

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -9,8 +10,9 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import creators, queries, service
+from crowdfund.campaigns import creators, incidents, queries, service
 from crowdfund.campaigns.drafts import Draft
+from crowdfund.campaigns.incidents import IncidentView
 from crowdfund.campaigns.models import Creator
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import format_time, parse_time
@@ -97,6 +99,21 @@ def pledge(pledge_id: str) -> Answer:
     return jsonify(_pledge(pledge_id))
 
 
+@pages.get("/incidents")
+def all_incidents() -> Answer:
+    """What went out of the ordinary, on the whole site."""
+    with here().database.reading() as db:
+        return _incidents(incidents.of_site(db))
+
+
+@pages.get("/campaigns/<campaign_id>/incidents")
+def campaign_incidents(campaign_id: str) -> Answer:
+    """What of it concerned one campaign."""
+    open_snapshot(campaign_id)
+    with here().database.reading() as db:
+        return _incidents(incidents.of_campaign(db, campaign_id))
+
+
 @pages.get("/campaigns/<campaign_id>/audit")
 def audit(campaign_id: str) -> Answer:
     """The audit bundle."""
@@ -129,10 +146,26 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "descriptor": view.descriptor,
         "buckets": dict(queries.summarise(snapshot).buckets),
         "as_of": _as_of(now),
+        "paused": view.paused,
         "outcome": view.outcome,
         "closing_height": view.closing_height,
         "settlement": _settlement(view),
     }
+
+
+def _incidents(views: Iterable[IncidentView]) -> Response:
+    found = [
+        {
+            "began_at": format_time(view.began_at),
+            "ended_at": format_time(view.ended_at) if view.ended_at else None,
+            "kind": view.kind,
+            "height": view.height,
+            "depth": view.depth,
+            "sentence": view.sentence,
+        }
+        for view in views
+    ]
+    return jsonify({"incidents": found})
 
 
 def _settlement(view: CampaignView) -> dict[str, Any] | None:

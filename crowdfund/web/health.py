@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from datetime import UTC, datetime
+
 from flask import Blueprint, Response, jsonify
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
+from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.ledger import Bucket
-from crowdfund.campaigns.models import ChainView, Pledge
-from crowdfund.web.site import as_of, here
+from crowdfund.campaigns.models import ChainView, Incident, Pledge
+from crowdfund.campaigns.queries import Summary
+from crowdfund.web.site import AsOf, as_of, here
+
+INCIDENT_KINDS = ("reorganisation", "disagreement")
 
 pages = Blueprint("health", __name__)
 
@@ -26,6 +33,7 @@ def healthz() -> tuple[Response, int]:
         "network": here().network,
         "node": now.state if now else view.state if view else "no block was read yet",
         "trouble": trouble or None,
+        "pause": (view.pause if view else "") or None,
         "height": now.height if now else None,
     }
     return jsonify(answer), 200 if well else 503
@@ -33,19 +41,41 @@ def healthz() -> tuple[Response, int]:
 
 @pages.get("/metrics")
 def metrics() -> Response:
-    """Prometheus text: height, pledges, and every bucket over all campaigns."""
+    """Prometheus text: how the chain is watched, pledges, incidents, and every bucket over all campaigns."""
     registry = CollectorRegistry()
     with here().database.reading() as db:
-        now = as_of(db)
-        pledges = db.scalar(select(func.count()).select_from(Pledge)) or 0
-        summaries = [queries.summarise(snapshot) for snapshot in queries.published(db)]
+        _watching(registry, as_of(db))
+        _counts(registry, db)
+        _money(registry, [queries.summarise(snapshot) for snapshot in queries.published(db)])
+    return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+def _watching(registry: CollectorRegistry, now: AsOf | None) -> None:
     Gauge("crowdfund_up", "1 while the chain is watched", registry=registry).set(1 if now and now.ok else 0)
     Gauge("crowdfund_height", "last recorded block", registry=registry).set(now.height if now else 0)
+    paused = Gauge("crowdfund_decisions_paused", "1 while decisions wait", registry=registry)
+    paused.set(1 if now and now.pause else 0)
+    if now is not None:
+        age_s = (datetime.now(UTC) - now.seen_at).total_seconds()
+        age = Gauge("crowdfund_seen_age_seconds", "since the worker last said how it stands", registry=registry)
+        age.set(max(0.0, age_s))
+
+
+def _counts(registry: CollectorRegistry, db: Session) -> None:
+    pledges = db.scalar(select(func.count()).select_from(Pledge)) or 0
     Gauge("crowdfund_pledges", "pledges, paid or not", registry=registry).set(pledges)
+    told = Gauge("crowdfund_incidents", "incidents on record", ["kind"], registry=registry)
+    for kind in INCIDENT_KINDS:
+        found = select(func.count()).select_from(Incident).where(Incident.kind == kind)
+        told.labels(kind).set(db.scalar(found) or 0)
+
+
+def _money(registry: CollectorRegistry, summaries: Iterable[Summary]) -> None:
     sats = Gauge("crowdfund_bucket_sats", "satoshi by bucket", ["bucket"], registry=registry)
-    for bucket in Bucket:
-        sats.labels(bucket).set(sum(s.buckets[bucket] for s in summaries))
     states = Gauge("crowdfund_campaigns", "campaigns by state", ["state"], registry=registry)
+    for bucket in Bucket:
+        sats.labels(bucket).set(0)
     for summary in summaries:
         states.labels(summary.state).inc()
-    return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
+        for bucket, value_sats in summary.buckets.items():
+            sats.labels(bucket).inc(value_sats)

@@ -56,6 +56,7 @@ SCHEMAS: dict[str, Any] = {
             "descriptor": {"type": ["string", "null"], "description": "Every address follows from it."},
             "buckets": {"type": "object", "additionalProperties": _SATS},
             "as_of": {"type": ["object", "null"]},
+            "paused": {"type": ["string", "null"], "description": "Why the decision waits, if it does."},
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
@@ -70,12 +71,30 @@ SCHEMAS: dict[str, Any] = {
             "amount_sats": _SATS,
             "uri": _text("BIP 321 payment URI"),
             "state": _text(
-                "awaiting, seen, confirmed, short, over, late, replaced, in_settlement, paid_out, refunded or unclaimed"
+                "awaiting, seen, confirmed, short, over, late, maturing, replaced, double_spent, evicted, "
+                "in_settlement, paid_out, refunded or unclaimed"
             ),
             "received_sats": _SATS,
             "counted_sats": _SATS,
             "coins": {"type": "array", "items": {"type": "object"}},
             "receipt_url": _text("The backer's own page", format="uri"),
+        },
+    },
+    "Incidents": {
+        "type": "object",
+        "required": ["incidents"],
+        "properties": {"incidents": {"type": "array", "items": {"$ref": "#/components/schemas/Incident"}}},
+    },
+    "Incident": {
+        "type": "object",
+        "required": ["began_at", "ended_at", "kind", "height", "depth", "sentence"],
+        "properties": {
+            "began_at": _text("RFC 3339, UTC: when it was noticed", format="date-time"),
+            "ended_at": {"type": ["string", "null"], "description": "RFC 3339, UTC; null while it lasts"},
+            "kind": _text("reorganisation or disagreement"),
+            "height": {"type": "integer", "minimum": 0, "description": "the first block concerned"},
+            "depth": {"type": "integer", "minimum": 1, "description": "how many blocks were"},
+            "sentence": _text("What happened and what became of it, for people."),
         },
     },
     "Problem": {
@@ -160,6 +179,19 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
                 "summary": "The audit bundle",
                 "parameters": [_ID],
                 "responses": _answers("200", "For `crowdfund audit`.", None, "404"),
+            }
+        },
+        "/api/v1/campaigns/{id}/incidents": {
+            "get": {
+                "summary": "What went out of the ordinary in a campaign",
+                "parameters": [_ID],
+                "responses": _answers("200", "Newest first, at most 100.", "Incidents", "404"),
+            }
+        },
+        "/api/v1/incidents": {
+            "get": {
+                "summary": "What went out of the ordinary on the whole site",
+                "responses": _answers("200", "Newest first, at most 100.", "Incidents"),
             }
         },
         "/healthz": {"get": {"summary": "Is the site well?", "responses": _answers("200", "It is.", None)}},

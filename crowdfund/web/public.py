@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import queries
+from crowdfund.campaigns import incidents, queries
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
@@ -55,7 +55,19 @@ def about() -> str:
 @pages.get("/campaigns/<campaign_id>")
 def campaign(campaign_id: str) -> str:
     """One campaign."""
-    return render_template("campaign.html", campaign=open_snapshot(campaign_id)[1])
+    view = open_snapshot(campaign_id)[1]
+    with here().database.reading() as db:
+        found = incidents.of_campaign(db, campaign_id)
+    return render_template("campaign.html", campaign=view, incidents=found)
+
+
+@pages.get("/incidents")
+def incident_log() -> str:
+    """What went out of the ordinary, on the whole site."""
+    with here().database.reading() as db:
+        as_of(db)
+        found = incidents.of_site(db)
+    return render_template("incidents.html", incidents=found, shown=incidents.SHOWN)
 
 
 @pages.get("/campaigns/<campaign_id>/audit")

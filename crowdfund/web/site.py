@@ -20,6 +20,7 @@ from crowdfund.campaigns.models import ChainView, Creator
 from crowdfund.campaigns.recording import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from crowdfund.web import words
 
 # The worker writes every ten seconds that it is alive; a silence longer than this is told to visitors.
 SILENCE = timedelta(seconds=40)
@@ -55,7 +56,7 @@ class Site:
 
 @dataclass(frozen=True)
 class AsOf:
-    """The chain as the pages show it."""
+    """The chain as the pages show it, how it is watched (`state`) and why decisions wait (`pause`, or empty)."""
 
     height: int
     block_hash: str
@@ -63,6 +64,8 @@ class AsOf:
     state: str
     ok: bool
     feerate_sat_vb: int
+    seen_at: datetime
+    pause: str
 
 
 def here() -> Site:
@@ -79,10 +82,10 @@ def as_of(db: Session) -> AsOf | None:
         return None
     state = view.state
     if datetime.now(UTC) - view.seen_at > SILENCE:
-        state = f"not watched since {view.seen_at:%H:%M} UTC"
+        state = f"watching stopped since {view.seen_at:%Y-%m-%d %H:%M} UTC"
     mtp = datetime.fromtimestamp(tip.median_time_past, UTC)
     g.setdefault("changes", view.changes)  # of the first reading: the page must not claim to know what came after
-    return AsOf(tip.height, tip.hash, mtp, state, state == "live", view.feerate_sat_vb)
+    return AsOf(tip.height, tip.hash, mtp, state, state == "live", view.feerate_sat_vb, view.seen_at, view.pause)
 
 
 def current_creator() -> Creator | None:
@@ -140,6 +143,7 @@ def install(app: Flask, settings: Settings, database: Database) -> None:
         return {
             "site": site,
             "as_of": view,
+            "watching": words.watching_sentence(view.state) if view and not view.ok else "",
             "creator": current_creator(),
             "bench": settings.test_bench,
             "changes": g.get("changes", 0),

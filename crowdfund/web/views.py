@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -10,7 +9,7 @@ from flask import url_for
 from markupsafe import Markup
 
 from crowdfund.campaigns.ledger import LABELS, Bucket
-from crowdfund.campaigns.lifecycle import BatchState, CampaignState, Kind, Outcome, Standing
+from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
 from crowdfund.campaigns.queries import Snapshot, pledge_summary, summarise
@@ -19,9 +18,9 @@ from crowdfund.projects.licenses import license_title
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
 from crowdfund.web import words
-from crowdfund.web.filters import fours, when
 from crowdfund.web.markdown import story_html
 from crowdfund.web.site import AsOf
+from crowdfund.web.way import Step, steps
 
 EXAMPLE_SATS = 100_000
 EXAMPLE_SCRIPT = b"\x00\x14" + bytes(20)
@@ -89,6 +88,7 @@ class CampaignView:
     state_sentence: str
     counted_sats: int
     seen_sats: int
+    maturing_sats: int
     total_received_sats: int
     pledge_count: int
     percent: int
@@ -103,6 +103,7 @@ class CampaignView:
     accepts_pledges: bool
     outcome: Outcome | None
     closing_height: int | None
+    paused: str | None
     settlements: list[SettlementView]
     backers: list[BackerView]
 
@@ -122,14 +123,6 @@ class CoinView:
     bucket: str
     spent_txid: str | None
     note: str = ""
-
-
-@dataclass(frozen=True)
-class Step:
-    """A stage of a pledge's way: done, now or todo."""
-
-    text: Markup
-    status: str
 
 
 @dataclass(frozen=True)
@@ -153,10 +146,12 @@ class PledgeView:
     received_sats: int
     seen_sats: int
     counted_sats: int
+    maturing_sats: int
     coins: list[CoinView]
     steps: list[Step]
     accepts_payment: bool
     settled_txid: str | None
+    settled_kind: str | None
     refund_example_sats: int | None
 
 
@@ -187,6 +182,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         ),
         counted_sats=summary.counted_sats,
         seen_sats=summary.seen_sats,
+        maturing_sats=summary.buckets[Bucket.MATURING],
         total_received_sats=summary.received_sats,
         pledge_count=summary.pledge_count,
         percent=summary.counted_sats * 100 // campaign.goal_sats,
@@ -201,6 +197,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline,
         outcome=snapshot.outcome,
         closing_height=snapshot.closing_height,
+        paused=(as_of.pause or None) if as_of and summary.state is CampaignState.CLOSING else None,
         settlements=settlement_views(snapshot),
         backers=_backers(snapshot),
     )
@@ -210,11 +207,12 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
     """The page's view of a pledge."""
     campaign = campaign_view(snapshot, network, as_of)
     facts = pledge_summary(snapshot, pledge)
-    paid_sats = facts.counted_sats + facts.seen_sats
+    paid_sats = facts.counted_sats + facts.maturing_sats + facts.seen_sats
     due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
     address = pledge.address or ""
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
-    closed = not campaign.accepts_pledges
+    closed, ended = not campaign.accepts_pledges, campaign.closing_height is not None
+    settled_txid = next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None)
     return PledgeView(
         id=pledge.id,
         url=base_url + url_for("pledges.show", pledge_id=pledge.id),
@@ -229,18 +227,30 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         message=pledge.message,
         state=facts.state,
         headline=words.pledge_headline(facts.state, closed),
-        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed),
+        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended),
         received_sats=facts.received_sats,
         seen_sats=facts.seen_sats,
         counted_sats=facts.counted_sats,
+        maturing_sats=facts.maturing_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
-        steps=_steps(pledge, facts, campaign),
+        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
-        settled_txid=next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None),
+        settled_txid=settled_txid,
+        settled_kind=snapshot.attempts[settled_txid].kind if settled_txid else None,
         refund_example_sats=refund_estimate_sats(
             facts.received_sats or pledge.amount_sats, pledge.refund_script, feerate_sat_vb
         ),
     )
+
+
+COIN_NOTES = {
+    Standing.DUST: "Too small to count.",
+    Standing.LATE: "Came after the deadline.",
+    Standing.MATURING: "Freshly mined: counts 100 blocks later.",
+    Standing.REPLACED: "Another transaction took its place.",
+    Standing.DOUBLE_SPENT: "A block holds another transaction that spends the same money.",
+    Standing.EVICTED: "The network has dropped it. It may come back.",
+}
 
 
 def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
@@ -252,12 +262,12 @@ def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
         txid=coin.txid,
         vout=coin.vout,
         value_sats=coin.value_sats,
-        state="replaced" if standing is Standing.GONE else "seen" if standing is Standing.SEEN else "confirmed",
+        state=standing.value if standing in UNCONFIRMED else "confirmed",
         height=coin.height,
         block_hash=coin.block_hash,
         bucket=snapshot.shown_bucket(coin),
         spent_txid=coin.spent_by,
-        note={Standing.DUST: "Too small to count.", Standing.LATE: "Came after the deadline."}.get(standing, ""),
+        note=COIN_NOTES.get(standing, ""),
     )
 
 
@@ -291,15 +301,20 @@ def _batch_view(batch: BatchRow, state: BatchState) -> BatchView:
 
 
 def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
-    """One stripe a pledge for what counts, then one for what is only seen."""
-    confirmed, seen = [], []
+    """One stripe a pledge for what counts, then one for what does not count yet; what comes too late has none."""
+    confirmed, coming = [], []
     for pledge in snapshot.pledges:
         facts = pledge_summary(snapshot, pledge)
         if facts.counted_sats:
             confirmed.append((facts.counted_sats, True))
-        if facts.seen_sats:
-            seen.append((facts.seen_sats, False))
-    return confirmed + seen
+        if coming_sats := _coming_sats(snapshot, facts):
+            coming.append((coming_sats, False))
+    return confirmed + coming
+
+
+def _coming_sats(snapshot: Snapshot, facts: PledgeFacts) -> int:
+    """What may still count: seen, or freshly mined. After the closing block nothing does."""
+    return facts.seen_sats + facts.maturing_sats if snapshot.closing_height is None else 0
 
 
 def _backers(snapshot: Snapshot) -> list[BackerView]:
@@ -307,33 +322,7 @@ def _backers(snapshot: Snapshot) -> list[BackerView]:
     found: list[BackerView] = []
     for pledge in reversed(snapshot.pledges):
         facts = pledge_summary(snapshot, pledge)
-        sats = facts.counted_sats + facts.seen_sats
+        sats = facts.counted_sats + _coming_sats(snapshot, facts)
         if sats and len(found) < BACKERS_SHOWN:
             found.append(BackerView(pledge.name or "anonymous", pledge.message, sats, bool(facts.counted_sats)))
     return found
-
-
-def _steps(pledge: Pledge, facts: PledgeFacts, campaign: CampaignView) -> list[Step]:
-    """The way ahead: refund address, payment, seen, counted, the end."""
-    progress = _progress(facts)
-    texts: Sequence[Markup] = (
-        Markup("Refund address noted: {}.").format(fours(pledge.refund_address)),
-        Markup("You pay from any wallet. There is no hurry before the deadline."),
-        Markup("The network sees the payment, usually within a second or two."),
-        Markup("A block confirms it, and it counts. That takes about ten minutes, sometimes an hour."),
-        Markup("{}: paid to the project, or back to you.").format(when(campaign.deadline_at)),
-    )
-    return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
-
-
-def _progress(facts: PledgeFacts) -> int:
-    """How many of the five steps are behind."""
-    match facts.state:
-        case PledgeState.AWAITING | PledgeState.REPLACED:
-            return 1
-        case PledgeState.SEEN:
-            return 3
-        case PledgeState.PAID_OUT | PledgeState.REFUNDED:
-            return 5
-        case _:
-            return 4

@@ -43,6 +43,21 @@ def campaign_sentence(state: CampaignState, goal_reached: bool, closing_height: 
             return "The goal was missed. Every backer has been paid back, less the network fee."
 
 
+def watching_sentence(state: str) -> str:
+    """For visitors while the chain is not watched as it should be: `state` as the worker left it."""
+    if "catching up" in state:
+        return f"These numbers may be old: {state}. Money already sent is safe, and they follow block by block."
+    if state.startswith("node unreachable"):
+        return (
+            f"These numbers may be old: {state}. Money already sent is safe; "
+            "this page catches up by itself once the node answers again."
+        )
+    return (
+        f"These numbers may be old: {state}. Money already sent is safe; "
+        "whoever runs this site has to look after it, then this page catches up by itself."
+    )
+
+
 def settlement_sentence(kind: str, final: int, total: int) -> str:
     """How far a settlement has come."""
     what = "The payout" if kind == "release" else "The refunds"
@@ -72,7 +87,10 @@ HEADLINES = {
     PledgeState.SHORT: "A part of your pledge has arrived",
     PledgeState.OVER: "Your pledge counts, and more",
     PledgeState.LATE: "Your payment came too late",
-    PledgeState.REPLACED: "Your payment has vanished from the network",
+    PledgeState.MATURING: "Your payment has arrived and ripens",
+    PledgeState.REPLACED: "Your payment was replaced by another",
+    PledgeState.DOUBLE_SPENT: "Your payment cannot arrive any more",
+    PledgeState.EVICTED: "The network has dropped your payment",
     PledgeState.IN_SETTLEMENT: "Your money is on its way out",
     PledgeState.PAID_OUT: "Your pledge went to the project",
     PledgeState.REFUNDED: "You have been refunded",
@@ -87,15 +105,18 @@ def pledge_headline(state: PledgeState, closed: bool) -> str:
     return HEADLINES[state]
 
 
-def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool) -> Markup:
-    """What happened to a pledge's money, and what happens next."""
+def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool, ended: bool) -> Markup:
+    """What happened to a pledge's money, and what happens next.
+
+    `closed`: no new pledges are taken; `ended`: the closing block is there, so that nothing more can count.
+    """
     match facts.state:
         case PledgeState.AWAITING if closed:
             return _say("The campaign has ended and nothing arrived for this pledge, so it cost you nothing.")
         case PledgeState.AWAITING:
             return _say("Scan the code with your wallet. The payment shows here a moment after you send it.")
         case PledgeState.SEEN:
-            return _say("The network has your {} in sight. They count once they are in a block.", facts.seen_sats)
+            return _seen_sentence(facts, closed, ended)
         case PledgeState.CONFIRMED:
             return _say("{} are in a block and count toward the goal. You need not do anything.", facts.counted_sats)
         case PledgeState.SHORT:
@@ -103,27 +124,85 @@ def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | Non
         case PledgeState.OVER:
             return _say("All {} that you sent count, also what is above {}.", facts.counted_sats, amount_sats)
         case PledgeState.LATE:
-            return _say("{} came after the deadline. They do not count and are sent back to you.", facts.late_sats)
-        case PledgeState.REPLACED if closed:
-            return _say("Your wallet or the network withdrew it before it counted. The campaign has ended.")
-        case PledgeState.REPLACED:
-            return _say("Your wallet or the network withdrew it. Nothing was counted, and you can pay again.")
+            return _say("{} came after the deadline. They do not count. " + BACK, facts.late_sats)
+        case PledgeState.MATURING:
+            return _say(
+                "{} come straight from a miner. Such coins may not move for 100 blocks, so they count after these, "
+                "about 17 hours after they were mined. If the campaign ends before, they are sent back to you.",
+                facts.maturing_sats,
+            )
+        case PledgeState.REPLACED | PledgeState.DOUBLE_SPENT | PledgeState.EVICTED:
+            return _lost_sentence(facts.state, closed, ended)
+        case _:
+            return _settlement_sentence(facts, outcome)
+
+
+BACK = "They are sent back to the address that you gave with your pledge, less the network fee."
+
+
+def _seen_sentence(facts: PledgeFacts, closed: bool, ended: bool) -> Markup:
+    if ended:
+        return _say("The campaign has ended, so the {} in sight come too late to count. " + BACK, facts.seen_sats)
+    if closed:
+        return _say(
+            "The network has your {} in sight, and the deadline has passed. They still count if they are in a block "
+            "before the one that closes the campaign; if not, they are sent back to you.",
+            facts.seen_sats,
+        )
+    return _say("The network has your {} in sight. They count once they are in a block.", facts.seen_sats)
+
+
+def _settlement_sentence(facts: PledgeFacts, outcome: Outcome | None) -> Markup:
+    """For money that is on its way out, or there."""
+    more = ""
+    if facts.seen_sats:
+        more = f" Another {sats(facts.seen_sats)} in sight came too late to count and will be sent back to you."
+    elif facts.late_sats and facts.state is PledgeState.PAID_OUT:
+        more = " What came too late to count was sent back to you."
+    return _say(_settlement_words(facts, outcome)) + Markup(more)
+
+
+def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
+    match facts.state:
         case PledgeState.IN_SETTLEMENT if outcome is Outcome.FUNDED and not facts.late_sats:
-            return _say("The goal was reached. The payout to the project was sent and waits for a block.")
+            return "The goal was reached. The payout to the project was sent and waits for a block."
         case PledgeState.IN_SETTLEMENT:
-            return _say("Your refund was sent to the address that you gave and waits for a block.")
+            return "Your refund was sent to the address that you gave and waits for a block."
         case PledgeState.PAID_OUT:
-            return _say("The goal was reached, and the project has been paid. Thank you.")
+            return "The goal was reached, and the project has been paid. Thank you."
         case PledgeState.REFUNDED:
-            return _say("Your money, less its share of the network fee, is back at the address that you gave.")
-        case PledgeState.UNCLAIMED:
-            return _say("At today's fees the refund would cost more than it holds. It is kept and sent when fees fall.")
+            return "Your money, less its share of the network fee, is back at the address that you gave."
+        case _:
+            return "At today's fees the refund would cost more than it holds. It is kept and sent when fees fall."
+
+
+LOST = {
+    PledgeState.REPLACED: "The wallet that paid has sent another transaction in its place, and that one pays nothing "
+    "here. The money is with that transaction.",
+    PledgeState.DOUBLE_SPENT: "A block holds another transaction that spends the same money, so this payment "
+    "cannot be confirmed any more.",
+    PledgeState.EVICTED: "It left the network before a block took it, most often because its fee was too low. "
+    "The money is still in the wallet that sent it.",
+}
+
+
+def _lost_sentence(state: PledgeState, closed: bool, ended: bool) -> Markup:
+    """For who paid, and yet nothing came: where the money is now, and what can be done."""
+    if closed:
+        last = " Should it still arrive, it is sent back to you." if ended and state is PledgeState.EVICTED else ""
+        return _say(f"{LOST[state]} Nothing was counted, and the campaign has ended.{last}")
+    if state is PledgeState.EVICTED:
+        return _say(
+            f"{LOST[state]} It may come back by itself, so do not pay twice needlessly: raise its fee in your wallet, "
+            "or pay again. If both arrive, both count."
+        )
+    return _say(f"{LOST[state]} Nothing was counted. To take part, pay again: the address is still yours.")
 
 
 def _short_sentence(facts: PledgeFacts, amount_sats: int, closed: bool) -> Markup:
     if not facts.counted_sats:
         return _say("{} arrived. That is too little to count, and too little to send back.", facts.dust_sats)
-    missing_sats = amount_sats - facts.counted_sats - facts.seen_sats
+    missing_sats = amount_sats - facts.counted_sats - facts.seen_sats - facts.maturing_sats
     if missing_sats <= 0:
         return _say("{} count toward the goal, and more is on its way.", facts.counted_sats)
     if closed:

@@ -61,6 +61,7 @@ def filled(house: House) -> dict[str, str]:
         "pledge waiting": f"/p/{waiting}",
         "pledge short": f"/p/{paid}",
         "about": "/about",
+        "incidents": "/incidents",
         "api": "/api",
         "log in": "/login",
         "sign up": "/signup",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crowdfund.demo.house import House
-from support.browsing import Meet, Person, figure
+from support.browsing import Meet, Person, figure, wait_until
 from support.node import new_address
 
 
@@ -76,6 +76,7 @@ def test_too_late_short_or_never(meet: Meet, house: House, campaign: str) -> Non
     node.mine()
     bob.shows("h1", "Your money is on its way out")
     bob.shows(".headline .lead", "Your refund was sent to the address that you gave and waits for a block.")
+    wait_until(lambda: bool(node.rpc("getrawmempool")), "the refund to be sent")  # the page may be faster
     node.mine()
     bob.shows("h1", "You have been refunded")
     bob.shows(".coins", "Came after the deadline.")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import socket
+import threading
+import time
 from datetime import timedelta
 
 import pytest
@@ -12,6 +15,7 @@ from sqlalchemy import select
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
+from crowdfund.campaigns import recording
 from crowdfund.campaigns.models import ChainView
 from crowdfund.web import live
 from support.site import Visitor, field_error, sentences, site_of
@@ -215,3 +219,39 @@ def test_a_field_with_a_fault_is_named_for_screen_readers(campaign: str, bob: Vi
     assert 'aria-invalid="true"' in page and "refund_address-error" in page
     assert "<title>Error: " in page
     assert field_error(answer, "amount")
+
+
+def test_a_viewer_who_has_left_frees_its_place_and_the_watch_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PRESENCE_S", 0.02)
+    here, there = socket.socketpair()
+    with site_of(world) as app:
+        answer = app.test_client().get("/live/site/all", buffered=False, environ_overrides={"gunicorn.socket": here})
+        parts = answer.iter_encoded()
+        assert next(parts) == b"retry: 3000\n\n"
+        assert any(thread.name == "live" for thread in threading.enumerate())
+        there.close()
+        assert list(parts) == []  # long before the next event or heartbeat
+        answer.close()
+        here.close()
+        give_up = time.monotonic() + 5
+        while any(thread.name == "live" for thread in threading.enumerate()):
+            assert time.monotonic() < give_up, "the database is watched for nobody"
+            time.sleep(0.01)
+
+
+def test_an_event_follows_its_commit_within_milliseconds(town: World, bob: Visitor) -> None:
+    answer = bob.get("/live/site/all", buffered=False)
+    parts = answer.iter_encoded()
+    next(parts)
+    took = []
+    for _ in range(20):
+        time.sleep(0.02)
+        with town.database.transaction() as db:
+            recording.tell_pages(db)
+        since = time.monotonic()
+        assert next(parts).startswith(b"event: changed")
+        took.append(time.monotonic() - since)
+    answer.close()
+    assert sorted(took)[10] < 0.03, took

@@ -35,9 +35,9 @@ def test_a_silent_worker_is_told(town: World, bob: Visitor) -> None:
     show(town, age=timedelta(seconds=41))
     answer = bob.get("/healthz")
     assert answer.status_code == 503 and answer.json is not None
-    assert answer.json["status"] == "degraded" and "not watched since" in answer.json["node"]
+    assert answer.json["status"] == "degraded" and "watching stopped since" in answer.json["node"]
     page = sentences(bob.get("/"))
-    assert "These numbers may be old: not watched since" in page and "As of block" in page
+    assert "These numbers may be old: watching stopped since" in page and "As of block" in page
 
 
 def test_trouble_is_told_to_the_operator(town: World, bob: Visitor) -> None:

@@ -1,0 +1,70 @@
+"""The way of a pledge in five steps, as its page lists them: what is done, where it stands, what comes next. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from markupsafe import Markup
+
+from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
+from crowdfund.web.filters import fours, when
+
+LOST = (PledgeState.REPLACED, PledgeState.DOUBLE_SPENT, PledgeState.EVICTED)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A stage of a pledge's way: done, now or todo."""
+
+    text: Markup
+    status: str
+
+
+def steps(refund_address: str, facts: PledgeFacts, deadline_at: datetime, closed: bool, ended: bool) -> list[Step]:
+    """Refund address, payment, seen, counted, the end. `closed`: no new pledges; `ended`: by a block."""
+    progress = _progress(facts.state)
+    texts = (
+        Markup("Refund address noted: {}.").format(fours(refund_address)),
+        Markup(_payment(facts.state, closed)),
+        Markup("The network sees the payment, usually within a second or two."),
+        Markup(_block(facts, ended)),
+        _end(facts, deadline_at, ended),
+    )
+    return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
+
+
+def _progress(state: PledgeState) -> int:
+    """How many of the five steps are behind."""
+    if state is PledgeState.AWAITING or state in LOST:
+        return 1
+    if state in (PledgeState.SEEN, PledgeState.MATURING):
+        return 3
+    return 5 if state in (PledgeState.PAID_OUT, PledgeState.REFUNDED) else 4
+
+
+def _payment(state: PledgeState, closed: bool) -> str:
+    if closed and (state is PledgeState.AWAITING or state in LOST):
+        return "No payment arrived before the campaign ended. There is nothing left to do."
+    if state is PledgeState.EVICTED:
+        return "You raise the fee of your payment, or pay again."
+    if state in LOST:
+        return "You pay again, if you still want to. The first payment will not come."
+    return "You pay from any wallet. There is no hurry before the deadline."
+
+
+def _block(facts: PledgeFacts, ended: bool) -> str:
+    if facts.state is PledgeState.MATURING:
+        return "A block holds it. Freshly mined coins may not move for 100 blocks, so it counts after these."
+    if not facts.counted_sats and (facts.late_sats or (ended and facts.seen_sats)):
+        return "A block confirms it, too late to count."
+    if not facts.counted_sats and facts.dust_sats:
+        return "A block confirmed it, but it is too small to count."
+    return "A block confirms it, and it counts. That takes about ten minutes, sometimes an hour."
+
+
+def _end(facts: PledgeFacts, deadline_at: datetime, ended: bool) -> Markup:
+    if not facts.counted_sats and (facts.late_sats or (ended and facts.seen_sats)):
+        return Markup("Back to you, at the refund address.")
+    outcomes = {PledgeState.PAID_OUT: "paid to the project", PledgeState.REFUNDED: "back to you"}
+    return Markup("{}: {}.").format(when(deadline_at), outcomes.get(facts.state, "paid to the project, or back to you"))
