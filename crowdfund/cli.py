@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
+from crowdfund.cli_keys import keys
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
@@ -41,6 +42,7 @@ def main() -> None:
 
 main.add_command(regtest)
 main.add_command(audit)
+main.add_command(keys)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))
@@ -94,32 +96,6 @@ def demo(port: int | None, data_dir: Path | None, story: bool) -> None:
     if story:
         raise SystemExit(run_story(data_dir, port))
     run_demo(data_dir or default_data_dir(), port)
-
-
-@main.group()
-def keys() -> None:
-    """The seed."""
-
-
-@keys.command("create")
-def keys_create() -> None:
-    """Make a new seed for the signer. An existing one is never overwritten."""
-    from crowdfund.processes import seed_file
-    from crowdfund.wallet.keystore import create_seed
-
-    settings = Settings.from_env()
-    create_seed(seed_file(settings))
-    click.echo(f"A new seed is in {seed_file(settings)}. Copy it to a safe place: whoever has it has the money.")
-
-
-@keys.command("show-xpub")
-@click.argument("account", type=click.IntRange(0, 2**31 - 1))
-def keys_show_xpub(account: int) -> None:
-    """Print the public key of ACCOUNT, from the running signer."""
-    from crowdfund.wallet.signer_client import SignerClient
-
-    offered = SignerClient(Settings.from_env().signer_socket).accounts(account, 1)[0]
-    click.echo(offered.xpub)
 
 
 @main.group()

@@ -38,6 +38,8 @@ KNOWN = {
     "SITE_NAME": "the site's name",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
     "SIGNER_SOCKET": "Unix socket of the signer",
+    "SIGNER_PASSPHRASE_FILE": "file with the passphrase of the seed, readable by its owner only",
+    "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
     "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
@@ -81,6 +83,8 @@ class Settings:
     site_name: str
     secret_key: str | None
     signer_socket: Path
+    signer_passphrase_file: Path | None
+    signer_credential: str
     confirmations: int
     test_bench: bool
     source_url: str
@@ -114,6 +118,8 @@ class Settings:
             site_name=values.get("SITE_NAME") or "Seedbed",
             secret_key=_secret(values),
             signer_socket=Path(values.get("SIGNER_SOCKET") or data_dir / "signer.sock"),
+            signer_passphrase_file=_path(values, "SIGNER_PASSPHRASE_FILE"),
+            signer_credential=_credential(values),
             confirmations=_integer(values, "CONFIRMATIONS", 1 if network == "regtest" else 6, 1, 100),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
@@ -138,6 +144,8 @@ class Settings:
             "SITE_NAME": self.site_name,
             "SECRET_KEY": self.secret_key or "",
             "SIGNER_SOCKET": str(self.signer_socket),
+            "SIGNER_PASSPHRASE_FILE": str(self.signer_passphrase_file or ""),
+            "SIGNER_CREDENTIAL": self.signer_credential,
             "CONFIRMATIONS": str(self.confirmations),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
@@ -233,6 +241,18 @@ def _secret(values: Mapping[str, str]) -> str | None:
     if text is not None and len(text) < 32:
         raise UserError("CROWDFUND_SECRET_KEY is too short; use at least 32 random characters.")
     return text
+
+
+def _path(values: Mapping[str, str], name: str) -> Path | None:
+    """Not looked at here: the web process has this setting too, and may not read that file."""
+    return Path(values[name]).absolute() if values.get(name) else None
+
+
+def _credential(values: Mapping[str, str]) -> str:
+    name = values.get("SIGNER_CREDENTIAL") or "crowdfund-passphrase"
+    if "/" in name or name in (".", ".."):
+        raise UserError(f"CROWDFUND_SIGNER_CREDENTIAL is {name!r}; it must be the name of a credential, not a path.")
+    return name
 
 
 def _default_cookie(network: str, values: Mapping[str, str], url: str) -> Path | None:

@@ -28,6 +28,9 @@ from crowdfund.worker import Worker, only_one, run
 
 STOP_PATIENCE_S = 20
 
+# What the threat model still names. While anything stands here, no signer runs on mainnet.
+MAINNET_HOLES = ("the fee of a settlement cannot be raised", "the signer does not check the outcome")
+
 
 def seed_file(settings: Settings) -> Path:
     """Where the signer keeps its seed."""
@@ -65,17 +68,19 @@ def run_signer(settings: Settings) -> None:
     """Answer at the socket until told to stop. The only process that opens the seed."""
     # Loaded here and not above, so that no other process ever holds the code that opens a seed.
     from crowdfund.wallet.keystore import Keystore
+    from crowdfund.wallet.passphrase import unlock
+    from crowdfund.wallet.shield import keep_memory_private
     from crowdfund.wallet.signer import Signer, SignerServer
     from crowdfund.wallet.signer_log import SignerLog
 
-    if settings.network == "mainnet":
-        raise WorldError(
-            "The seed is not encrypted yet in this version, so no signer runs on mainnet.", retryable=False
-        )
+    if settings.network == "mainnet" and MAINNET_HOLES:
+        holes = " and ".join(MAINNET_HOLES)
+        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+    keep_memory_private()
     log_to_stderr()
     folder = seed_file(settings).parent
     with only_one(folder / "lock"):
-        keystore = Keystore.open(seed_file(settings), settings.network)
+        keystore = Keystore.open(seed_file(settings), settings.network, lambda: unlock(settings))
         signer = Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
         server = SignerServer(signer, settings.signer_socket)
         on_stop(lambda: threading.Thread(target=server.shutdown).start())
