@@ -121,19 +121,19 @@ class Worker:
         self._behind_from = None
         return True
 
-    def settle(self, status: NodeStatus) -> str:
+    def settle(self, status: NodeStatus) -> Doubt | None:
         """Decide and plan what is due, then take every open attempt one step further.
 
-        Returns why decisions wait, empty if none does. Raises WorldError. Without a new block there is nothing to do
+        Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
         if self._settled_at == status.tip_hash:
-            return ""
+            return None
         with self.database.reading() as session:
             stolen = settling.foreign_spends(session)
         if stolen:
             raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
-        pause = self._decide_and_plan(status)
+        doubt = self._decide_and_plan(status)
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
             lost = settling.lost_inputs(session)
@@ -141,9 +141,9 @@ class Worker:
         troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
         if troubles:
             raise troubles[0]
-        if not pause:
+        if doubt is None:
             self._settled_at = status.tip_hash
-        return pause
+        return doubt
 
     def keep_accounts(self) -> None:
         """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
@@ -207,18 +207,18 @@ class Worker:
 
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles, pause = [], ""
+        troubles, pause = [], self._view.pause
         for step in (self.keep_accounts, self.register_refunds):
             try:
                 step()
             except (WorldError, UserError) as error:
                 troubles.append(error.sentence)
         try:
-            pause = self.settle(status)
+            doubt = self.settle(status)
+            pause = doubt.sentence if doubt else ""
+            troubles += [doubt.detail] if doubt else []
         except (WorldError, UserError) as error:
             troubles.insert(0, error.sentence)  # what is wrong with the money comes before who is away
-            pause = self._view.pause
-        troubles += [pause] if pause else []
         if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
         return (troubles[0] if troubles else ""), pause
@@ -245,8 +245,8 @@ class Worker:
                 recording.record_late(session, facts, datetime.now(UTC))
             log.info("campaign %s: %s coins are older than their addresses", campaign_id, len(early))
 
-    def _decide_and_plan(self, status: NodeStatus) -> str:
-        """Plan what is owed, decide what can be decided; returns why a decision waits, empty if none does."""
+    def _decide_and_plan(self, status: NodeStatus) -> Doubt | None:
+        """Plan what is owed, decide what can be decided; returns why a decision waits, None if none does."""
         with self.database.reading() as session:
             due = settling.campaigns_due(session, status.height)
             loose = settling.decided_with_loose_coins(session)
@@ -254,11 +254,11 @@ class Worker:
         for campaign_id in loose:
             with self.database.transaction() as session:
                 settling.plan_campaign(session, campaign_id, feerate_sat_vb)
-        pause = ""
+        first: Doubt | None = None
         for campaign in due:
             doubt = self._doubt(campaign)
             if doubt is not None:
-                pause = pause or doubt.sentence
+                first = first or doubt
                 self._note_dispute(campaign.id, doubt)
                 continue
             self._adopt_early_coins(campaign.id, status)
@@ -266,7 +266,7 @@ class Worker:
                 if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
                     incidents.end_dispute(session, campaign.id, datetime.now(UTC))
                     log.info("campaign %s is decided", campaign.id)
-        return pause
+        return first
 
     def _doubt(self, campaign: DueCampaign) -> Doubt | None:
         """What the second backend has against deciding now. It is not asked over and over."""

@@ -223,7 +223,9 @@ def test_a_second_one_on_another_network(pair: Pair, monkeypatch: pytest.MonkeyP
     pair.share()
     honest = pair.second.status
     monkeypatch.setattr(pair.second, "status", lambda: replace(honest(), genesis_hash="00" * 32))
-    pair.waits(campaign, "is not on regtest: its first block is another")
+    pair.waits(campaign, "waits for a second opinion")
+    with pair.world.database.reading() as session:
+        assert "is not on regtest: its first block is another" in session.get_one(ChainView, 1).trouble
     monkeypatch.undo()
     pair.share()
     pair.decided(campaign)

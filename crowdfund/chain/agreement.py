@@ -16,9 +16,11 @@ from crowdfund.wallet.networks import NETWORKS
 
 @dataclass(frozen=True)
 class Doubt:
-    """Why a decision waits, for everyone to read; `height` is the disputed block's, None where nothing is disputed."""
+    """Why a decision waits: a sentence for everyone, and one for the operator that names the server. `height` is the
+    disputed block's, None where nothing is disputed."""
 
     sentence: str
+    detail: str
     height: int | None
 
 
@@ -38,10 +40,16 @@ def second_opinion(second: ChainBackend, network: str, blocks: Mapping[int, str]
         refuse_wrong_chain(second, status, network)
         seen = {height: second.block_hash(height) for height in blocks}
     except WorldError as error:
-        return Doubt(f"The decision waits for a second opinion: {error.sentence}", None)
+        sentence = "The decision waits for a second opinion: the server that is asked for it gives none."
+        return Doubt(sentence, f"A decision waits for a second opinion: {error.sentence}", None)
     for height, block_hash in sorted(blocks.items()):
         if seen[height] is None:
-            return Doubt(f"The decision waits until the {second.name} has seen block {height:,} too.", None)
+            return _doubt("waits until {} has seen block {:,} too.", second, height, None)
         if seen[height] != block_hash:
-            return Doubt(f"The decision waits: the {second.name} has another block {height:,} than we have.", height)
+            return _doubt("waits: {} has another block {:,} than we have.", second, height, height)
     return None
+
+
+def _doubt(words: str, second: ChainBackend, height: int, disputed: int | None) -> Doubt:
+    public = words.format("a second server", height)
+    return Doubt(f"The decision {public}", f"A decision {words.format(f'the {second.name}', height)}", disputed)

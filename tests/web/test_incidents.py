@@ -15,7 +15,7 @@ from crowdfund.web import openapi
 from support.paper import Paper, coin
 from support.site import Visitor, sentences
 
-PAUSE = "The decision waits: the electrum server has another block 161 than we have."
+PAUSE = "The decision waits: a second server has another block 161 than we have."
 
 
 @pytest.fixture
