@@ -9,6 +9,7 @@ import base64
 import http.client
 import json
 import math
+import random
 import ssl
 import threading
 import time
@@ -38,6 +39,7 @@ from crowdfund.wallet.amounts import btc_to_sats
 
 TIMEOUT_S = 30
 SCAN_TIMEOUT_S = 900
+SCAN_TURN_S = 20
 USUAL_FLOOR = Decimal("0.00001")  # BTC/kvB, which is 1 sat/vB
 BATCH = 500
 REST_HEADERS = 2_000
@@ -174,7 +176,7 @@ class CoreBackend:
         patient = self.again(timeout_s=SCAN_TIMEOUT_S)
         try:
             with self._understood():
-                found = patient.call("scantxoutset", "start", [f"raw({script.hex()})" for script in scripts])
+                found = _scan(patient, [f"raw({script.hex()})" for script in scripts])
                 return str(found["bestblock"]), [_unspent(output) for output in found["unspents"]]
         finally:
             patient.close()
@@ -337,6 +339,18 @@ def _read_answers(status: int, raw: bytes, numbers: Sequence[int]) -> list[dict[
     if len(answers) != len(numbers):
         raise WrongAnswer("The node gave another number of answers than it was asked for.")
     return ordered
+
+
+def _scan(node: CoreBackend, descriptors: list[str]) -> Any:
+    """A node scans for one asker at a time; whoever comes second waits a while."""
+    give_up = time.monotonic() + SCAN_TURN_S
+    while True:
+        try:
+            return node.call("scantxoutset", "start", descriptors)
+        except RpcError as error:
+            if error.code != BAD_PARAMETER or "in progress" not in error.message or time.monotonic() > give_up:
+                raise
+            time.sleep(random.uniform(0.05, 0.3))
 
 
 def _unspent(output: dict[str, Any]) -> UnspentCoin:

@@ -443,3 +443,16 @@ def test_no_number_of_a_call_is_used_twice() -> None:
         backend.call_many([("a", []), ("b", [])])
         backend.call("c")
     assert seen == [0, 1, 2]
+
+
+def test_one_scan_at_a_time_is_waited_for() -> None:
+    asked: list[int] = []
+
+    def reply(calls: Any, _: str) -> Answer:
+        asked.append(len(asked))
+        if len(asked) < 3:
+            return 500, results(calls, None, {"code": -8, "message": 'Scan already in progress, use action "abort"'})
+        return 200, results(calls, {"bestblock": "00", "unspents": []})
+
+    with server(reply) as (backend, _):
+        assert backend.unspent([b"\x51"]) == ("00", []) and len(asked) == 3
