@@ -1,4 +1,4 @@
-"""`crowdfund audit`: verify a campaign's bundle from the command line, against a node of one's own.
+"""`crowdfund audit`: verify a campaign's bundle from the command line, against a node or another server.
 
 May not: hold any rule of its own; it reads, calls `audit.verify`, and prints. Exit code 0 if everything holds,
 1 if something differs, 2 if it could not be checked.
@@ -18,9 +18,13 @@ from crowdfund import config
 from crowdfund.audit.form import parse_json
 from crowdfund.audit.verify import Report, verify
 from crowdfund.campaigns.ledger import LABELS, Bucket
+from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.electrum import ElectrumBackend
+from crowdfund.chain.esplora import EsploraBackend
 from crowdfund.chain.regtest import RegtestNode, last_data_dir
 from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet.networks import NETWORKS
 
 MAX_BUNDLE_BYTES = 500_000_000
 HOLDS, DIFFERS, UNCHECKED = 0, 1, 2
@@ -37,21 +41,45 @@ MARKS = {True: "ok ", False: "BAD", None: "-- "}
     help="The node's .cookie file. Default: CROWDFUND_BITCOIND_COOKIE_FILE; for a node started by "
     "`crowdfund regtest`, its own.",
 )
+@click.option("--electrum", metavar="HOST:PORT", help="An Electrum server; ssl://HOST:PORT for TLS.")
+@click.option("--esplora", metavar="URL", help="An Esplora server's API, https://host/api.")
+@click.option(
+    "--ca-file",
+    type=click.Path(path_type=Path),
+    help="Certificates (PEM) to trust instead of the system's, for --electrum and --esplora over TLS.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
-def audit(bundle: str, url: str | None, cookie_file: Path | None, as_json: bool) -> None:
+def audit(
+    bundle: str,
+    url: str | None,
+    cookie_file: Path | None,
+    electrum: str | None,
+    esplora: str | None,
+    ca_file: Path | None,
+    as_json: bool,
+) -> None:
     """Verify BUNDLE, the audit bundle of a campaign: a file, or - for standard input.
 
-    Every figure is recomputed from the terms and from the chain that your node sees. Without --node, only what
-    needs no chain. Exit code 0: everything holds. 1: something differs. 2: it could not be checked.
+    Every figure is recomputed from the terms and from the chain that your node sees, or an Electrum or Esplora
+    server. Without one of them, only what needs no chain. Exit code 0: everything holds. 1: something differs.
+    2: it could not be checked.
     """
     try:
+        if sum(one is not None for one in (url, electrum, esplora)) > 1:
+            raise UserError("Name one server alone: --node, --electrum or --esplora.")
+        if ca_file and not (electrum or "").startswith("ssl://") and not (esplora or "").startswith("https://"):
+            raise UserError("--ca-file is for TLS: use it with --electrum ssl://HOST:PORT or --esplora https://...")
         value = parse_json(_read(bundle))
-        node = None if url is None else _node(url, cookie_file)
+        backend: AnyBackend | None = None
+        if url is not None:
+            backend = _node(url, cookie_file)
+        elif electrum is not None or esplora is not None:
+            backend = _server(electrum, esplora, _network(value), ca_file)
     except (UserError, WorldError) as error:
         _refuse(error.sentence, as_json)
-    report = verify(value, node)
-    if node is not None:
-        node.close()
+    report = verify(value, backend)
+    if backend is not None:
+        backend.close()
     if as_json:
         _print_json(report)
     else:
@@ -96,6 +124,19 @@ def _node(url: str, cookie_file: Path | None) -> CoreBackend:
     return CoreBackend(url, cookie_file)
 
 
+def _network(bundle: object) -> str:
+    """The network that the bundle names; any one where it names none, as such a bundle is refused by its form."""
+    named = bundle.get("network") if isinstance(bundle, dict) else None
+    return named if isinstance(named, str) and named in NETWORKS else "mainnet"
+
+
+def _server(electrum: str | None, esplora: str | None, network: str, ca_file: Path | None) -> AnyBackend:
+    """The Electrum or the Esplora server. Raises UserError, WorldError."""
+    if electrum is not None:
+        return ElectrumBackend(electrum if "://" in electrum else f"tcp://{electrum}", network, ca_file)
+    return EsploraBackend(esplora or "", network, ca_file)
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -133,6 +174,7 @@ def _print_json(report: Report) -> None:
         "checks": [{"check": f.check, "ok": f.ok, "sentence": f.sentence} for f in report.findings],
         "buckets": dict(report.buckets) if report.consulted else None,
         "outcome": report.outcome,
+        "asked": report.asked,
     }
     click.echo(json.dumps(value))
 
@@ -145,6 +187,8 @@ def _print(report: Report) -> None:
         click.echo()
         _print_buckets(report.buckets, report.height)
     click.echo()
+    if report.asked is not None:
+        click.echo(report.asked)
     click.echo(_verdict(report))
 
 
@@ -161,4 +205,5 @@ def _verdict(report: Report) -> str:
         return "Something differs: the bundle is not what the lines marked BAD say it should be."
     if report.ok:
         return "Everything holds: every figure in the bundle follows from the terms and the chain."
-    return "Not checked against the chain, so nothing is proved about the money. Give a node with --node."
+    advice = "Name a server with --node, --electrum or --esplora."
+    return f"Not checked against the chain, so nothing is proved about the money. {advice}"

@@ -1,6 +1,6 @@
-"""What the bundle claims, held against what a node says: each check yields a sentence for every difference.
+"""What the bundle claims, held against what a server says: each check yields a sentence for every difference.
 
-Each check is told the same `Case`. May ask the node for what it needs; may not change anything.
+Each check is told the same `Case`. May ask the server for what it needs; may not change anything.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from crowdfund.audit.claims import Claims, Coin, Settlement
 from crowdfund.audit.reckon import Reckoning, Spending, reckon
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.chain.agreement import refuse_wrong_chain
+from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.core import CoreBackend
-from crowdfund.chain.port import BlockRef
+from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend
 from crowdfund.errors import WorldError
 from crowdfund.wallet.networks import NETWORKS
 
@@ -30,24 +32,43 @@ class Case:
     reckoning: Reckoning
 
 
-def node_problems(claims: Claims, node: CoreBackend) -> Iterator[str]:
-    """Is the node on the bundle's network?"""
+def kind_of(backend: ChainBackend) -> str:
+    """How sentences call what is asked: a node, or a server that is none."""
+    return "node" if isinstance(backend, CoreBackend) else "server"
+
+
+def asked(backend: AnyBackend) -> str:
+    """Who was asked, and what it could have kept quiet about."""
+    if isinstance(backend, CoreBackend):
+        trust = "It checks all of the chain itself; one that is not yours can still keep quiet about blocks and coins."
+    elif isinstance(backend, BlockBackend):
+        trust = "Every block was read whole, so it could hide no coin in them; it can keep quiet about other blocks."
+    else:
+        trust = "All that it told was proven to be in the chain; it can keep quiet about coins and what spends them."
+    return f"The {backend.name} was asked. {trust}"
+
+
+def network_problems(claims: Claims, backend: ChainBackend) -> Iterator[str]:
+    """Is the node on the bundle's network? Raises WorldError where another server is not."""
+    if not isinstance(backend, CoreBackend):
+        refuse_wrong_chain(backend, backend.status(), claims.network)
+        return
     network = NETWORKS[claims.network]
-    if node.block_hash(0) != network.genesis:
+    if backend.block_hash(0) != network.genesis:
         yield f"The node is not on {network.title}: its first block is another. Ask a node of {network.title}."
 
 
-def as_of_problems(claims: Claims, node: CoreBackend) -> Iterator[str]:
+def as_of_problems(claims: Claims, backend: ChainBackend) -> Iterator[str]:
     """Is the bundle's last block on the best chain, and its time the right one?
 
-    Raises WorldError while the node has not come that far.
+    Raises WorldError while the server has not come that far, as far as one can tell.
     """
     as_of = claims.as_of
-    block = chain_facts.block_at(node, as_of.height)
+    block = chain_facts.block_at(backend, claims.network, as_of.height)
     if block is None:
-        status = node.status()
-        if not status.synced:
-            raise WorldError(f"The node has only come to block {status.height:,}; wait until it has caught up.")
+        status, kind = backend.status(), kind_of(backend)
+        if kind == "server" or not status.synced:
+            raise WorldError(f"The {kind} has only come to block {status.height:,}; wait until it has caught up.")
         yield f"The bundle speaks of block {as_of.height:,}; the chain ends at block {status.height:,}."
     elif block.hash != as_of.block_hash:
         yield f"Block {as_of.height:,} is {block.hash} on the chain, not {as_of.block_hash}: get a newer bundle."
@@ -55,41 +76,38 @@ def as_of_problems(claims: Claims, node: CoreBackend) -> Iterator[str]:
         yield f"Block {as_of.height:,} has median time past {block.median_time_past}, not {as_of.median_time_past}."
 
 
-def still_there(claims: Claims, node: CoreBackend) -> None:
+def still_there(claims: Claims, backend: ChainBackend) -> None:
     """Raise WorldError if a reorganisation took the bundle's last block away while the chain was read."""
-    if node.block_hash(claims.as_of.height) != claims.as_of.block_hash:
+    if backend.block_hash(claims.as_of.height) != claims.as_of.block_hash:
         raise WorldError("The chain was reorganised while it was read; get a newer bundle and try again.")
 
 
-def opening_block(terms: CampaignTerms, node: CoreBackend) -> BlockRef | None:
-    """The block that the terms name, if the node has ever heard of it."""
-    return chain_facts.known_block(node, terms.opened_hash)
+def opening_block(terms: CampaignTerms, backend: ChainBackend) -> BlockRef | None:
+    """The block that the terms name, if the server can tell of it."""
+    return chain_facts.known_block(backend, terms.network, terms.opened_height, terms.opened_hash)
 
 
-def opening_problems(terms: CampaignTerms, node: CoreBackend) -> Iterator[str]:
+def opening_problems(terms: CampaignTerms, backend: ChainBackend) -> Iterator[str]:
     """The terms, and so the addresses, name a block: nothing can have been paid before it was known."""
-    block = opening_block(terms, node)
+    block = opening_block(terms, backend)
     if block is not None and block.height != terms.opened_height:
         yield f"The terms place block {terms.opened_hash} at height {terms.opened_height:,}; it is {block.height:,}."
 
 
-def first_height(claims: Claims, terms: CampaignTerms, node: CoreBackend) -> int:
-    """Where to begin: before the block named in the terms, or at the very first block where nobody knows it."""
-    block = opening_block(terms, node)
-    start = 0 if block is None else block.height - chain_facts.REORGANISATION
+def first_height(claims: Claims, terms: CampaignTerms, backend: AnyBackend) -> int:
+    """Where to begin: before the block named in the terms, or at the very first block where nobody knows it.
+    Histories of scripts begin at the first block in any case."""
+    block = opening_block(terms, backend)
+    whole_chain = block is None and isinstance(backend, BlockBackend)
+    opened = terms.opened_height if block is None else block.height
+    start = 0 if whole_chain else opened - chain_facts.REORGANISATION
     return max(0, min(start, claims.as_of.height))
 
 
-def build_case(claims: Claims, terms: CampaignTerms, node: CoreBackend) -> Case:
+def build_case(claims: Claims, terms: CampaignTerms, backend: AnyBackend) -> Case:
     """Read the chain and recompute."""
-    facts = chain_facts.gather(
-        node,
-        claims.descriptor,
-        claims.issued,
-        int(terms.deadline.timestamp()),
-        first_height(claims, terms, node),
-        claims.as_of.height,
-    )
+    deadline_s = int(terms.deadline.timestamp())
+    facts = chain_facts.gather(backend, claims, deadline_s, first_height(claims, terms, backend))
     closing_height = None if facts.closing is None else facts.closing[0]
     settlements = {s.txid: _spending(s, facts.spends.get(s.txid)) for s in claims.settlements}
     reckoning = reckon(terms, closing_height, claims.as_of.height, list(facts.coins.values()), settlements)
@@ -111,21 +129,21 @@ def coin_problems(case: Case) -> Iterator[str]:
         yield f"Coin {txid}:{vout} is in the bundle, but not on the chain."
 
 
-def unspent_problems(case: Case, node: CoreBackend) -> Iterator[str]:
-    """A second opinion, from the node's set of unspent outputs. Raises WorldError where it cannot be had."""
+def unspent_problems(case: Case, backend: ChainBackend) -> Iterator[str]:
+    """A second opinion, from the server's own set of unspent outputs. Raises WorldError where it cannot be had."""
     moved_on = WorldError("The chain has moved on since the bundle was made.")
-    if node.block_hash(case.claims.as_of.height + 1) is not None:
+    if backend.block_hash(case.claims.as_of.height + 1) is not None:
         raise moved_on
-    tip_hash, unspent = chain_facts.unspent_at_tip(node, case.claims.descriptor, case.claims.issued)
+    tip_hash, unspent = chain_facts.unspent_at_tip(backend, case.claims.descriptor, case.claims.issued)
     if tip_hash != case.claims.as_of.block_hash:
         raise moved_on
     claimed = {coin.outpoint: coin.value_sats for coin in case.claims.coins if coin.spent_by is None}
     for txid, vout in sorted(claimed.keys() ^ unspent.keys()):
-        where = "bundle" if (txid, vout) in claimed else "node's set of unspent outputs"
+        where = "bundle" if (txid, vout) in claimed else f"{kind_of(backend)}'s set of unspent outputs"
         yield f"Coin {txid}:{vout} is unspent only in the {where}."
     for outpoint in claimed.keys() & unspent.keys():
         if claimed[outpoint] != unspent[outpoint]:
-            yield f"Coin {outpoint[0]}:{outpoint[1]} holds {unspent[outpoint]:,} sat in the node's set."
+            yield f"Coin {outpoint[0]}:{outpoint[1]} holds {unspent[outpoint]:,} sat in the {kind_of(backend)}'s set."
 
 
 def spend_problems(case: Case) -> Iterator[str]:

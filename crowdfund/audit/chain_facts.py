@@ -1,33 +1,36 @@
-"""What a node says of a campaign, up to the bundle's last block: coins, what spent them, the closing block.
+"""What a server says of a campaign, up to the bundle's last block: coins, what spent them, the closing block.
 
-May ask a node; judges nothing. The node's block filters, where it has them, only say which blocks to read; coins
-and spends are found by our own walk through those blocks, each checked against its hash.
+May ask a chain backend of any kind; judges nothing. Coins and spends are found by our own walk: through whole blocks
+where the server hands them out (a node's block filters only say which ones to read), else through the histories of
+the campaign's scripts, each transaction proven to lie in its block. Headers must hang together up to that last block.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from crowdfund.audit.claims import Coin, Outpoint
-from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block
+from crowdfund.audit.claims import Claims, Coin, Outpoint
+from crowdfund.chain.backends import AnyBackend
+from crowdfund.chain.blocks import ParsedTx
 from crowdfund.chain.core import BAD_PARAMETER, NOT_FOUND, CoreBackend, RpcError
-from crowdfund.chain.port import BlockRef
+from crowdfund.chain.follow import checked_block, placed, placed_at
+from crowdfund.chain.follow_scripts import proven_transactions
+from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, ScriptBackend, WrongAnswer
 from crowdfund.errors import WorldError
-from crowdfund.wallet.amounts import SATS_PER_BTC
 from crowdfund.wallet.descriptors import derive_script
 
 GAP = 1_000
 REORGANISATION = 100
-MEDIAN_OF = 11
 HEIGHTS_AT_ONCE = 500
 # Beyond this many scripts, reading every block is no slower than matching filters.
 MAX_FILTER_SCRIPTS = 50_000
 FILTER_WAIT_S = 5.0
 FILTER_PAUSE_S = 0.02
 BUSY = "already in progress"
+MOVED = "The chain was reorganised while it was read; try again."
 
 
 @dataclass(frozen=True)
@@ -58,60 +61,86 @@ def scripts(descriptor: str, count: int) -> dict[bytes, int]:
     return {_script(descriptor, index): index for index in range(count)}
 
 
-def block_at(node: CoreBackend, height: int) -> BlockRef | None:
-    """The best chain's block, its median time past worked out from eleven headers; None above the tip."""
-    if node.block_hash(height) is None:
-        return None
-    refs = node.block_refs(node.block_hashes(range(max(0, height - MEDIAN_OF + 1), height + 1)))
-    times = sorted(ref.time for ref in refs)
-    return replace(refs[-1], median_time_past=times[len(times) // 2])
+def block_at(backend: ChainBackend, network: str, height: int) -> BlockRef | None:
+    """The best chain's block, its hash and median time past worked out from the headers; None above the tip."""
+    return None if backend.block_hash(height) is None else placed_at(backend, network, None, {height})[0]
 
 
-def known_block(node: CoreBackend, block_hash: str) -> BlockRef | None:
-    """A block that the node has heard of, on its best chain or not."""
+def known_block(backend: ChainBackend, network: str, height: int, block_hash: str) -> BlockRef | None:
+    """A block that the server has heard of. A node tells of blocks beside its best chain, too, and at whatever height
+    they are; another server only whether its best chain has this block at `height`."""
+    if not isinstance(backend, CoreBackend):
+        found = block_at(backend, network, height)
+        return found if found is not None and found.hash == block_hash else None
     try:
-        return node.block_refs([block_hash])[0]
+        return backend.block_refs([block_hash])[0]
     except RpcError as error:
         if error.code == NOT_FOUND:
             return None
         raise
 
 
-def gather(
-    node: CoreBackend, descriptor: str, issued: int, deadline_s: int, first_height: int, last_height: int
-) -> ChainFacts:
-    """Everything from block `first_height` to `last_height`. Raises WorldError where the node cannot answer."""
-    count = issued + GAP
-    own = scripts(descriptor, count)
+def gather(backend: AnyBackend, claims: Claims, deadline_s: int, first_height: int) -> ChainFacts:
+    """Everything from block `first_height` to the bundle's last. Raises WorldError where the server cannot answer."""
+    own = scripts(claims.descriptor, claims.issued + GAP)
     coins: dict[Outpoint, Coin] = {}
     spends: dict[str, Spend] = {}
-    for ref in _blocks_to_read(node, descriptor, count, first_height, last_height):
-        for tx in _transactions(node, ref):
+    found: Iterable[tuple[BlockRef, list[ParsedTx]]]
+    if isinstance(backend, BlockBackend):
+        found = _from_blocks(backend, claims, len(own), first_height)
+    else:
+        found = _from_histories(backend, claims, own)
+    for ref, transactions in found:
+        for tx in transactions:
             _note_spends(tx, ref, coins, spends)
             _note_coins(tx, ref, own, coins)
-    return ChainFacts(_closing(node, deadline_s, last_height), coins, spends)
+    return ChainFacts(_closing(backend, claims, deadline_s, first_height), coins, spends)
 
 
-def unspent_at_tip(node: CoreBackend, descriptor: str, issued: int) -> tuple[str, dict[Outpoint, int]]:
-    """(hash of the tip, outpoint -> satoshi): the campaign's unspent coins as the node's own set has them."""
-    wanted = [f"raw({script.hex()})" for script in scripts(descriptor, issued + GAP)]
-    answer = node.call("scantxoutset", "start", wanted)
-    unspent = {(str(u["txid"]), int(u["vout"])): int(u["amount"] * SATS_PER_BTC) for u in answer["unspents"]}
-    return str(answer["bestblock"]), unspent
+def unspent_at_tip(backend: ChainBackend, descriptor: str, issued: int) -> tuple[str, dict[Outpoint, int]]:
+    """(hash of the tip, outpoint -> satoshi): the campaign's unspent coins as the server's own set has them."""
+    tip_hash, unspent = backend.unspent(list(scripts(descriptor, issued + GAP)))
+    return tip_hash, {(coin.txid, coin.vout): coin.value_sats for coin in unspent}
 
 
-def _blocks_to_read(
-    node: CoreBackend, descriptor: str, count: int, first_height: int, last_height: int
-) -> Iterator[BlockRef]:
-    """In order of height: those that the filters point at, or all."""
-    if count <= MAX_FILTER_SCRIPTS and _filters_reach(node, last_height):
-        hashes = _filtered(node, descriptor, count, first_height, last_height)
+def _from_blocks(
+    backend: BlockBackend, claims: Claims, count: int, first_height: int
+) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:
+    """In order of height, whole blocks: those that a node's filters point at, or all."""
+    last, refs = claims.as_of.height, _all_blocks(backend, claims, first_height)
+    if isinstance(backend, CoreBackend) and count <= MAX_FILTER_SCRIPTS and _filters_reach(backend, last):
+        hashes = _filtered(backend, claims.descriptor, count, first_height, last)
         if hashes is not None:
-            yield from sorted(node.block_refs(hashes), key=lambda ref: ref.height)
-            return
-    for start in range(first_height, last_height + 1, HEIGHTS_AT_ONCE):
-        part = range(start, min(start + HEIGHTS_AT_ONCE, last_height + 1))
-        yield from node.block_refs(node.block_hashes(part))
+            refs = iter(sorted(backend.block_refs(hashes), key=lambda ref: ref.height))
+    for ref in refs:
+        yield ref, checked_block(ref, backend.block(ref.hash))
+
+
+def _from_histories(
+    backend: ScriptBackend, claims: Claims, own: Mapping[bytes, int]
+) -> list[tuple[BlockRef, list[ParsedTx]]]:
+    """What the server tells of the scripts at any height, proven by the headers from there to the last block."""
+    backend.watch(own)
+    told = backend.histories()
+    items = {i for script in own for i in told[script] if 0 < i.height <= claims.as_of.height}
+    if not items:
+        return []
+    heights = {item.height for item in items}
+    refs = [ref for ref in _all_blocks(backend, claims, min(heights)) if ref.height in heights]
+    return proven_transactions(backend, items, refs)
+
+
+def _all_blocks(backend: ChainBackend, claims: Claims, first_height: int) -> Iterator[BlockRef]:
+    """Every block up to the bundle's last. Raises WrongAnswer unless each names the one before it."""
+    before, last = None, claims.as_of.height
+    for start in range(first_height, last + 1, HEIGHTS_AT_ONCE):
+        refs = placed(backend, claims.network, start, min(start + HEIGHTS_AT_ONCE - 1, last))
+        if not refs or before not in (None, refs[0].prev_hash):
+            raise WrongAnswer(MOVED)
+        before = refs[-1].hash
+        yield from refs
+    if before != claims.as_of.block_hash:
+        raise WrongAnswer(MOVED)
 
 
 def _filters_reach(node: CoreBackend, height: int) -> bool:
@@ -149,19 +178,6 @@ def _filtered(node: CoreBackend, descriptor: str, count: int, first_height: int,
     return found
 
 
-def _transactions(node: CoreBackend, ref: BlockRef) -> list[ParsedTx]:
-    """Of one block, which must be the one asked for, to the last byte of every transaction."""
-    raw = node.block(ref.hash)
-    try:
-        block_hash, _, transactions = parse_block(raw)
-    except ValueError as error:
-        raise WorldError(f"The node sent a damaged block {ref.hash}: {error}.") from error
-    root = raw[36:68][::-1].hex()
-    if block_hash != ref.hash or len(raw) <= HEADER_SIZE or merkle_root([tx.txid for tx in transactions]) != root:
-        raise WorldError(f"The node sent another block than the one asked for ({ref.hash}).")
-    return transactions
-
-
 def _note_spends(tx: ParsedTx, ref: BlockRef, coins: dict[Outpoint, Coin], spends: dict[str, Spend]) -> None:
     for outpoint in tx.spends:
         if outpoint in coins:
@@ -176,17 +192,30 @@ def _note_coins(tx: ParsedTx, ref: BlockRef, own: Mapping[bytes, int], coins: di
             coins[coin.outpoint] = coin
 
 
-def _closing(node: CoreBackend, deadline_s: int, last_height: int) -> tuple[int, str] | None:
-    """The first block whose median time past is later than the deadline. That time never goes back from block
-    to block (consensus asks each block to be later than it), so halving the range finds it."""
-    last = block_at(node, last_height)
+def _closing(backend: ChainBackend, claims: Claims, deadline_s: int, first_height: int) -> tuple[int, str] | None:
+    """The first block whose median time past is later than the deadline. A node has checked its headers; those of
+    another server are looked at one by one, as a few in between are cheaply invented."""
+    if isinstance(backend, CoreBackend):
+        return _by_halving(backend, claims, deadline_s)
+    found = None
+    for ref in _all_blocks(backend, claims, first_height):
+        if found is None and ref.median_time_past > deadline_s:
+            found = ref
+    if found is not None and found.height == first_height > 0:  # the deadline was over before the campaign began
+        return _by_halving(backend, claims, deadline_s)
+    return None if found is None else (found.height, found.hash)
+
+
+def _by_halving(backend: ChainBackend, claims: Claims, deadline_s: int) -> tuple[int, str] | None:
+    """The median time past never goes back from block to block (consensus asks each block to be later than it)."""
+    last = block_at(backend, claims.network, claims.as_of.height)
     if last is None or last.median_time_past <= deadline_s:
         return None
     low, found = 0, last
     while low < found.height:
-        middle = block_at(node, (low + found.height) // 2)
+        middle = block_at(backend, claims.network, (low + found.height) // 2)
         if middle is None:
-            raise WorldError("The chain was reorganised while it was read; try again.")
+            raise WorldError(MOVED)
         if middle.median_time_past > deadline_s:
             found = middle
         else:

@@ -1,7 +1,7 @@
 """Verifying an audit bundle: a list of small checks, all run, each an `ok` or a sentence that says what differs.
 
-Independent of the site: it knows the bundle, the terms' rules and a node, and nothing of the database. Errors in
-the bundle are values, never exceptions, whatever the bundle holds.
+Independent of the site: it knows the bundle, the terms' rules and a chain backend, and nothing of the database.
+Errors in the bundle are values, never exceptions, whatever the bundle holds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from crowdfund.audit.claims import Claims
 from crowdfund.audit.form import FormError, read
 from crowdfund.campaigns.lifecycle import Outcome
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.backends import AnyBackend
+from crowdfund.chain.port import BlockBackend
 from crowdfund.errors import WorldError
 
 MOST_SENTENCES = 20
@@ -43,7 +44,8 @@ class Finding:
 class Report:
     """All findings; `outcome` and `buckets` (satoshi) as recomputed from the chain, `consulted` if there was one.
 
-    `height` is that of the last block looked at. `buckets` is empty where the chain was not consulted.
+    `height` is that of the last block looked at. `asked` says who was asked, and what such a server can keep
+    quiet about. Where the chain was not consulted, `buckets` is empty and `asked` None.
     """
 
     findings: tuple[Finding, ...]
@@ -52,6 +54,7 @@ class Report:
     outcome: Outcome | None = None
     counted_sats: int = 0
     buckets: Mapping[str, int] = field(default_factory=dict)
+    asked: str | None = None
 
     @property
     def ok(self) -> bool:
@@ -64,8 +67,8 @@ class Report:
         return any(finding.ok is False for finding in self.findings)
 
 
-def verify(bundle: object, node: CoreBackend | None) -> Report:
-    """Run every check on a bundle, as parsed from JSON. Without a node, only what needs none; `ok` is then False."""
+def verify(bundle: object, backend: AnyBackend | None) -> Report:
+    """Run every check on a bundle, as parsed from JSON. Without a backend, only what needs none; `ok` is then False."""
     try:
         claims = read(bundle)
     except FormError as error:
@@ -84,9 +87,10 @@ def verify(bundle: object, node: CoreBackend | None) -> Report:
     except ValueError as error:
         return Report((*findings, Finding("descriptor", False, str(error))))
     findings += _offline(claims, terms)
-    if node is None:
-        return Report((*findings, Finding("chain", None, "The chain was not consulted: name a node to check against.")))
-    return _on_chain(claims, terms, node, findings)
+    if backend is None:
+        sentence = "The chain was not consulted: name a node or another server to check against."
+        return Report((*findings, Finding("chain", None, sentence)))
+    return _on_chain(claims, terms, backend, findings)
 
 
 def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
@@ -102,21 +106,24 @@ def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
     ]
 
 
-def _on_chain(claims: Claims, terms: CampaignTerms, node: CoreBackend, findings: list[Finding]) -> Report:
-    """First whether node and bundle speak of one chain; only then is it worth reading."""
+def _on_chain(claims: Claims, terms: CampaignTerms, backend: AnyBackend, findings: list[Finding]) -> Report:
+    """First whether server and bundle speak of one chain; only then is it worth reading."""
+    kind = chain_checks.kind_of(backend)
     try:
-        findings += _run("network", "The node is on the bundle's network.", chain_checks.node_problems(claims, node))
+        right = f"The {kind} is on the bundle's network."
+        findings += _run("network", right, chain_checks.network_problems(claims, backend))
         if findings[-1].ok:
             findings += _run(
                 "as of",
-                f"Block {claims.as_of.height:,} is on the node's best chain.",
-                chain_checks.as_of_problems(claims, node),
+                f"Block {claims.as_of.height:,} is on the {kind}'s best chain.",
+                chain_checks.as_of_problems(claims, backend),
             )
         if not findings[-1].ok:
-            return Report((*findings, Finding("chain", None, "Nothing else can be checked against this node's chain.")))
-        case = chain_checks.build_case(claims, terms, node)
-        findings += [*_opening(claims, terms, node), *_against(case), *_unspent(case, node)]
-        chain_checks.still_there(claims, node)
+            sentence = f"Nothing else can be checked against this {kind}'s chain."
+            return Report((*findings, Finding("chain", None, sentence)))
+        case = chain_checks.build_case(claims, terms, backend)
+        findings += [*_opening(terms, backend), *_against(case), *_unspent(case, backend)]
+        chain_checks.still_there(claims, backend)
     except WorldError as error:
         return Report((*findings, Finding("chain", None, f"The chain could not be checked. {error.sentence}")))
     return Report(
@@ -126,15 +133,21 @@ def _on_chain(claims: Claims, terms: CampaignTerms, node: CoreBackend, findings:
         outcome=case.reckoning.outcome,
         counted_sats=case.reckoning.counted_sats,
         buckets=case.reckoning.buckets,
+        asked=chain_checks.asked(backend),
     )
 
 
-def _opening(claims: Claims, terms: CampaignTerms, node: CoreBackend) -> list[Finding]:
-    if chain_checks.opening_block(terms, node) is None:
-        sentence = "The node does not know the block that the terms name; the whole chain was searched for coins."
+def _opening(terms: CampaignTerms, backend: AnyBackend) -> list[Finding]:
+    kind = chain_checks.kind_of(backend)
+    if chain_checks.opening_block(terms, backend) is None:
+        whole = "the whole chain was searched for coins."
+        if kind == "node":
+            return [Finding("opening", None, f"The node does not know the block that the terms name; {whole}")]
+        sentence = f"The block that the terms name is not on the server's chain, and it cannot tell of others; {whole}"
         return [Finding("opening", None, sentence)]
-    good = "The terms name a block that the node knows: no address is older, and no older block was searched."
-    return _run("opening", good, chain_checks.opening_problems(terms, node))
+    good = f"The terms name a block that the {kind} knows: no address is older"
+    good += ", and no older block was searched." if isinstance(backend, BlockBackend) else "."
+    return _run("opening", good, chain_checks.opening_problems(terms, backend))
 
 
 def _against(case: Case) -> list[Finding]:
@@ -155,13 +168,14 @@ def _ended(case: Case) -> str:
     return "reached its goal" if case.reckoning.outcome is Outcome.FUNDED else "missed its goal"
 
 
-def _unspent(case: Case, node: CoreBackend) -> list[Finding]:
+def _unspent(case: Case, backend: AnyBackend) -> list[Finding]:
     """A second opinion; without it, the first one stands."""
-    good = "The node's own set of unspent outputs holds the same coins."
+    kind = chain_checks.kind_of(backend)
+    good = f"The {kind}'s own set of unspent outputs holds the same coins."
     try:
-        return _run("unspent coins", good, unspent_problems(case, node))
+        return _run("unspent coins", good, unspent_problems(case, backend))
     except WorldError as error:
-        return [Finding("unspent coins", None, f"No second opinion from the node. {error.sentence}")]
+        return [Finding("unspent coins", None, f"No second opinion from the {kind}. {error.sentence}")]
 
 
 def _run(check: str, good: str, problems: Iterable[str]) -> list[Finding]:

@@ -121,7 +121,12 @@ class CoreBackend:
         """See the port."""
         found: list[bytes] = []
         while len(found) < count and (start := self.block_hash(first_height + len(found))) is not None:
-            found += self._headers_from(start, min(count - len(found), REST_HEADERS))
+            raw = self._rest(f"/rest/headers/{start}.bin?count={min(count - len(found), REST_HEADERS)}")
+            if raw is None:
+                return self._headers_by_rpc(first_height, count)
+            if not raw or len(raw) % HEADER_SIZE:
+                raise WrongAnswer(f"The {self.name} sent headers of a strange length.")
+            found += [raw[i : i + HEADER_SIZE] for i in range(0, len(raw), HEADER_SIZE)]
         return found
 
     def block_refs(self, hashes: Sequence[str]) -> list[BlockRef]:
@@ -233,15 +238,17 @@ class CoreBackend:
                 raise _rpc_error(answer)
         return [answer["result"] for answer in answers]
 
-    def _headers_from(self, block_hash: str, count: int) -> list[bytes]:
-        """The header of this block and of up to `count` - 1 that follow it."""
-        raw = self._rest(f"/rest/headers/{block_hash}.bin?count={count}")
-        if raw is None:
-            with self._understood():
-                return [bytes.fromhex(self.call("getblockheader", block_hash, False))]
-        if not raw or len(raw) % HEADER_SIZE:
-            raise WrongAnswer(f"The {self.name} sent headers of a strange length.")
-        return [raw[i : i + HEADER_SIZE] for i in range(0, len(raw), HEADER_SIZE)]
+    def _headers_by_rpc(self, first_height: int, count: int) -> list[bytes]:
+        """As `headers`, two questions for each of them, many at once."""
+        hashes = []
+        for answer in self._batch([("getblockhash", [h]) for h in range(first_height, first_height + count)]):
+            if answer["error"] is not None and answer["error"]["code"] == BAD_PARAMETER:
+                break  # the tip was the one before
+            if answer["error"] is not None:
+                raise _rpc_error(answer)
+            hashes.append(answer["result"])
+        with self._understood():
+            return [bytes.fromhex(h) for h in self.call_many([("getblockheader", [h, False]) for h in hashes])]
 
     def _rest(self, path: str) -> bytes | None:
         """The node's answer over REST, None where it has none: REST is off, the block is pruned, the node starts.

@@ -322,7 +322,7 @@ def next_stretch(backend: ChainBackend, network: str, status: NodeStatus, known:
     ancestor = _common_ancestor(backend, status, known, recorded)
     first = _first_of_all(status, known) if ancestor is None else ancestor + 1
     last = min(status.height, first + MAX_BLOCKS_AT_ONCE - 1)
-    refs = _placed(backend, network, first, last) if first <= last else []
+    refs = placed(backend, network, first, last) if first <= last else []
     if refs is None or not _continues(refs, known, ancestor):
         return None
     if last == status.height and (refs[-1].hash if refs else known.hash_at(last)) != status.tip_hash:
@@ -469,7 +469,7 @@ def _common_ancestor(
     )
 
 
-def _placed(backend: ChainBackend, network: str, first: int, last: int) -> list[BlockRef] | None:
+def placed(backend: ChainBackend, network: str, first: int, last: int) -> list[BlockRef] | None:
     """The blocks from `first` to `last`, None where the chain ends earlier by now."""
     start = max(0, first - MEDIAN_SPAN)
     raw = backend.headers(start, last - start + 1)
@@ -489,7 +489,7 @@ def placed_at(
     """The blocks at these heights. Raises WrongAnswer where they are not those that `known` has."""
     refs = []
     for height in sorted(heights):
-        found = _placed(backend, network, height, height)
+        found = placed(backend, network, height, height)
         held = known.hash_at(height) if known else None
         if not found or (held is not None and found[0].hash != held):
             raise WrongAnswer(f"The {backend.name} has another block {height} than a moment ago.")

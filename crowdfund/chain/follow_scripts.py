@@ -81,7 +81,7 @@ class ScriptFollower:
         items = {HistoryItem(coin.txid, coin.height) for coin in coins}
         refs = placed_at(self.backend, self.network, None, {item.height for item in items})
         facts = []
-        for ref, transactions in self._transactions(items, refs):
+        for ref, transactions in proven_transactions(self.backend, items, refs):
             here = [coin for coin in coins if coin.height == ref.height]
             facts.append(BlockFacts(ref, coins_like(here, transactions), ()))
         return tuple(facts)
@@ -107,23 +107,7 @@ class ScriptFollower:
         return older - self._handed_over
 
     def _facts(self, items: Iterable[HistoryItem], refs: Iterable[BlockRef], watch: Watch) -> tuple[BlockFacts, ...]:
-        return block_facts(self._transactions(items, refs), watch)
-
-    def _transactions(
-        self, items: Iterable[HistoryItem], refs: Iterable[BlockRef]
-    ) -> list[tuple[BlockRef, list[ParsedTx]]]:
-        """Block by block, the transactions of `items` in the order that they have there, each proven."""
-        by_height = {ref.height: ref for ref in refs}
-        wanted = sorted((i for i in items if i.height in by_height), key=lambda i: (i.height, i.txid))
-        raw = self.backend.transactions([item.txid for item in wanted])
-        placed: dict[int, list[tuple[int, ParsedTx]]] = {height: [] for height in by_height}
-        for item, (branch, position) in zip(wanted, self.backend.proofs(wanted), strict=True):
-            tx = _proven(item, raw, branch, position, by_height[item.height])
-            placed[item.height].append((position, tx))
-        return [
-            (by_height[height], [tx for _, tx in sorted(found, key=lambda pair: pair[0])])
-            for height, found in sorted(placed.items())
-        ]
+        return block_facts(proven_transactions(self.backend, items, refs), watch)
 
     def _new_coins(self, unconfirmed: set[str], watch: Watch) -> Iterable[FoundCoin]:
         fresh = sorted(unconfirmed - self._looked_at)
@@ -132,6 +116,24 @@ class ScriptFollower:
         self._looked_at = (self._looked_at & unconfirmed) | self._fresh
         for txid, raw in fetched.items():
             yield from coins_in(checked_transaction(txid, raw), watch.scripts)
+
+
+def proven_transactions(
+    backend: ScriptBackend, items: Iterable[HistoryItem], refs: Iterable[BlockRef]
+) -> list[tuple[BlockRef, list[ParsedTx]]]:
+    """Block by block, the transactions of `items` in the order that they have there, each proven to lie in the one of
+    `refs` with its height; items of other heights are left out. Raises WrongAnswer."""
+    by_height = {ref.height: ref for ref in refs}
+    wanted = sorted((i for i in items if i.height in by_height), key=lambda i: (i.height, i.txid))
+    raw = backend.transactions([item.txid for item in wanted])
+    placed: dict[int, list[tuple[int, ParsedTx]]] = {height: [] for height in by_height}
+    for item, (branch, position) in zip(wanted, backend.proofs(wanted), strict=True):
+        tx = _proven(item, raw, branch, position, by_height[item.height])
+        placed[item.height].append((position, tx))
+    return [
+        (by_height[height], [tx for _, tx in sorted(found, key=lambda pair: pair[0])])
+        for height, found in sorted(placed.items())
+    ]
 
 
 def _proven(

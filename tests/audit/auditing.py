@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
@@ -14,7 +15,11 @@ from crowdfund.audit.reckon import reckon
 from crowdfund.audit.rules import claimed_spendings
 from crowdfund.audit.verify import Report, verify
 from crowdfund.campaigns import queries
+from crowdfund.campaigns.terms import canonical_json
 from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.port import UnspentCoin
+from crowdfund.wallet.addresses import script_of
+from crowdfund.wallet.descriptors import campaign_descriptor
 from support.world import World
 
 Bundle = dict[str, Any]
@@ -27,6 +32,8 @@ class RememberingNode(CoreBackend):
         super().__init__(world.node.rpc_url, world.node.cookie_file)
         self._answers: dict[str, list[Any]] = {}
         self._blocks: dict[str, bytes] = {}
+        self._headers: dict[tuple[int, int], list[bytes]] = {}
+        self._unspent: dict[tuple[bytes, ...], tuple[str, list[UnspentCoin]]] = {}
 
     def call_many(self, calls: Sequence[tuple[str, list[object]]]) -> list[Any]:
         key = json.dumps(calls)
@@ -38,6 +45,17 @@ class RememberingNode(CoreBackend):
         if block_hash not in self._blocks:
             self._blocks[block_hash] = super().block(block_hash)
         return self._blocks[block_hash]
+
+    def headers(self, first_height: int, count: int) -> list[bytes]:
+        if (first_height, count) not in self._headers:
+            self._headers[first_height, count] = super().headers(first_height, count)
+        return self._headers[first_height, count]
+
+    def unspent(self, scripts: Sequence[bytes]) -> tuple[str, list[UnspentCoin]]:
+        key = tuple(scripts)
+        if key not in self._unspent:
+            self._unspent[key] = super().unspent(scripts)
+        return self._unspent[key]
 
 
 def bundle_of(world: World, campaign_id: str) -> Bundle:
@@ -80,3 +98,30 @@ def lie(bundle: Bundle, **changes: Any) -> Bundle:
     for coin in told["coins"]:
         coin["bucket"] = str(found.labels[(coin["txid"], coin["vout"])])
     return told
+
+
+def with_terms(bundle: Bundle, terms_text: str, descriptor: str | None = None) -> Bundle:
+    """The bundle with other terms and their hash; with another descriptor, if one is given."""
+    changed = {"terms": terms_text, "terms_hash": sha256(terms_text.encode()).hexdigest()}
+    return {**copy.deepcopy(bundle), **changed, "descriptor": descriptor or bundle["descriptor"]}
+
+
+def changed_terms(bundle: Bundle, **changes: Any) -> str:
+    """The canonical text of its terms, with `changes`."""
+    return canonical_json({**json.loads(bundle["terms"]), **changes})
+
+
+def same_account(bundle: Bundle, terms_text: str) -> str:
+    """The descriptor that these terms would have had."""
+    origin, _, rest = bundle["descriptor"].removeprefix("wpkh([").partition("]")
+    fingerprint, _, _, account = origin.split("/")
+    terms_hash = sha256(terms_text.encode()).digest()
+    return campaign_descriptor(fingerprint, int(account[:-1]), rest.split("/")[0], terms_hash, "regtest")
+
+
+def of_another_network(bundle: Bundle) -> Bundle:
+    """The same campaign, in perfect order, on signet."""
+    address = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"
+    changes = {"network": "signet", "payout_address": address, "payout_script": script_of(address, "signet").hex()}
+    text = changed_terms(bundle, **changes)
+    return with_terms({**bundle, "network": "signet"}, text, same_account(bundle, text))

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from hashlib import sha256
 from typing import Any
 
-from audit.auditing import Bundle, audited, lie, wrong
+from audit.auditing import Bundle, audited, changed_terms, lie, of_another_network, same_account, with_terms, wrong
 from crowdfund.audit.verify import verify
 from crowdfund.audit.xpub import ALPHABET, FIELD
-from crowdfund.campaigns.terms import canonical_json
-from crowdfund.wallet.addresses import script_of
-from crowdfund.wallet.descriptors import campaign_descriptor
 from support.node import new_address
 from support.world import World
 
@@ -38,23 +34,6 @@ def _released(world: World) -> Bundle:
     world.node.mine()
     world.sync()
     return audited(world, campaign)[0]
-
-
-def _with_terms(world: World, bundle: Bundle, terms_text: str, descriptor: str | None = None) -> Bundle:
-    changed = {"terms": terms_text, "terms_hash": sha256(terms_text.encode()).hexdigest()}
-    return {**copy.deepcopy(bundle), **changed, "descriptor": descriptor or bundle["descriptor"]}
-
-
-def _terms(bundle: Bundle, **changes: Any) -> str:
-    return canonical_json({**json.loads(bundle["terms"]), **changes})
-
-
-def _same_account(bundle: Bundle, terms_text: str) -> str:
-    """The descriptor that these terms would have had."""
-    origin, _, rest = bundle["descriptor"].removeprefix("wpkh([").partition("]")
-    fingerprint, _, _, account = origin.split("/")
-    terms_hash = sha256(terms_text.encode()).digest()
-    return campaign_descriptor(fingerprint, int(account[:-1]), rest.split("/")[0], terms_hash, "regtest")
 
 
 def _payload(xpub: str) -> bytes:
@@ -135,26 +114,22 @@ def test_terms_exchanged(world: World) -> None:
     campaign = world.campaign(goal_sats=200_000)
     world.paid(campaign, 150_000)
     bundle, _ = audited(world, campaign)
-    lower = _terms(bundle, goal_sats=100_000)
+    lower = changed_terms(bundle, goal_sats=100_000)
     _caught(world, {**bundle, "terms": lower}, "do not have the hash", offline=True)
-    told = _with_terms(world, bundle, lower)
+    told = with_terms(bundle, lower)
     _caught(world, told, "does not follow from the terms", offline=True)
-    told = _with_terms(world, bundle, lower, _same_account(bundle, lower))
+    told = with_terms(bundle, lower, same_account(bundle, lower))
     _caught(world, told, "is in the bundle, but not on the chain")
     for changes in ({"opened_height": 1}, {"opened_height": 2**31 - 1}):
-        text = _terms(bundle, **changes)
-        told = _with_terms(world, lie(bundle, coins=[]), text, _same_account(bundle, text))
+        text = changed_terms(bundle, **changes)
+        told = with_terms(lie(bundle, coins=[]), text, same_account(bundle, text))
         _caught(world, told, "The terms place block")
 
 
 def test_another_network_and_another_node(world: World) -> None:
     bundle, _ = audited(world, world.campaign())
     _caught(world, {**bundle, "network": "signet"}, "The terms are for regtest", offline=True)
-    address = "tb1qw508d6qejxtdg4y5r3zarvary0c5xw7kxpjzsx"
-    changes = {"network": "signet", "payout_address": address, "payout_script": script_of(address, "signet").hex()}
-    text = _terms(bundle, **changes)
-    told = _with_terms(world, {**bundle, "network": "signet"}, text, _same_account(bundle, text))
-    _caught(world, told, "The node is not on signet")
+    _caught(world, of_another_network(bundle), "The node is not on signet")
 
 
 def test_a_bundle_that_speaks_of_a_block_the_chain_does_not_have(world: World) -> None:
@@ -178,15 +153,15 @@ def test_hostile_values_in_terms_are_refused_with_a_sentence(world: World) -> No
     strange: tuple[Any, ...] = (None, -1, 2**63, True, [], {}, ["x"], "", "x", "\0", "1" * 200, "é", "bcrt1" + "q" * 50)
     for key in json.loads(bundle["terms"]):
         for value in strange:
-            text = _terms(bundle, **{key: value})
-            report = verify(_with_terms(world, bundle, text, _same_account(bundle, text)), None)
+            text = changed_terms(bundle, **{key: value})
+            report = verify(with_terms(bundle, text, same_account(bundle, text)), None)
             free_text = key in ("creator", "title", "summary", "license", "story_sha256", "project_url")
             assert report.differs or (free_text and isinstance(value, str)), (key, value)
     for deadline in ("9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59", "2026-01-01", "2200-01-01T00:00:00Z"):
-        text = _terms(bundle, deadline_at=deadline)
-        assert "terms" in wrong(verify(_with_terms(world, bundle, text, _same_account(bundle, text)), None))[0]
-    text = _terms(bundle, payout_address=new_address(world.node))
-    sentences = wrong(verify(_with_terms(world, bundle, text, _same_account(bundle, text)), None))
+        text = changed_terms(bundle, deadline_at=deadline)
+        assert "terms" in wrong(verify(with_terms(bundle, text, same_account(bundle, text)), None))[0]
+    text = changed_terms(bundle, payout_address=new_address(world.node))
+    sentences = wrong(verify(with_terms(bundle, text, same_account(bundle, text)), None))
     assert sentences == ["terms: The payout script in the terms is not that of the payout address."]
 
 

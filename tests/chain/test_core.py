@@ -23,6 +23,7 @@ from crowdfund.errors import WorldError
 from support.node import new_address, new_node
 
 Answer = tuple[int, bytes]
+BURN = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"  # whose keys nobody here has
 
 
 @contextmanager
@@ -112,6 +113,9 @@ def test_without_rest_the_blocks_come_over_rpc(tmp_path: Path) -> None:
         backend = CoreBackend(node.rpc_url, node.cookie_file)
         genesis = backend.status().genesis_hash
         assert backend.block(genesis) == backend.block(genesis) == bytes.fromhex(node.rpc("getblock", genesis, 0))
+        node.rpc("generatetoaddress", 3, BURN)
+        by_rpc = [bytes.fromhex(node.rpc("getblockheader", node.rpc("getblockhash", h), False)) for h in range(4)]
+        assert backend.headers(0, 9) == by_rpc and backend.headers(2, 1) == by_rpc[2:3] and backend.headers(4, 1) == []
         backend.close()
 
 
