@@ -129,7 +129,9 @@ def test_terms_exchanged(world: World) -> None:
 def test_another_network_and_another_node(world: World) -> None:
     bundle, _ = audited(world, world.campaign())
     _caught(world, {**bundle, "network": "signet"}, "The terms are for regtest", offline=True)
-    _caught(world, of_another_network(bundle), "The node is not on signet")
+    report = verify(of_another_network(bundle), world.core)
+    assert not report.ok and not report.differs, "the wrong node was asked, and nothing could be checked"
+    assert any("is not on signet: its first block is another" in f.sentence for f in report.findings)
 
 
 def test_a_bundle_that_speaks_of_a_block_the_chain_does_not_have(world: World) -> None:
