@@ -147,7 +147,10 @@ def _cut(raw: bytes) -> _Pieces:
     """The whole block in pieces. Raises ValueError as `blocks.parse_block` does."""
     if len(raw) <= HEADER_SIZE:
         raise ValueError("too short for a block")
-    tx_count, position = _number_at(raw, HEADER_SIZE)
+    try:
+        tx_count, position = _number_at(raw, HEADER_SIZE)
+    except IndexError as error:
+        raise ValueError("a block that ends early") from error
     if not tx_count:
         raise ValueError("a block without transactions is none")
     whole, pieces = memoryview(raw), _Pieces()

@@ -229,3 +229,8 @@ def test_blocks_of_a_real_node(node: RegtestNode) -> None:
         same(block, scripts, keys)
         same(block, set(), keys)
     assert len(scan_block(bytes.fromhex(node.rpc("getblock", tip, 0)), set(), keys)) >= len(keys)
+
+
+def test_a_count_that_is_cut_off_is_no_block() -> None:
+    with pytest.raises(ValueError, match="early"):
+        scan_block(bytes(80) + b"\xfd", set(OWN), set(COINS))
