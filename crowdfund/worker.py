@@ -223,27 +223,30 @@ class Worker:
             log.warning("%s", troubles[0])
         return (troubles[0] if troubles else ""), pause
 
-    def _adopt_early_coins(self, campaign_id: str, status: NodeStatus) -> None:
-        """Before an outcome is decided, ask the node's own set of unspent outputs for coins that we never noticed.
+    def _agree_on_coins(self, campaign_id: str, status: NodeStatus) -> None:
+        """Before an outcome is decided, the books must hold what the backend's own set of unspent outputs holds.
 
-        Only we can spend them, so that set holds them all, also those paid before their address was given out.
+        Only we can spend these coins, so that set has them all: also those paid before their address was given out,
+        and those that a server told of late. What the books lack is taken in; what only the books have stops us.
         """
         with self.database.reading() as session:
             scripts = settling.issued_scripts(session, campaign_id)
+            ours = settling.unspent_coins(session, campaign_id)
         if not scripts:
             return
         tip_hash, unspent = self.backend.unspent(scripts)
-        if tip_hash != status.tip_hash:
+        missing = [coin for coin in unspent if (coin.txid, coin.vout, coin.height) not in ours]
+        facts = self._follower.early(missing) if missing else ()
+        if tip_hash != status.tip_hash or self.backend.block_hash(status.height) != tip_hash:
             raise WorldError("The chain has moved while its coins were counted; they are counted again.")
-        known = self._watched.coins_among({(c.txid, c.vout) for c in unspent})
-        early = [coin for coin in unspent if (coin.txid, coin.vout) not in known]
-        if early:
-            facts = self._follower.early(early)
-            if self.backend.block_hash(status.height) != status.tip_hash:
-                raise WorldError("The chain has moved while its coins were counted; they are counted again.")
+        only_ours = ours - {(coin.txid, coin.vout, coin.height) for coin in unspent}
+        if only_ours:
+            txid, vout, _ = min(only_ours)
+            raise WorldError(f"{txid}:{vout} is in the books and not among the unspent outputs: nothing is decided.")
+        if facts:
             with self.database.transaction() as session:
                 recording.record_late(session, facts, datetime.now(UTC))
-            log.info("campaign %s: %s coins are older than their addresses", campaign_id, len(early))
+            log.info("campaign %s: %s coins are recorded late", campaign_id, len(missing))
 
     def _decide_and_plan(self, status: NodeStatus) -> Doubt | None:
         """Plan what is owed, decide what can be decided; returns why a decision waits, None if none does."""
@@ -261,7 +264,7 @@ class Worker:
                 first = first or doubt
                 self._note_dispute(campaign.id, doubt)
                 continue
-            self._adopt_early_coins(campaign.id, status)
+            self._agree_on_coins(campaign.id, status)
             with self.database.transaction() as session:
                 if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
                     incidents.end_dispute(session, campaign.id, datetime.now(UTC))

@@ -12,7 +12,7 @@ from sqlalchemy import select, text
 
 from crowdfund.campaigns.models import ChainView, Coin, CoinEntry, WatchedScript
 from crowdfund.campaigns.recording import RecordedWatch
-from crowdfund.chain.follow import outpoint_key
+from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
 
 TXIDS = [f"{n:064x}" for n in range(1, 6)]
@@ -95,7 +95,7 @@ def test_addresses_given_out_before_are_watched(database: Database) -> None:
     watch = RecordedWatch(database)
     watch.refresh()
     assert watch.scripts == {b"\xaa", b"\xbb"}
-    assert watch.outpoints == {outpoint_key((txid, 0)) for txid in TXIDS}
+    assert watch.outpoints == {outpoint_key(txid, 0) for txid in TXIDS}
     with database.transaction() as session:
         session.execute(text("UPDATE pledges SET address = 'a1', script = x'cc' WHERE id = 'p1'"))
     watch.refresh()

@@ -26,8 +26,9 @@ from crowdfund.campaigns.models import (
     WatchedScript,
 )
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, Rival, outpoint_key
+from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, Rival
 from crowdfund.chain.port import BlockRef, Outpoint
+from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import Database
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 
@@ -84,10 +85,10 @@ class RecordedWatch:
                 self._last_script = number
             coins = select(Coin.id, Coin.txid, Coin.vout).where(Coin.id > self._last_coin)
             for number, txid, vout in session.execute(coins.order_by(Coin.id)):
-                self.outpoints.add(outpoint_key((txid, vout)))
+                self.outpoints.add(outpoint_key(txid, vout))
                 self._last_coin = number
             for number, txid, vout in session.execute(self._new_inputs(session)):
-                self.outpoints.add(outpoint_key((txid, vout)))
+                self.outpoints.add(outpoint_key(txid, vout))
                 self._last_input = number
 
     def coins_among(self, outpoints: Collection[Outpoint]) -> set[Outpoint]:

@@ -83,6 +83,16 @@ def issued_scripts(session: Session, campaign_id: str) -> list[bytes]:
     return [script for script in rows if script is not None]
 
 
+def unspent_coins(session: Session, campaign_id: str) -> set[tuple[str, int, int]]:
+    """(txid, vout, height) of the campaign's coins that the books have in a block and not spent."""
+    rows = session.execute(
+        select(Coin.txid, Coin.vout, Coin.height)
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None), Coin.spent_by.is_(None))
+    )
+    return {(txid, vout, height) for txid, vout, height in rows if height is not None}
+
+
 def decided_with_loose_coins(session: Session) -> list[str]:
     """Decided campaigns that hold a confirmed, unspent coin which no batch spends."""
     rows = session.scalars(

@@ -18,7 +18,7 @@ from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_blo
 from crowdfund.chain.catchup import BlockPool, BlockSource
 from crowdfund.chain.headers import MEDIAN_SPAN, check_chain, place, read_header
 from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, NodeStatus, Outpoint, UnspentCoin, WrongAnswer
-from crowdfund.chain.scan import scan_block
+from crowdfund.chain.scan import outpoint_key, scan_block
 
 MAX_BLOCKS_AT_ONCE = 100
 # Blocks recorded at the very first look, so that a reorganisation right afterwards finds a common ancestor.
@@ -37,7 +37,7 @@ class Watch(Protocol):
 
     @property
     def outpoints(self) -> MutableSet[bytes]:
-        """As `outpoint_key` writes them: our coins, and what payments to us spend. More than that does no harm."""
+        """As `scan.outpoint_key` writes them: our coins, and what payments to us spend. More than that does no harm."""
 
     def refresh(self) -> None:
         """Take in what was stored since the last time."""
@@ -174,7 +174,7 @@ class BlockFollower:
     connect: Callable[[], BlockSource] | None = None
     _mempool: Mempool = field(init=False)
     _pool: BlockPool | None = None
-    _pool_reaches: int = 0
+    _pool_tip: tuple[int, str] = (0, "")
 
     def __post_init__(self) -> None:
         self._mempool = Mempool(self.backend)
@@ -188,7 +188,7 @@ class BlockFollower:
             return None
         listing, coins = self._mempool.look(watch, heard) if stretch.complete else (None, ())
         watch.refresh()
-        blocks = block_facts(self._hits(stretch, watch), watch)
+        blocks = block_facts(self._hits(stretch, status, watch), watch)
         mined = {c.txid for facts in blocks for c in facts.coins}
         self._mempool.mined(mined)
         left: set[str] = set()
@@ -214,8 +214,8 @@ class BlockFollower:
         self.backend.close()
         self._close_pool()
 
-    def _hits(self, stretch: Stretch, watch: Watch) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:
-        pool = self._pool_for(stretch, watch)
+    def _hits(self, stretch: Stretch, status: NodeStatus, watch: Watch) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:
+        pool = self._pool_for(stretch, status, watch)
         if pool is None:
             for ref in stretch.refs:
                 raw = self.backend.block(ref.hash)
@@ -226,16 +226,22 @@ class BlockFollower:
                 raise WrongAnswer(f"Another block came than the one asked for ({ref.hash}).")
             yield ref, scanned.hits
 
-    def _pool_for(self, stretch: Stretch, watch: Watch) -> BlockPool | None:
-        """The processes for a long gap, until it is closed. They know the scripts of now, which is enough for blocks
-        up to the tip of now and for no later one."""
-        if self._pool is not None and (not stretch.refs or stretch.refs[-1].height > self._pool_reaches):
+    def _pool_for(self, stretch: Stretch, status: NodeStatus, watch: Watch) -> BlockPool | None:
+        """The processes for a long gap, until it is closed. They know the scripts of the moment when they were made,
+        which is enough for the tip of that moment and the blocks before it, and for no others: neither later ones
+        nor those of another branch, which may have been mined since."""
+        if self._pool is not None and not self._pool_knows(stretch):
             self._close_pool()
         gap = stretch.tip_height - stretch.refs[0].height if stretch.refs else 0
         if self._pool is None and self.connect is not None and self.backend.believed and gap >= LONG_GAP:
             self._pool = BlockPool(self.connect, watch.scripts, watch.outpoints)
-            self._pool_reaches = stretch.tip_height
+            self._pool_tip = (status.height, status.tip_hash)
         return self._pool
+
+    def _pool_knows(self, stretch: Stretch) -> bool:
+        height, block_hash = self._pool_tip
+        within = bool(stretch.refs) and stretch.refs[-1].height <= height
+        return within and self.backend.block_hash(height) == block_hash
 
     def _close_pool(self) -> None:
         if self._pool is not None:
@@ -384,7 +390,7 @@ def block_facts(blocks: Iterable[tuple[BlockRef, list[ParsedTx]]], watch: Watch)
         fresh |= {(coin.txid, coin.vout) for coin in coins}
         for coin in coins:
             for outpoint in ((coin.txid, coin.vout), *coin.inputs):
-                watch.outpoints.add(outpoint_key(outpoint))
+                watch.outpoints.add(outpoint_key(*outpoint))
         facts.append(BlockFacts(ref, coins, *_spent(ref, hits, fresh, watch)))
     return tuple(facts)
 
@@ -436,11 +442,6 @@ def checked_transaction(txid: str, raw: bytes) -> ParsedTx:
     if tx.txid != txid:
         raise WrongAnswer(f"Another transaction came than the one asked for ({txid}).")
     return tx
-
-
-def outpoint_key(outpoint: Outpoint) -> bytes:
-    """An outpoint in 36 bytes, as inputs carry it."""
-    return bytes.fromhex(outpoint[0])[::-1] + outpoint[1].to_bytes(4, "little")
 
 
 def _first_of_all(status: NodeStatus, known: KnownChain) -> int:

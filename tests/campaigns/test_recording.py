@@ -12,7 +12,8 @@ from sqlalchemy import event, func, select, text
 from crowdfund.campaigns import queries, recording
 from crowdfund.campaigns.models import Block, ChainView, Coin, PaymentInput, Pledge, RivalRow, WatchedScript
 from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, set_view
-from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend, Rival, outpoint_key
+from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend, Rival
+from crowdfund.chain.scan import outpoint_key
 from support.paper import BLOCK_TIME, START, Paper, coin, txid
 
 
@@ -270,11 +271,11 @@ def test_the_watch_takes_in_only_what_is_new(paper: Paper, pledge: Pledge) -> No
     assert watch.scripts == {other.script}, "what was read before is not read again"
     paper.mempool([paid])
     watch.refresh()
-    assert watch.outpoints == {outpoint_key((paid.txid, 0)), outpoint_key((txid("x"), 3))}
+    assert watch.outpoints == {outpoint_key(paid.txid, 0), outpoint_key(txid("x"), 3)}
     watch.outpoints.clear()
     paper.mine([paid, coin(other, 6_000, "b", inputs=[(txid("z"), 0)])])
     watch.refresh()
-    assert watch.outpoints == {outpoint_key((txid("b"), 0)), outpoint_key((txid("z"), 0))}
+    assert watch.outpoints == {outpoint_key(txid("b"), 0), outpoint_key(txid("z"), 0)}
     sent = statements(paper)
     for _ in range(3):
         watch.refresh()
@@ -294,11 +295,11 @@ def test_what_a_buried_payment_spends_is_watched_no_longer(paper: Paper, pledge:
         watch.refresh()
         return watch.outpoints
 
-    coins = {outpoint_key((c.txid, c.vout)) for c in (early, late)}
+    coins = {outpoint_key(c.txid, c.vout) for c in (early, late)}
     assert paper.tip == 101 + recording.BURIED
-    assert watched() == coins | {outpoint_key((txid("y"), 0))}
+    assert watched() == coins | {outpoint_key(txid("y"), 0)}
     paper.fork(1)
-    assert watched() == coins | {outpoint_key((txid(n), 0)) for n in "xy"}
+    assert watched() == coins | {outpoint_key(txid(n), 0) for n in "xy"}
 
 
 def test_addresses_are_watched_however_they_are_stored(paper: Paper, pledge: Pledge) -> None:

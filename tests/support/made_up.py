@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from crowdfund.chain.blocks import double_sha256, merkle_root, parse_tx
-from crowdfund.chain.follow import BlockFollower, Changes, FoundCoin, outpoint_key
+from crowdfund.chain.follow import BlockFollower, Changes, FoundCoin
 from crowdfund.chain.port import BlockRef, NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin
+from crowdfund.chain.scan import outpoint_key
 
 OURS, THEIRS = b"\x00\x14" + b"o" * 20, b"\x00\x14" + b"t" * 20
 
@@ -148,8 +149,8 @@ class Records:
     def refresh(self) -> None:
         """See the port."""
         self.scripts |= self.stored
-        self.outpoints |= {outpoint_key(o) for o in self.coins}
-        self.outpoints |= {outpoint_key(o) for inputs in self.inputs.values() for o in inputs}
+        self.outpoints |= {outpoint_key(*o) for o in self.coins}
+        self.outpoints |= {outpoint_key(*o) for inputs in self.inputs.values() for o in inputs}
 
     def coins_among(self, outpoints: Collection[Outpoint]) -> set[Outpoint]:
         """See the port."""
