@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from crowdfund.chain.blocks import HEADER_SIZE, double_sha256
-from crowdfund.chain.port import BlockRef
+from crowdfund.wallet.blocks import HEADER_SIZE, double_sha256
 
 MEDIAN_SPAN = 11
 RETARGET = 2016
@@ -73,13 +72,8 @@ def _check_step(before: Header, after: Header, height: int) -> None:
         raise ValueError("the difficulty fell too far")
 
 
-def place(headers: Sequence[Header], first_height: int, wanted_height: int) -> list[BlockRef]:
-    """References to the blocks from `wanted_height` on; the ten headers before it (fewer at the first block) must
-    be there, since the median time past is that of eleven."""
-    refs = []
-    for i in range(wanted_height - first_height, len(headers)):
-        times = sorted(h.time for h in headers[max(0, i - MEDIAN_SPAN + 1) : i + 1])
-        height, header = first_height + i, headers[i]
-        prev_hash = header.prev_hash if height else ""
-        refs.append(BlockRef(height, header.hash, prev_hash, header.time, times[len(times) // 2], header.merkle_root))
-    return refs
+def median_time_past(headers: Sequence[Header], position: int) -> int:
+    """BIP 113: the median of the times of the header at `position` and the ten before it, in unix seconds. Near the
+    first block of all there are fewer; elsewhere the caller sees to it that they are there."""
+    times = sorted(h.time for h in headers[max(0, position - MEDIAN_SPAN + 1) : position + 1])
+    return times[len(times) // 2]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from crowdfund.chain.blocks import double_sha256
+from crowdfund.wallet.blocks import double_sha256
 
 DEEPEST = 32
 NODE_SIZE = 64  # two hashes side by side: what a tree hashes at each step
