@@ -19,6 +19,7 @@ RETARGET = 2016
 EASIEST = {"mainnet": 0x1D00FFFF, "testnet4": 0x1D00FFFF, "signet": 0x1E0377AE}
 # Where the difficulty changes at every 2016th block only, and never by more than four times.
 STEADY = ("mainnet", "signet")
+RETARGET_SPAN_S = 14 * 24 * 3_600
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,38 @@ def target(bits: int) -> int:
     if bits & 0x800000 or size > 32:
         raise ValueError("the target is none")
     return digits << 8 * (size - 3) if size > 3 else digits >> 8 * (3 - size)
+
+
+def compact(number: int) -> int:
+    """A target in the compact form of `bits`: the three leading bytes, rounded down, and how many there are."""
+    size = (number.bit_length() + 7) // 8
+    digits = number >> 8 * (size - 3) if size > 3 else number << 8 * (3 - size)
+    if digits & 0x800000:  # the highest bit would mean a negative number
+        digits, size = digits >> 8, size + 1
+    return size << 24 | digits
+
+
+def next_bits(first_time: int, last_time: int, bits: int, network: str) -> int:
+    """The `bits` of the 2016 blocks that follow those between these two times (of the first and the last of them):
+    the target grows with the time they took, held between a quarter and four times two weeks."""
+    took_s = max(RETARGET_SPAN_S // 4, min(4 * RETARGET_SPAN_S, last_time - first_time))
+    return compact(min(target(EASIEST[network]), target(bits) * took_s // RETARGET_SPAN_S))
+
+
+def check_retargets(headers: Sequence[Header], first_height: int, network: str) -> None:
+    """Raises ValueError unless each change of difficulty is the very one that the blocks before it call for.
+
+    `first_height` has to be a multiple of 2016, so that the first block of each period is there. Stricter than
+    `check_chain`, which is for lists that begin anywhere.
+    """
+    if first_height % RETARGET:
+        raise ValueError("the headers must begin where the difficulty may change")
+    if network not in STEADY:
+        return
+    for start in range(RETARGET, len(headers), RETARGET):
+        first, last = headers[start - RETARGET], headers[start - 1]
+        if headers[start].bits != next_bits(first.time, last.time, first.bits, network):
+            raise ValueError("the difficulty changed to another one than the blocks call for")
 
 
 def check_chain(headers: Sequence[Header], first_height: int, network: str) -> None:

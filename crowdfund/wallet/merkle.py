@@ -43,6 +43,19 @@ def verify_branch(txid: str, branch: Sequence[str], position: int) -> str:
     return node[::-1].hex()
 
 
+def branch_of(txids: Sequence[str], position: int) -> list[str]:
+    """The branch that proves the transaction at `position` of a block with these txids. See `verify_branch`."""
+    level = [bytes.fromhex(txid)[::-1] for txid in txids]
+    branch = []
+    while len(level) > 1:
+        if len(level) % 2:
+            level.append(level[-1])
+        branch.append(level[position ^ 1][::-1].hex())
+        level = [double_sha256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
+        position >>= 1
+    return branch
+
+
 def could_be_node(raw: bytes, txid: str) -> bool:
     """True where the transaction without its witness has exactly 64 bytes.
 
