@@ -150,3 +150,23 @@ def test_a_worker_that_wakes_up_too_late_does_no_harm(
     assert nursery.wait(pid) == 0, (world.folder / "life.log").read_text()
     assert rows(world, "attempts") == attempts
     paid_once(world, due)
+
+
+HUNDRED = 100
+
+
+@pytest.mark.long
+def test_eight_workers_at_a_hundred_settlements(world: World, nursery: Nursery) -> None:
+    """One round after the other, each ending once more: eight that start together, and never a second payment."""
+    for number in range(HUNDRED):
+        due = due_campaign(world, "funded" if number % 2 else "failed")
+        met = nursery.crowd(world.settings.to_env(), WORKERS, ROUNDS)
+        assert set(met) <= {"IntegrityError: UNIQUE constraint failed: blocks.height"}
+        world.sync()
+        world.node.mine()
+        world.sync()
+        snapshot = world.snapshot(due)
+        (batch,) = snapshot.batches
+        assert {coin.spent_by for coin in snapshot.coins} == {attempt.txid for attempt in batch.attempts}
+        assert world.summary(due).state in ("released", "refunded")
+    assert len(rows(world, "decisions")) == len(rows(world, "batches")) == len(rows(world, "attempts")) == HUNDRED
