@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -29,8 +30,9 @@ from crowdfund.campaigns.models import (
     Pledge,
     RivalRow,
 )
-from crowdfund.db import Database
+from crowdfund.db import Base, Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from support.postgres import DATABASES, database_of
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -95,20 +97,49 @@ def fill(session: Session) -> None:
     session.add(IncidentCoin(incident_id=1, coin_id=1))
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+@contextmanager
+def filled(url: str) -> Iterator[Database]:
+    made = Database(url)
     made.upgrade()
     with made.transaction() as session:
         fill(session)
+    if on_postgresql(made):
+        run(made, *(f"SELECT setval('{table}_id_seq', 100)" for table in NUMBERED))
     yield made
     made.close()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with filled(database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def unmoved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One for all tests in which nothing may change."""
+    with database_of(request.param, tmp_path_factory.mktemp("unmoved")) as url, filled(url) as made:
+        yield made
+
+
+def on_postgresql(database: Database) -> bool:
+    return bool(database.engine.dialect.name == "postgresql")
+
+
+def spoken(database: Database, statement: str) -> str:
+    """The statement, which is written for SQLite, as this database understands it."""
+    if not on_postgresql(database):
+        return statement
+    statement = re.sub(r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS BLOB)", statement).replace("AS BLOB", "AS BYTEA")
+    if statement.startswith("INSERT OR REPLACE"):
+        return statement.replace(" OR REPLACE", "") + " ON CONFLICT (id) DO UPDATE SET id = excluded.id"
+    return statement
 
 
 def run(database: Database, *statements: str) -> None:
     with database.transaction() as session:
         for statement in statements:
-            session.execute(text(statement))
+            session.execute(text(spoken(database, statement)))
 
 
 BATCH = "INSERT INTO batches (id, campaign_id, kind, fee_sats, feerate_sat_vb, locktime) VALUES"
@@ -157,15 +188,16 @@ REFUSED = {
     "coin txid": "UPDATE coins SET txid = 'other' WHERE id = 1",
     "coin vout": "UPDATE coins SET vout = 1 WHERE id = 1",
     "coin pledge": "UPDATE coins SET pledge_id = 'p2' WHERE id = 1",
-    "coin coinbase": "UPDATE coins SET coinbase = 1 WHERE id = 1",
-    "an outpoint twice": f"{COIN} ('p1', 't1', 0, 5, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "a coin of nobody": f"{COIN} ('p9', 't9', 0, 5, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "a negative coin": f"{COIN} ('p1', 't9', 0, -1, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "too much money": f"{COIN} ('p1', 't9', 0, {MAX_MONEY_SATS + 1}, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
+    "coin coinbase": "UPDATE coins SET coinbase = TRUE WHERE id = 1",
+    "an outpoint twice": f"{COIN} ('p1', 't1', 0, 5, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "a coin of nobody": f"{COIN} ('p9', 't9', 0, 5, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "a negative coin": f"{COIN} ('p1', 't9', 0, -1, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "too much money": f"{COIN} "
+    f"('p1', 't9', 0, {MAX_MONEY_SATS + 1}, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
     "a height without a hash": "UPDATE coins SET block_hash = NULL WHERE id = 1",
     "a hash without a height": "UPDATE coins SET height = NULL WHERE id = 1",
     "a spender without height": "UPDATE coins SET spent_by = 'x' WHERE id = 1",
-    "in a block and in the mempool": "UPDATE coins SET in_mempool = 1 WHERE id = 1",
+    "in a block and in the mempool": "UPDATE coins SET in_mempool = TRUE WHERE id = 1",
     # decisions and plans
     "outcome": "UPDATE decisions SET outcome = 'failed' WHERE campaign_id = 'won'",
     "counted": "UPDATE decisions SET counted_sats = 2 WHERE campaign_id = 'won'",
@@ -234,6 +266,7 @@ REFUSED = {
         "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
     ),
 }
+NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "coin_entries", "incidents")
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "batch_outputs", "attempts",
     "watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins",
@@ -241,16 +274,20 @@ KEPT = (
 
 
 @pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
-def test_what_must_not_change_does_not(statement: str, database: Database) -> None:
-    before = dump(database)
+def test_what_must_not_change_does_not(statement: str, unmoved: Database) -> None:
+    before = dump(unmoved)
     with pytest.raises(IntegrityError):
-        run(database, statement)
-    assert dump(database) == before
+        run(unmoved, statement)
+    assert dump(unmoved) == before
 
 
 @pytest.mark.parametrize("table", KEPT)
 def test_rows_are_kept_for_ever(table: str, database: Database) -> None:
-    run(database, "PRAGMA foreign_keys = OFF")
+    if on_postgresql(database):
+        with pytest.raises(IntegrityError, match="kept for ever"):
+            run(database, f"TRUNCATE {table} CASCADE")
+    else:
+        run(database, "PRAGMA foreign_keys = OFF")
     with pytest.raises(IntegrityError, match="kept for ever"):
         run(database, f"DELETE FROM {table}")
 
@@ -277,8 +314,8 @@ ALLOWED = [
     "UPDATE campaigns SET next_index = 4 WHERE id = 'won'",
     "UPDATE campaigns SET title = 'x', terms = 't', terms_hash = 'h', account_index = 3 WHERE id = 'draft'",
     "UPDATE pledges SET address = 'x', script = x'01' WHERE id = 'p3'",
-    "UPDATE pledges SET registered = 1",
-    "UPDATE coins SET height = NULL, block_hash = NULL, in_mempool = 1 WHERE id = 1",
+    "UPDATE pledges SET registered = TRUE",
+    "UPDATE coins SET height = NULL, block_hash = NULL, in_mempool = TRUE WHERE id = 1",
     "UPDATE coins SET spent_by = 'x', spent_height = 7 WHERE id = 1",
     "UPDATE attempts SET refusal = 'no'",
     "DELETE FROM blocks",
@@ -295,11 +332,8 @@ def test_what_the_work_needs_is_allowed(statement: str, database: Database) -> N
     run(database, statement)
 
 
-def dump(database: Database) -> list[str]:
-    raw = database.engine.raw_connection()
-    try:
-        driver = raw.driver_connection
-        assert driver is not None
-        return list(driver.iterdump())
-    finally:
-        raw.close()
+def dump(database: Database) -> dict[str, list[str]]:
+    """Every row of every table."""
+    with database.reading() as session:
+        tables = Base.metadata.sorted_tables
+        return {table.name: sorted(repr(tuple(row)) for row in session.execute(select(table))) for table in tables}
