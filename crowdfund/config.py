@@ -41,6 +41,7 @@ KNOWN = {
     "SIGNER_PASSPHRASE_FILE": "file with the passphrase of the seed, readable by its owner only",
     "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
     "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
+    "TIMELOCK_BLOCKS": "blocks after the deadline from which on time-locked refunds are valid, at least 144",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
@@ -86,6 +87,7 @@ class Settings:
     signer_passphrase_file: Path | None
     signer_credential: str
     confirmations: int
+    timelock_blocks: int
     test_bench: bool
     source_url: str
 
@@ -121,6 +123,7 @@ class Settings:
             signer_passphrase_file=_path(values, "SIGNER_PASSPHRASE_FILE"),
             signer_credential=_credential(values),
             confirmations=_integer(values, "CONFIRMATIONS", 1 if network == "regtest" else 6, 1, 100),
+            timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
         )
@@ -147,6 +150,7 @@ class Settings:
             "SIGNER_PASSPHRASE_FILE": str(self.signer_passphrase_file or ""),
             "SIGNER_CREDENTIAL": self.signer_credential,
             "CONFIRMATIONS": str(self.confirmations),
+            "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
         }

@@ -146,9 +146,10 @@ class Worker:
         return doubt
 
     def keep_accounts(self) -> None:
-        """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
+        """Ask the signer for accounts ahead of time, so that publishing works while it is away.
 
-        The first time, the first account is asked for again: a signer with another seed is found out at once.
+        The first time, the first account is asked for again: a signer with another seed is found out at once. Accounts
+        from before there were receipt keys are asked for once more.
         """
         if not self._seed_known:
             offered = self.signer.accounts(0, 1)
@@ -157,7 +158,9 @@ class Worker:
             self._seed_known = True
         with self.database.reading() as session:
             first, spare = service.account_stock(session)
-        if spare < SPARE_ACCOUNTS // 2:
+            keyless = service.first_without_receipt_key(session)
+        if keyless is not None or spare < SPARE_ACCOUNTS // 2:
+            first = first if keyless is None else keyless
             offered = self.signer.accounts(first, SPARE_ACCOUNTS)
             with self.database.transaction() as session:
                 service.store_accounts(session, offered)

@@ -43,6 +43,7 @@ FILL = [
     ),
     "INSERT INTO chain_view VALUES (1, 'live', '', 2, 40, '2026-01-01 00:00:00')",
 ]
+NEW = ("pause", "cap_sats")
 OLD = ("creators", "campaigns", "pledges", "coins", "chain_view")
 
 
@@ -59,7 +60,7 @@ def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
     found = {}
     with database.reading() as session:
         for table in OLD:
-            columns = [r[1] for r in session.execute(text(f"PRAGMA table_info({table})")) if r[1] != "pause"]
+            columns = [r[1] for r in session.execute(text(f"PRAGMA table_info({table})")) if r[1] not in NEW]
             names = ", ".join(f'"{name}"' for name in columns)
             found[table] = [tuple(row) for row in session.execute(text(f"SELECT {names} FROM {table} ORDER BY 1"))]
     return found

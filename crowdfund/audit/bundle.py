@@ -63,6 +63,7 @@ def _decided(snapshot: Snapshot) -> Snapshot:
         closing.height,
         snapshot.tip_height,
         terms.confirmations,
+        terms.cap_sats,
     )
     if decision is None:
         return snapshot

@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from crowdfund.audit.claims import Claims, Coin, Outpoint, Settlement
-from crowdfund.audit.reckon import Spending, coin_standing, reckon
-from crowdfund.campaigns.lifecycle import Kind, Outcome, owed_kind
+from crowdfund.audit.reckon import Spending, coin_standings, reckon
+from crowdfund.campaigns.lifecycle import Kind, Outcome, Standing, owed_kind
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.wallet.fees import (
     MAX_FEERATE_SAT_VB,
@@ -62,6 +62,8 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
     coins = {coin.outpoint: coin for coin in claims.coins}
     closing_height = None if claims.closing is None else claims.closing[0]
     outcome = reckon(terms, closing_height, claims.as_of.height, claims.coins, {}).outcome
+    # With a closing block, where the tip is makes no difference.
+    stands = coin_standings(claims.coins, closing_height, terms, closing_height or 0)
     for outpoint, times in Counter(o for s in claims.settlements for o in s.inputs).items():
         if times > 1:
             yield f"Coin {_name(outpoint)} is in {times} settlements."
@@ -73,12 +75,13 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
         if outcome is None or closing_height is None:
             yield f"{_title(settlement)} was made although nothing is decided yet."
         else:
-            yield from _one_settlement(settlement, coins, terms, closing_height, outcome)
+            yield from _one_settlement(settlement, coins, stands, terms, closing_height, outcome)
 
 
 def _one_settlement(
     settlement: Settlement,
     coins: Mapping[Outpoint, Coin],
+    stands: Mapping[Outpoint, Standing],
     terms: CampaignTerms,
     closing_height: int,
     outcome: Outcome,
@@ -95,7 +98,7 @@ def _one_settlement(
         return
     spent = [coins[outpoint] for outpoint in settlement.inputs]
     for coin in spent:
-        yield from _coin_in_settlement(settlement, coin, terms, closing_height, outcome)
+        yield from _coin_in_settlement(settlement, coin, stands[coin.outpoint], outcome)
     yield from _fee_problems(settlement, spent)
     if settlement.kind is Kind.RELEASE:
         yield from _release_problems(settlement, terms)
@@ -103,12 +106,8 @@ def _one_settlement(
         yield from _refund_problems(settlement, spent)
 
 
-def _coin_in_settlement(
-    settlement: Settlement, coin: Coin, terms: CampaignTerms, closing_height: int, outcome: Outcome
-) -> Iterator[str]:
+def _coin_in_settlement(settlement: Settlement, coin: Coin, stands: Standing, outcome: Outcome) -> Iterator[str]:
     title = _title(settlement)
-    # With a closing block, where the tip is makes no difference.
-    stands = coin_standing(coin, closing_height, terms, closing_height)
     owed = owed_kind(stands, outcome)
     if owed is not settlement.kind:
         due = "to be left where it is" if owed is None else f"due for a {owed}"

@@ -1,9 +1,9 @@
 """Every satoshi in exactly one named bucket. Pure.
 
-A confirmed coin is counted, maturing (freshly mined), late, dust or unclaimed while it lies at its address, in
-settlement while a plan spends it, and split into paid out or refunded and miner fee once that transaction is in a
-block. The buckets always sum to what the chain has ever confirmed to the campaign's addresses. The last bucket should
-stay empty for ever: it holds what somebody else spent, and anything in it is an alarm.
+A confirmed coin is counted, maturing (freshly mined), late, over the cap, dust or unclaimed while it lies at its
+address, in settlement while a plan spends it, and split into paid out or refunded and miner fee once that transaction
+is in a block. The buckets always sum to what the chain has ever confirmed to the campaign's addresses. The last bucket
+should stay empty for ever: it holds what somebody else spent, and anything in it is an alarm.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Bucket(StrEnum):
     COUNTED = "counted"
     MATURING = "maturing"
     LATE = "late"
+    OVER_CAP = "over_cap"
     DUST = "dust"
     IN_SETTLEMENT = "in_settlement"
     PAID_OUT = "paid_out"
@@ -34,6 +35,7 @@ LABELS = {
     Bucket.COUNTED: "Counted for the goal",
     Bucket.MATURING: "Freshly mined, counts after 100 blocks",
     Bucket.LATE: "Late, will be refunded",
+    Bucket.OVER_CAP: "Above the most accepted, will be refunded",
     Bucket.DUST: "Dust, too small to count",
     Bucket.IN_SETTLEMENT: "In settlement, on its way",
     Bucket.PAID_OUT: "Paid out to the project",
@@ -56,18 +58,14 @@ class SettledBatch:
 def coin_bucket(coin_standing: Standing, outcome: Outcome | None, planned: bool) -> Bucket | None:
     """The bucket of a confirmed coin that still lies at its address; None while it is unconfirmed or gone.
 
-    After a decision, a coin that no plan spends (and that is not dust or late) was not worth its fee.
+    After a decision, a coin that counted and that no plan spends was not worth its fee.
     """
     if coin_standing in UNCONFIRMED:
         return None
     if planned:
         return Bucket.IN_SETTLEMENT
-    if coin_standing is Standing.MATURING:
-        return Bucket.MATURING
-    if coin_standing is Standing.DUST:
-        return Bucket.DUST
-    if coin_standing is Standing.LATE:
-        return Bucket.LATE
+    if coin_standing is not Standing.COUNTED:
+        return Bucket(coin_standing)
     return Bucket.COUNTED if outcome is None else Bucket.UNCLAIMED
 
 

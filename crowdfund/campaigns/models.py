@@ -43,24 +43,33 @@ class ApiToken(Base):
 
 
 class Account(Base):
-    """A hardened account that the signer handed out ahead of time. One campaign takes one, and never gives it back."""
+    """A hardened account that the signer handed out ahead of time. One campaign takes one, and never gives it back.
+
+    `receipt_key` is the public key that signs its receipts, in hex; NULL until a signer that has one tells it.
+    """
 
     __tablename__ = "accounts"
 
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     xpub: Mapped[str] = mapped_column(unique=True)
     fingerprint: Mapped[str]
+    receipt_key: Mapped[str | None]
 
 
 class Campaign(Base):
     """A draft, and once `terms` is set, a published campaign.
 
     The draft's own columns are what the creator typed; from publication on only `terms` (canonical JSON) counts,
-    and `story`, whose hash the terms hold. `next_index` is the next address index to give out; it only grows.
+    and `story`, whose hash the terms hold. `cap_sats` of 0 is no cap. `next_index` is the next address index to give
+    out; it only grows.
     """
 
     __tablename__ = "campaigns"
-    __table_args__ = (_money("goal_sats", 1), CheckConstraint("next_index >= 0", name="next_index_grows"))
+    __table_args__ = (
+        _money("goal_sats", 1),
+        _money("cap_sats"),
+        CheckConstraint("next_index >= 0", name="next_index_grows"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"), index=True)
@@ -79,6 +88,7 @@ class Campaign(Base):
     descriptor: Mapped[str | None] = mapped_column(unique=True)
     published_at: Mapped[datetime | None]
     next_index: Mapped[int] = mapped_column(default=0)
+    cap_sats: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     creator: Mapped[Creator] = relationship()
 

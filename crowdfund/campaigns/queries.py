@@ -24,6 +24,8 @@ from crowdfund.campaigns.lifecycle import (
     Standing,
     batch_state,
     campaign_state,
+    counted_sats,
+    over_cap,
     standing,
 )
 from crowdfund.campaigns.models import BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
@@ -82,8 +84,28 @@ class Snapshot:
         """txid of each attempt -> its batch."""
         return {attempt.txid: batch for batch in self.batches for attempt in batch.attempts}
 
+    @property
+    def cap_sats(self) -> int:
+        """Once coins of this much count, later ones do not; 0 is no cap."""
+        return self.campaign.cap_sats if self.terms is None else self.terms.cap_sats
+
+    @cached_property
+    def over_cap(self) -> frozenset[tuple[str, int]]:
+        """The outpoints of the coins that came after the cap was reached."""
+        facts = map(facts_of, self.coins)
+        return over_cap(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
+
+    @cached_property
+    def cap_reached(self) -> bool:
+        """Whether nothing more can count, as far as the blocks say today."""
+        facts = map(facts_of, self.coins)
+        held_sats = counted_sats(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
+        return 0 < self.cap_sats <= held_sats
+
     def standing(self, coin: Coin) -> Standing:
         """What the coin is worth to the goal."""
+        if (coin.txid, coin.vout) in self.over_cap:
+            return Standing.OVER_CAP
         return standing(facts_of(coin), self.closing_height, self.min_coin_sats, self.tip_height)
 
     def bucket(self, coin: Coin) -> Bucket | None:
@@ -131,7 +153,7 @@ def facts_of(coin: Coin) -> CoinFacts:
     rival = None
     if coin.rival is not None:
         rival = RivalFate.SEEN if coin.rival.height is None else RivalFate.CONFIRMED
-    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool, rival)
+    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool, rival, (coin.txid, coin.vout))
 
 
 def summarise(snapshot: Snapshot) -> Summary:
@@ -139,7 +161,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     coins = snapshot.coins
     standings = {coin.id: snapshot.standing(coin) for coin in coins}
     lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
-    # Refunds of late coins come and go for ever; the campaign is settled when the coins that counted are.
+    # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
     main = [b for b in snapshot.batches if _is_main(snapshot, b, standings)]
     counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
@@ -163,7 +185,7 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
     """State and sums of one pledge."""
     return pledge_facts(
         pledge.amount_sats,
-        [PledgeCoin(facts_of(coin), _fate(snapshot, coin)) for coin in pledge.coins],
+        [PledgeCoin(facts_of(c), _fate(snapshot, c), (c.txid, c.vout) in snapshot.over_cap) for c in pledge.coins],
         snapshot.closing_height,
         snapshot.decision is not None,
         snapshot.min_coin_sats,
@@ -243,7 +265,7 @@ def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standi
     if batch.kind == Kind.RELEASE:
         return True
     first = snapshot.outcome is Outcome.FAILED and batch.id == min(b.id for b in snapshot.batches)
-    return first or any(standings[i.coin_id] is not Standing.LATE for i in batch.inputs)
+    return first or any(standings[i.coin_id] not in (Standing.LATE, Standing.OVER_CAP) for i in batch.inputs)
 
 
 def _settled(snapshot: Snapshot) -> list[SettledBatch]:

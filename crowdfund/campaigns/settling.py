@@ -118,6 +118,7 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
         snapshot.closing.height,
         snapshot.tip_height,
         snapshot.terms.confirmations,
+        snapshot.terms.cap_sats,
     )
     if decision is None:
         return False

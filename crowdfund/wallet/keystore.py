@@ -148,6 +148,10 @@ class Keystore:
         """The public key of account m/84'/coin'/account', in xpub or tpub form as descriptors want it."""
         return str(self._account(account_index).wif(is_private=False, witness_type="legacy"))
 
+    def receipt_pubkey(self, account_index: int) -> str:
+        """The public key at m/84'/coin'/account'/0', compressed, in hex: hardened, so that no xpub leads to it."""
+        return str(self._account(account_index).child_private(0, hardened=True).public_hex)
+
     def campaign_key(self, account_index: int, terms_hash: bytes) -> Any:
         """The private key at the end of the eight words of `terms_hash`; addresses are its children."""
         key = self._account(account_index)

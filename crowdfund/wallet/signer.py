@@ -68,7 +68,12 @@ class Signer:
         fingerprint = self._keystore.fingerprint
         return {
             "accounts": [
-                {"index": index, "xpub": self._keystore.account_xpub(index), "fingerprint": fingerprint}
+                {
+                    "index": index,
+                    "xpub": self._keystore.account_xpub(index),
+                    "fingerprint": fingerprint,
+                    "receipt_key": self._keystore.receipt_pubkey(index),
+                }
                 for index in range(first, first + count)
             ]
         }

@@ -18,11 +18,13 @@ MAX_LINE = 64 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Account:
-    """A hardened account that the signer offers: its index, its xpub and the master key's fingerprint."""
+    """A hardened account that the signer offers: its index, its xpub, the master key's fingerprint, and the public key
+    (compressed, in hex) that signs its receipts."""
 
     index: int
     xpub: str
     fingerprint: str
+    receipt_key: str
 
 
 class SignerClient:
@@ -35,7 +37,7 @@ class SignerClient:
         """Account xpubs `first` to `first + count - 1`."""
         answer = self._ask({"op": "accounts", "first": first, "count": count})
         try:
-            return [Account(a["index"], a["xpub"], a["fingerprint"]) for a in answer["accounts"]]
+            return [Account(a["index"], a["xpub"], a["fingerprint"], a["receipt_key"]) for a in answer["accounts"]]
         except (KeyError, TypeError) as error:
             raise _unreadable() from error
 

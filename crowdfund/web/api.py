@@ -138,6 +138,7 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "seen_sats": view.seen_sats,
         "received_sats": view.total_received_sats,
         "pledge_count": view.pledge_count,
+        "cap_sats": view.cap_sats,
         "min_pledge_sats": view.min_pledge_sats,
         "deadline_at": format_time(view.deadline_at),
         "payout_address": view.payout_address,
@@ -261,10 +262,10 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _integer(body: dict[str, Any], name: str) -> int:
+def _integer(body: dict[str, Any], name: str, least: int = 1) -> int:
     value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 21_000_000 * 100_000_000:
-        raise Problems({name: f"“{name}” must be a whole number of satoshi between 1 and 21 million BTC."})
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 21_000_000 * 100_000_000:
+        raise Problems({name: f"“{name}” must be a whole number of satoshi between {least} and 21 million BTC."})
     return value
 
 
@@ -282,4 +283,5 @@ def _read_draft(body: dict[str, Any]) -> Draft:
         payout_address=_text(body, "payout_address"),
         project_url=_text(body, "project_url"),
         license=_text(body, "license"),
+        cap_sats=0 if body.get("cap_sats") is None else _integer(body, "cap_sats", least=0),
     )

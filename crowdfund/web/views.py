@@ -14,6 +14,7 @@ from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
 from crowdfund.campaigns.queries import Snapshot, pledge_summary, summarise
 from crowdfund.campaigns.settlement import refund_estimate_sats
+from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
 from crowdfund.projects.licenses import license_title
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
@@ -83,6 +84,9 @@ class CampaignView:
     license: str
     license_name: str
     creator_name: str
+    cap_sats: int
+    cap_sentence: Markup
+    full: bool
     state: CampaignState
     state_label: str
     state_sentence: str
@@ -98,6 +102,9 @@ class CampaignView:
     descriptor: str | None
     payout_address: str
     min_pledge_sats: int
+    min_pledge_reason: str
+    timelock_height: int
+    timelock_at: datetime | None
     time_left: str
     refund_example: tuple[int, int] | None
     accepts_pledges: bool
@@ -147,6 +154,7 @@ class PledgeView:
     seen_sats: int
     counted_sats: int
     maturing_sats: int
+    over_cap_sats: int
     coins: list[CoinView]
     steps: list[Step]
     accepts_payment: bool
@@ -163,6 +171,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
     min_pledge_sats = 0 if terms is None else terms.min_pledge_sats
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
     example_sats = max(EXAMPLE_SATS, min_pledge_sats)
+    full = summary.state is CampaignState.OPEN and snapshot.cap_reached
     return CampaignView(
         id=campaign.id,
         url=url_for("public.campaign", campaign_id=campaign.id),
@@ -175,10 +184,17 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         license=campaign.license,
         license_name=license_title(campaign.license),
         creator_name=campaign.creator.name,
+        cap_sats=snapshot.cap_sats,
+        cap_sentence=words.cap_sentence(snapshot.cap_sats),
+        full=full,
         state=summary.state,
         state_label=words.STATE_LABELS[summary.state],
         state_sentence=words.campaign_sentence(
-            summary.state, summary.counted_sats >= campaign.goal_sats, snapshot.closing_height, snapshot.confirmations
+            summary.state,
+            summary.counted_sats >= campaign.goal_sats,
+            snapshot.closing_height,
+            snapshot.confirmations,
+            full,
         ),
         counted_sats=summary.counted_sats,
         seen_sats=summary.seen_sats,
@@ -192,9 +208,12 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         descriptor=campaign.descriptor,
         payout_address=campaign.payout_address,
         min_pledge_sats=min_pledge_sats,
+        min_pledge_reason=refund_promise(min_pledge_sats),
+        timelock_height=terms.timelock_height if terms else 0,
+        timelock_at=_expected_at(terms.timelock_height, now, as_of) if terms and as_of else None,
         time_left=words.time_left(deadline, now),
         refund_example=(example_sats, refund_estimate_sats(example_sats, EXAMPLE_SCRIPT, feerate_sat_vb)),
-        accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline,
+        accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline and not full,
         outcome=snapshot.outcome,
         closing_height=snapshot.closing_height,
         paused=(as_of.pause or None) if as_of and summary.state is CampaignState.CLOSING else None,
@@ -211,7 +230,8 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
     due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
     address = pledge.address or ""
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
-    closed, ended = not campaign.accepts_pledges, campaign.closing_height is not None
+    closed = campaign.state is not CampaignState.OPEN or chain_time(network, as_of) > campaign.deadline_at
+    ended, full = campaign.closing_height is not None, campaign.full and not closed
     settled_txid = next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None)
     return PledgeView(
         id=pledge.id,
@@ -226,14 +246,15 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         name=pledge.name,
         message=pledge.message,
         state=facts.state,
-        headline=words.pledge_headline(facts.state, closed),
-        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended),
+        headline=words.pledge_headline(facts.state, closed, full),
+        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended, full),
         received_sats=facts.received_sats,
         seen_sats=facts.seen_sats,
         counted_sats=facts.counted_sats,
         maturing_sats=facts.maturing_sats,
+        over_cap_sats=facts.over_cap_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
-        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended),
+        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended, full),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
         settled_txid=settled_txid,
         settled_kind=snapshot.attempts[settled_txid].kind if settled_txid else None,
@@ -246,6 +267,7 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
 COIN_NOTES = {
     Standing.DUST: "Too small to count.",
     Standing.LATE: "Came after the deadline.",
+    Standing.OVER_CAP: "Came when the campaign had all that it accepts.",
     Standing.MATURING: "Freshly mined: counts 100 blocks later.",
     Standing.REPLACED: "Another transaction took its place.",
     Standing.DOUBLE_SPENT: "A block holds another transaction that spends the same money.",
@@ -296,6 +318,11 @@ def chain_time(network: str, as_of: AsOf | None) -> datetime:
     return as_of.median_time_past if network == "regtest" and as_of else datetime.now(UTC)
 
 
+def _expected_at(height: int, now: datetime, as_of: AsOf) -> datetime:
+    """When a block is expected, at ten minutes each."""
+    return now + max(0, height - as_of.height) * BLOCK_SPACING
+
+
 def _batch_view(batch: BatchRow, state: BatchState) -> BatchView:
     return BatchView(batch.attempts[-1].txid, state, batch.fee_sats, len(batch.inputs))
 
@@ -313,8 +340,11 @@ def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
 
 
 def _coming_sats(snapshot: Snapshot, facts: PledgeFacts) -> int:
-    """What may still count: seen, or freshly mined. After the closing block nothing does."""
-    return facts.seen_sats + facts.maturing_sats if snapshot.closing_height is None else 0
+    """What may still count: seen, or freshly mined. After the closing block nothing does, and once the cap is reached
+    nothing that is in no block yet."""
+    if snapshot.closing_height is not None:
+        return 0
+    return facts.maturing_sats + (0 if snapshot.cap_reached else facts.seen_sats)
 
 
 def _backers(snapshot: Snapshot) -> list[BackerView]:

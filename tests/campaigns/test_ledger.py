@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -18,6 +18,7 @@ from crowdfund.campaigns.lifecycle import (
     Standing,
     decide,
     depth,
+    over_cap,
     owed_kind,
     standing,
 )
@@ -38,7 +39,8 @@ def test_the_bucket_of_a_coin() -> None:
         assert coin_bucket(Standing.MATURING, outcome, False) is Bucket.MATURING
         assert coin_bucket(Standing.DUST, outcome, False) is Bucket.DUST
         assert coin_bucket(Standing.LATE, outcome, False) is Bucket.LATE
-        for value in (Standing.COUNTED, Standing.LATE):
+        assert coin_bucket(Standing.OVER_CAP, outcome, False) is Bucket.OVER_CAP
+        for value in (Standing.COUNTED, Standing.LATE, Standing.OVER_CAP):
             assert coin_bucket(value, outcome, True) is Bucket.IN_SETTLEMENT
     assert coin_bucket(Standing.COUNTED, None, False) is Bucket.COUNTED
     assert coin_bucket(Standing.COUNTED, Outcome.FAILED, False) is Bucket.UNCLAIMED
@@ -83,6 +85,11 @@ class Books(RuleBasedStateMachine):
         self.tip, self.closing, self.outcome = 100, None, None  # type: int, int | None, Outcome | None
         self.coins: list[Held] = []
         self.plans: list[Planned] = []
+        self.cap_sats = 0
+
+    @initialize(cap_sats=st.sampled_from([0, 1, 100_000, 300_000]))
+    def open(self, cap_sats: int) -> None:
+        self.cap_sats = cap_sats
 
     @rule(value=st.integers(1, 200_000), index=st.integers(0, 5))
     def pay(self, value: int, index: int) -> None:
@@ -121,7 +128,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.closing is not None and self.outcome is None)
     @rule(goal=st.integers(1, 300_000))
     def decide(self, goal: int) -> None:
-        decision = decide(goal, DUST, map(facts, self.coins), self.closing, self.tip, 1)
+        decision = decide(goal, DUST, map(facts, self.coins), self.closing, self.tip, 1, self.cap_sats)
         self.outcome = decision.outcome if decision else None
 
     @precondition(lambda self: self.outcome is not None)
@@ -152,6 +159,8 @@ class Books(RuleBasedStateMachine):
         return depth(held.height, self.tip) if held.height is not None else 0
 
     def standing(self, held: Held) -> Standing:
+        if facts(held).outpoint in over_cap(map(facts, self.coins), self.closing, DUST, self.tip, self.cap_sats):
+            return Standing.OVER_CAP
         return standing(facts(held), self.closing, DUST, self.tip)
 
     @invariant()
@@ -172,7 +181,8 @@ class Books(RuleBasedStateMachine):
 
 
 def facts(held: Held) -> CoinFacts:
-    return CoinFacts(held.coin.value_sats, held.height, held.coinbase, in_mempool=held.height is None)
+    outpoint = held.coin.txid, held.coin.vout
+    return CoinFacts(held.coin.value_sats, held.height, held.coinbase, held.height is None, None, outpoint)
 
 
 TestBooks = Books.TestCase

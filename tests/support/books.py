@@ -379,7 +379,8 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
     database.upgrade()
     store = Keystore("abandon " * 11 + "about", "regtest")
     with database.transaction() as session:
-        service.store_accounts(session, [Account(n, store.account_xpub(n), store.fingerprint) for n in range(2)])
+        offered = [Account(n, store.account_xpub(n), store.fingerprint, store.receipt_pubkey(n)) for n in range(2)]
+        service.store_accounts(session, offered)
         creator = creators.sign_up(session, "alice", "correct horse battery", NOW).id
     worker = Worker(database, backend, MuteSigner(), "regtest")
     while worker.round():

@@ -39,7 +39,9 @@ class Paper:
         self.tip = 99
         self._creators = 0
         store = Keystore("abandon " * 11 + "about", "regtest")
-        offered = [Account(n, store.account_xpub(n), store.fingerprint) for n in range(ACCOUNTS)]
+        offered = [
+            Account(n, store.account_xpub(n), store.fingerprint, store.receipt_pubkey(n)) for n in range(ACCOUNTS)
+        ]
         with self.database.transaction() as session:
             recording.set_view(session, "live", "", 2, START)
             service.store_accounts(session, offered)
