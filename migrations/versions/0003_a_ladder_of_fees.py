@@ -219,7 +219,8 @@ def _carry_over() -> None:
     tip stands in for it, so that it is given its blocks before it is bumped."""
     op.execute("INSERT INTO batches (id, campaign_id, kind) SELECT id, campaign_id, kind FROM old_batches")
     op.execute(
-        "INSERT INTO batch_inputs (batch_id, position, coin_id) SELECT batch_id, position, coin_id FROM old_batch_inputs"
+        "INSERT INTO batch_inputs (batch_id, position, coin_id) "
+        "SELECT batch_id, position, coin_id FROM old_batch_inputs"
     )
     op.execute(
         """INSERT INTO attempts (txid, batch_id, number, fee_sats, feerate_sat_vb, locktime, sealed, raw, sent_at,

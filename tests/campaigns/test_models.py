@@ -78,7 +78,9 @@ def fill(session: Session) -> None:
             )
         )
     session.flush()
-    session.add_all([BatchRow(id=1, campaign_id="won", kind="release"), BatchRow(id=5, campaign_id="lost", kind="refund")])
+    session.add_all(
+        [BatchRow(id=1, campaign_id="won", kind="release"), BatchRow(id=5, campaign_id="lost", kind="refund")]
+    )
     session.flush()
     session.add_all([BatchInput(coin_id=n, batch_id=b, position=n) for n, b in ((1, 1), (2, 5), (4, 5))])
     session.flush()
