@@ -13,6 +13,7 @@ import os
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,9 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import incidents, recording, service, settling
-from crowdfund.campaigns.settling import DueCampaign, Job
+from crowdfund.campaigns import attempts, incidents, ladder, recording, service, settling
+from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
 from crowdfund.chain.doorbell import Doorbell
@@ -68,6 +70,7 @@ class Worker:
     _settled_at: str = ""
     _seed_known: bool = False
     _sent_at: dict[str, str] = field(default_factory=dict)
+    _handled: dict[int, tuple[str, WorldError | None]] = field(default_factory=dict)
     _behind_from: int | None = None
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
     _view: View = field(default_factory=lambda: View("", "", ""))
@@ -130,15 +133,14 @@ class Worker:
         if self._settled_at == status.tip_hash:
             return None
         with self.database.reading() as session:
-            stolen = settling.foreign_spends(session)
+            stolen = attempts.foreign_spends(session)
         if stolen:
             raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
         doubt = self._decide_and_plan(status)
         with self.database.reading() as session:
-            jobs = settling.open_jobs(session)
-            lost = settling.lost_inputs(session)
+            lost = attempts.lost_inputs(session)
         troubles = [_lost_input(*one) for one in lost[:1]]
-        troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
+        troubles += self._advance_all(status)
         if troubles:
             raise troubles[0]
         if doubt is None:
@@ -292,19 +294,84 @@ class Worker:
             with self.database.transaction() as session:
                 incidents.begin_dispute(session, campaign_id, doubt.height or 0, datetime.now(UTC))
 
-    def _advance(self, job: Job, status: NodeStatus) -> WorldError | None:
-        """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
+    def _advance_all(self, status: NodeStatus) -> list[WorldError]:
+        """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
+        with self.database.reading() as session:
+            waiting = deque(attempts.open_batches(session))
+        troubles = []
+        while waiting:
+            batch_id = waiting.popleft()
+            tip_hash, trouble = self._handled.get(batch_id, ("", None))
+            if tip_hash != status.tip_hash:
+                trouble, opened = self._advance(batch_id, status)
+                waiting.extend(opened)
+            if trouble is not None:
+                troubles.append(trouble)
+        return troubles
+
+    def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:
+        """Sign and send the newest attempt of a batch. Its trouble is returned, so that it keeps nobody else from being
+        paid; so are the batches to go on with: this one after a bump, its parts after a split."""
+        with self.database.reading() as session:
+            job = attempts.job(session, batch_id)
+        try:
+            refusal = self._send_newest(job, status)
+            opened = self._after_refusal(job, refusal, status)
+        except WorldError as error:
+            return error, []
+        trouble = None
+        if not opened:
+            trouble = _standing_trouble(job, refusal, status.height)
+            self._handled[batch_id] = (status.tip_hash, trouble)
+        return trouble, opened
+
+    def _send_newest(self, job: Job, status: NodeStatus) -> str | None:
+        """Sign and send once at each tip; returns the node's refusal. While the signer is away, the newest transaction
+        that it did sign is sent instead."""
+        if self._sent_at.get(job.txid) == status.tip_hash:
+            return job.refusal
         try:
             raw = job.raw or self._have_signed(job)
-            refusal = job.refusal
-            if self._sent_at.get(job.txid) != status.tip_hash:
-                refusal = self._send(job, raw)
-                self._sent_at[job.txid] = status.tip_hash
-        except WorldError as error:
-            return error
-        return (
-            WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
-        )
+        except WorldError:
+            if job.earlier is not None and self._sent_at.get(f"below {job.txid}") != status.tip_hash:
+                self.backend.broadcast(job.earlier)
+                self._sent_at[f"below {job.txid}"] = status.tip_hash
+            raise
+        refusal = self._send(job, raw, status)
+        self._sent_at[job.txid] = status.tip_hash
+        return refusal
+
+    def _after_refusal(self, job: Job, refusal: str | None, status: NodeStatus) -> list[int]:
+        """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
+        on with, none where there is nothing to do but wait."""
+        sent_height = status.height if job.sent_height is None else job.sent_height
+        if ladder.is_bump_due(job.number, job.locktime, sent_height, refusal, status.height):
+            return self._bump(job, status)
+        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
+            return self._split(job, status)
+        return []
+
+    def _bump(self, job: Job, status: NodeStatus) -> list[int]:
+        dearer = ladder.next_attempt(job.plan, self._estimate())
+        if dearer is None:
+            return []
+        with self.database.transaction() as session:
+            txid = attempts.store_attempt(session, job.batch_id, job.number + 1, dearer, status.height)
+        log.info("%s %s follows %s at %s sat/vB", job.kind, txid, job.txid, dearer.feerate_sat_vb)
+        return [job.batch_id]
+
+    def _split(self, job: Job, status: NodeStatus) -> list[int]:
+        parts = ladder.split(job.plan, self._estimate())
+        if not parts:
+            return []
+        with self.database.transaction() as session:
+            opened = attempts.store_parts(session, job.batch_id, parts, status.height)
+        log.warning("%s %s is split: the node refuses it", job.kind, job.txid)
+        return opened
+
+    def _estimate(self) -> int:
+        """Asked anew: what is due for a bump may be so because fees have risen since the last block."""
+        return clamp_feerate(self.backend.feerate_sat_vb(FEE_TARGET_BLOCKS))
 
     def _have_signed(self, job: Job) -> bytes:
         """Ask for the signature, check every byte of it, store it."""
@@ -313,20 +380,35 @@ class Worker:
         raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
         verify_signed(raw, job.tx, job.descriptor)
         with self.database.transaction() as session:
-            settling.store_signed(session, job.txid, raw)
+            attempts.store_signed(session, job.txid, raw)
         log.info("%s %s is signed and stored", job.kind, job.txid)
         return raw
 
-    def _send(self, job: Job, raw: bytes) -> str | None:
+    def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
         """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""
         if not job.sent:
             with self.database.transaction() as session:
-                settling.mark_sent(session, job.txid, datetime.now(UTC))
+                attempts.mark_sent(session, job.txid, datetime.now(UTC), status.height)
         result = self.backend.broadcast(raw)
         with self.database.transaction() as session:
-            refusal = settling.note_result(session, job.txid, result)
+            refusal = attempts.note_result(session, job.txid, result)
         log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
         return refusal
+
+
+def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldError | None:
+    """What the operator must know of a batch that was sent and for which nothing more can be done at this tip."""
+    if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
+        return WorldError(
+            f"The {job.kind} {job.txid} needs a person: the node refuses it by itself ({refusal}). Everybody else is "
+            "paid without it. It is sent again at each block; another node may take it."
+        )
+    if ladder.is_bump_due(job.number, job.locktime, job.sent_height, refusal, tip_height):
+        return WorldError(
+            f"The {job.kind} {job.txid} pays {job.plan.feerate_sat_vb} sat/vB, the most that its caps allow, and is in "
+            "no block yet. It is sent again at each block."
+        )
+    return WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
 
 
 def _lost_input(outpoint: str, txid: str) -> WorldError:

@@ -42,7 +42,9 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         "outcome": None if snapshot.outcome is None else snapshot.outcome.value,
         "counted_sats": summary.counted_sats,
         "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
-        "settlements": sorted((_settlement(snapshot, b) for b in snapshot.batches), key=lambda s: str(s["txid"])),
+        "settlements": sorted(
+            (_settlement(snapshot, b) for b in snapshot.standing_batches), key=lambda s: str(s["txid"])
+        ),
     }
 
 
@@ -110,18 +112,16 @@ def _coin(snapshot: Snapshot, index: int, coin: Coin) -> dict[str, object]:
 
 def _settlement(snapshot: Snapshot, batch: BatchRow) -> dict[str, object]:
     """A batch as the chain can show it: `height` is that of its block, null while it is in none."""
-    txids = [attempt.txid for attempt in batch.attempts]
-    mined = [(c.spent_by, c.spent_height) for c in (i.coin for i in batch.inputs) if c.spent_by in txids]
-    txid, height = mined[0] if mined else (txids[-1], None)
+    mined, attempt = snapshot.mined(batch), snapshot.shown_attempt(batch)
     return {
         "kind": batch.kind,
-        "txid": txid,
-        "locktime": batch.locktime,
-        "height": height,
-        "fee_sats": batch.fee_sats,
+        "txid": attempt.txid,
+        "locktime": attempt.locktime,
+        "height": None if mined is None else mined[1],
+        "fee_sats": attempt.fee_sats,
         "inputs": [{"txid": i.coin.txid, "vout": i.coin.vout} for i in batch.inputs],
         "outputs": [
             {"script": output.script.hex(), "value_sats": output.value_sats, "index": output.index}
-            for output in batch.outputs
+            for output in attempt.outputs
         ],
     }

@@ -15,7 +15,10 @@ from crowdfund.audit.reckon import Spending, coin_standings, reckon
 from crowdfund.campaigns.lifecycle import Kind, Outcome, Standing, owed_kind
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.wallet.fees import (
+    MAX_FEE_SATS,
     MAX_FEERATE_SAT_VB,
+    MAX_REFUND_FEE_PERCENT,
+    MAX_RELEASE_FEE_PERCENT,
     P2WPKH_INPUT_WEIGHT,
     largest_remainder,
     output_weight,
@@ -123,9 +126,17 @@ def _fee_problems(settlement: Settlement, spent: list[Coin]) -> Iterator[str]:
     fee_sats = sum(c.value_sats for c in spent) - sum(o.value_sats for o in settlement.outputs)
     if fee_sats != settlement.fee_sats:
         yield f"{title}: inputs less outputs are {fee_sats:,} sat, the fee is given as {settlement.fee_sats:,} sat."
-    most_sats = transaction_vsize(len(spent), [o.script for o in settlement.outputs]) * MAX_FEERATE_SAT_VB
+    vsize = transaction_vsize(len(spent), [o.script for o in settlement.outputs])
+    most_sats = min(vsize * MAX_FEERATE_SAT_VB, MAX_FEE_SATS)
     if not 0 < fee_sats <= most_sats:
         yield f"{title}: a fee of {fee_sats:,} sat is not between 1 and {most_sats:,} sat."
+    if settlement.kind is Kind.RELEASE:
+        yield from _share_problems(title, MAX_RELEASE_FEE_PERCENT, sum(c.value_sats for c in spent), fee_sats)
+
+
+def _share_problems(title: str, percent: int, paid_sats: int, share_sats: int) -> Iterator[str]:
+    if share_sats * 100 > paid_sats * percent:
+        yield f"{title}: {share_sats:,} sat of fee are more than {percent} % of the {paid_sats:,} sat that bear them."
 
 
 def _release_problems(settlement: Settlement, terms: CampaignTerms) -> Iterator[str]:
@@ -151,6 +162,7 @@ def _refund_problems(settlement: Settlement, spent: list[Coin]) -> Iterator[str]
         owed_sats = paid[output.index or 0] - share_sats
         if output.value_sats != owed_sats:
             yield f"{title} refunds {output.value_sats:,} sat for address {output.index}; {owed_sats:,} sat are due."
+        yield from _share_problems(title, MAX_REFUND_FEE_PERCENT, paid[output.index or 0], share_sats)
 
 
 def _txid(settlement: Settlement) -> str:

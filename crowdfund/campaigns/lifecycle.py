@@ -42,14 +42,24 @@ class CampaignState(StrEnum):
 
 
 class BatchState(StrEnum):
-    """How far a batch has come; derived from its attempt and from the chain."""
+    """How far a batch has come, the least first; derived from its attempts and from the chain.
+
+    The last two have nothing left to do: the batch's parts do the work, or a transaction of its parts or of what it was
+    split from has done it.
+    """
 
     PLANNED = "planned"
     SIGNED = "signed"
     SENT = "sent"
+    INPUT_LOST = "input lost"
+    NEEDS_HUMAN = "needs human"
     CONFIRMED = "confirmed"
     FINAL = "final"
-    INPUT_LOST = "input lost"
+    PARTITIONED = "partitioned"
+    SUPERSEDED = "superseded"
+
+
+REPLACED_BATCH = (BatchState.PARTITIONED, BatchState.SUPERSEDED)
 
 
 class Standing(StrEnum):
@@ -188,13 +198,21 @@ def batch_state(
     spent_height: int | None,
     tip_height: int,
     confirmations: int,
+    superseded: bool = False,
+    partitioned: bool = False,
+    unwanted: bool = False,
 ) -> BatchState:
-    """`spent_height`: the block that holds the batch's transaction. An input whose coin a reorganisation took
-    away is waited for; its batch is never planned anew."""
+    """`spent_height`: the block that holds one of the batch's transactions; `superseded`: one of its coins was spent by
+    a batch that it was split from, or by one of its parts; `unwanted`: the node refuses it for what it holds. An input
+    whose coin a reorganisation took away is waited for; its batch is never planned anew."""
     if spent_height is not None:
         return BatchState.FINAL if depth(spent_height, tip_height) >= confirmations else BatchState.CONFIRMED
+    if superseded or partitioned:
+        return BatchState.SUPERSEDED if superseded else BatchState.PARTITIONED
     if not inputs_confirmed:
         return BatchState.INPUT_LOST
+    if unwanted:
+        return BatchState.NEEDS_HUMAN
     if sent:
         return BatchState.SENT
     return BatchState.SIGNED if signed else BatchState.PLANNED

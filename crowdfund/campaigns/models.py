@@ -161,7 +161,7 @@ class Coin(Base):
     spent_height: Mapped[int | None] = mapped_column(index=True)
 
     pledge: Mapped[Pledge] = relationship(back_populates="coins")
-    batch_input: Mapped[BatchInput | None] = relationship(back_populates="coin")
+    batch_inputs: Mapped[list[BatchInput]] = relationship(back_populates="coin")
     rival: Mapped[RivalRow | None] = relationship(
         primaryjoin="foreign(Coin.txid) == RivalRow.txid", viewonly=True, uselist=False
     )
@@ -266,69 +266,83 @@ class DecisionRow(Base):
 
 
 class BatchRow(Base):
-    """One planned transaction of a settlement. Its inputs, outputs, fee and txid are fixed when it is stored."""
+    """The coins that one transaction of a settlement spends: fixed when its first attempt is stored.
+
+    `parent_id` names the batch that it was split from, which is never sent again; NULL for what was planned as it is.
+    """
 
     __tablename__ = "batches"
-    __table_args__ = (
-        CheckConstraint("kind IN ('release', 'refund')", name="kind_known"),
-        _money("fee_sats", 1),
-    )
+    __table_args__ = (CheckConstraint("kind IN ('release', 'refund')", name="kind_known"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("decisions.campaign_id"), index=True)
     kind: Mapped[str]
-    fee_sats: Mapped[int]
-    feerate_sat_vb: Mapped[int]
-    locktime: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("batches.id"), index=True)
 
     inputs: Mapped[list[BatchInput]] = relationship(back_populates="batch", order_by="BatchInput.position")
-    outputs: Mapped[list[BatchOutput]] = relationship(order_by="BatchOutput.position")
     attempts: Mapped[list[Attempt]] = relationship(back_populates="batch", order_by="Attempt.number")
 
 
 class BatchInput(Base):
-    """A coin that a batch spends. A coin is in one batch only: the second would be a double spend."""
+    """A coin that a batch spends. A coin is in one batch, and in one part of it, and in one part of that (a trigger
+    sees to it): whatever else would spend it is a double spend."""
 
     __tablename__ = "batch_inputs"
-
-    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True)
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), index=True)
-    position: Mapped[int]
-
-    coin: Mapped[Coin] = relationship(back_populates="batch_input")
-    batch: Mapped[BatchRow] = relationship(back_populates="inputs")
-
-
-class BatchOutput(Base):
-    """What a batch pays; `index` names the pledge refunded, NULL for the payout."""
-
-    __tablename__ = "batch_outputs"
-    __table_args__ = (_money("value_sats", 1),)
+    __table_args__ = (UniqueConstraint("coin_id", "batch_id"),)
 
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
-    script: Mapped[bytes]
-    value_sats: Mapped[int]
-    index: Mapped[int | None]
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"))
+
+    coin: Mapped[Coin] = relationship(back_populates="batch_inputs")
+    batch: Mapped[BatchRow] = relationship(back_populates="inputs")
 
 
 class Attempt(Base):
-    """One signed transaction of a batch, never forgotten. Signed bytes are stored before they are sent."""
+    """One transaction for a batch, never forgotten: a rung of its ladder of fees.
+
+    Stored unsealed, then its outputs, then sealed, when a trigger checks that all balances; only a sealed attempt can
+    hold signed bytes, and they are stored before they are sent. `sent_height` is the tip when it was first sent,
+    `refusal` what the node said last.
+    """
 
     __tablename__ = "attempts"
     __table_args__ = (
         UniqueConstraint("batch_id", "number"),
         CheckConstraint("sent_at IS NULL OR raw IS NOT NULL", name="stored_before_sent"),
+        CheckConstraint("raw IS NULL OR sealed", name="sealed_before_signed"),
+        CheckConstraint("(sent_at IS NULL) = (sent_height IS NULL)", name="sent_at_a_height"),
+        CheckConstraint("feerate_sat_vb >= 1", name="feerate_of_one_or_more"),
+        _money("fee_sats", 1),
     )
 
     txid: Mapped[str] = mapped_column(primary_key=True)
     batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
     number: Mapped[int]
+    fee_sats: Mapped[int]
+    feerate_sat_vb: Mapped[int]
+    locktime: Mapped[int]
+    sealed: Mapped[bool] = mapped_column(default=False)
     raw: Mapped[bytes | None]
     sent_at: Mapped[datetime | None]
+    sent_height: Mapped[int | None]
     refusal: Mapped[str | None]
 
     batch: Mapped[BatchRow] = relationship(back_populates="attempts")
+    outputs: Mapped[list[AttemptOutput]] = relationship(order_by="AttemptOutput.position")
+
+
+class AttemptOutput(Base):
+    """What an attempt pays; `index` names the pledge refunded, NULL for the payout."""
+
+    __tablename__ = "attempt_outputs"
+    __table_args__ = (_money("value_sats", 1),)
+
+    txid: Mapped[str] = mapped_column(ForeignKey("attempts.txid"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    script: Mapped[bytes]
+    value_sats: Mapped[int]
+    index: Mapped[int | None]
 
 
 class ChainView(Base):

@@ -13,8 +13,10 @@ from functools import cached_property
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, selectinload
 
+from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import Bucket, SettledBatch, buckets, coin_bucket
 from crowdfund.campaigns.lifecycle import (
+    REPLACED_BATCH,
     BatchState,
     CampaignState,
     CoinFacts,
@@ -28,7 +30,7 @@ from crowdfund.campaigns.lifecycle import (
     over_cap,
     standing,
 )
-from crowdfund.campaigns.models import BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
+from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
 from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
@@ -112,7 +114,7 @@ class Snapshot:
         """The bucket of a coin; None while unconfirmed, and where a settlement of ours has spent it."""
         if coin.spent_by is not None:
             return None if coin.spent_by in self.attempts else Bucket.FOREIGN_SPEND
-        return coin_bucket(self.standing(coin), self.outcome, coin.batch_input is not None)
+        return coin_bucket(self.standing(coin), self.outcome, bool(coin.batch_inputs))
 
     def shown_bucket(self, coin: Coin) -> str:
         """The bucket as pages and bundle name it: for a settled coin, where its settlement went."""
@@ -121,18 +123,41 @@ class Snapshot:
             return Bucket.PAID_OUT if batch.kind == Kind.RELEASE else Bucket.REFUNDED
         return self.bucket(coin) or self.standing(coin)
 
+    @cached_property
+    def _split(self) -> set[int | None]:
+        return {batch.parent_id for batch in self.batches}
+
+    @property
+    def standing_batches(self) -> list[BatchRow]:
+        """The batches that do the work: of a batch and its parts, those that are in a block or may still get there."""
+        return [b for b in self.batches if self.batch_state(b) not in REPLACED_BATCH]
+
+    def mined(self, batch: BatchRow) -> tuple[Attempt, int] | None:
+        """The attempt that a block holds, and the height of that block."""
+        attempts = {attempt.txid: attempt for attempt in batch.attempts}
+        for coin in (i.coin for i in batch.inputs):
+            if coin.spent_by in attempts and coin.spent_height is not None:
+                return attempts[coin.spent_by], coin.spent_height
+        return None
+
+    def shown_attempt(self, batch: BatchRow) -> Attempt:
+        """The attempt that stands for the batch: the one in a block, else the newest."""
+        mined = self.mined(batch)
+        return batch.attempts[-1] if mined is None else mined[0]
+
     def batch_state(self, batch: BatchRow) -> BatchState:
         """How far a batch has come."""
-        attempt = batch.attempts[-1]
-        coins = [i.coin for i in batch.inputs]
-        spent = [c.spent_height for c in coins if c.spent_by in {a.txid for a in batch.attempts}]
+        mined, newest, coins = self.mined(batch), batch.attempts[-1], [i.coin for i in batch.inputs]
         return batch_state(
-            signed=attempt.raw is not None,
-            sent=attempt.sent_at is not None,
+            signed=newest.raw is not None,
+            sent=any(attempt.sent_at is not None for attempt in batch.attempts),
             inputs_confirmed=all(c.height is not None for c in coins),
-            spent_height=spent[0] if spent else None,
+            spent_height=None if mined is None else mined[1],
             tip_height=self.tip_height,
             confirmations=self.confirmations,
+            superseded=any(c.spent_by in self.attempts for c in coins),
+            partitioned=batch.id in self._split,
+            unwanted=newest.refusal is not None and refusal_kind(newest.refusal) is Refusal.CONTENT,
         )
 
 
@@ -163,7 +188,7 @@ def summarise(snapshot: Snapshot) -> Summary:
     lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
     # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
-    main = [b for b in snapshot.batches if _is_main(snapshot, b, standings)]
+    main = [b for b in snapshot.standing_batches if _is_main(snapshot, b, standings)]
     counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
     return Summary(
         state=campaign_state(
@@ -242,7 +267,7 @@ def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[P
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
         .where(or_(Pledge.coins.any(), Pledge.id == with_pledge))
         .order_by(Pledge.index)
-        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_input), selectinload(Coin.rival)))
+        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_inputs), selectinload(Coin.rival)))
     ).all()
 
 
@@ -253,8 +278,7 @@ def _batches(session: Session, campaign_id: str) -> Sequence[BatchRow]:
         .order_by(BatchRow.id)
         .options(
             selectinload(BatchRow.inputs).selectinload(BatchInput.coin),
-            selectinload(BatchRow.outputs),
-            selectinload(BatchRow.attempts),
+            selectinload(BatchRow.attempts).selectinload(Attempt.outputs),
         )
     ).all()
 
@@ -264,16 +288,24 @@ def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standi
     a reorganisation makes of its coins."""
     if batch.kind == Kind.RELEASE:
         return True
-    first = snapshot.outcome is Outcome.FAILED and batch.id == min(b.id for b in snapshot.batches)
+    first = snapshot.outcome is Outcome.FAILED and _root(snapshot, batch) == min(b.id for b in snapshot.batches)
     return first or any(standings[i.coin_id] not in (Standing.LATE, Standing.OVER_CAP) for i in batch.inputs)
 
 
+def _root(snapshot: Snapshot, batch: BatchRow) -> int:
+    """Id of the batch that it was split from in the end."""
+    parents = {b.id: b.parent_id for b in snapshot.batches}
+    found = batch.id
+    while (parent := parents[found]) is not None:
+        found = parent
+    return found
+
+
 def _settled(snapshot: Snapshot) -> list[SettledBatch]:
-    spenders = {coin.spent_by for coin in snapshot.coins}
+    mined = [(batch, found[0]) for batch in snapshot.batches if (found := snapshot.mined(batch)) is not None]
     return [
-        SettledBatch(Kind(batch.kind), sum(o.value_sats for o in batch.outputs), batch.fee_sats)
-        for batch in snapshot.batches
-        if any(a.txid in spenders for a in batch.attempts)
+        SettledBatch(Kind(batch.kind), sum(o.value_sats for o in attempt.outputs), attempt.fee_sats)
+        for batch, attempt in mined
     ]
 
 
@@ -281,4 +313,4 @@ def _fate(snapshot: Snapshot, coin: Coin) -> str | None:
     batch = snapshot.attempts.get(coin.spent_by or "")
     if batch is not None:
         return batch.kind
-    return "planned" if coin.batch_input is not None else None
+    return "planned" if bool(coin.batch_inputs) else None

@@ -14,6 +14,9 @@ DUST_RELAY_SAT_PER_KVB = 3000
 
 MIN_FEERATE_SAT_VB = 1
 MAX_FEERATE_SAT_VB = 500
+MAX_FEE_SATS = 5_000_000  # of one transaction
+MAX_RELEASE_FEE_PERCENT = 10  # of what a release spends
+MAX_REFUND_FEE_PERCENT = 50  # of what one pledge's coins in a refund hold
 
 
 def clamp_feerate(estimate_sat_vb: int | None, fallback_sat_vb: int = 2) -> int:

@@ -18,12 +18,13 @@ START = "0" * 64
 
 
 class SignerLog:
-    """What was promised: refund scripts by (account, terms hash, index), and for each outpoint one txid and value."""
+    """What was promised: refund scripts by (account, terms hash, index), and for each outpoint one kind and value."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._refunds: dict[tuple[int, str, int], str] = {}
-        self._settled: dict[str, tuple[str, str, int]] = {}
+        self._settled: dict[str, tuple[str, int]] = {}
+        self._signed: set[str] = set()
         self._last = START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -41,16 +42,20 @@ class SignerLog:
             raise UserError("another refund address is registered for this pledge, and the first one counts.")
 
     def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
-        """Note that these outpoints (with their values) are settled by `txid`. Raises UserError if one is otherwise.
+        """Note that these outpoints (with their values) are settled by `txid`. Raises UserError if one is otherwise:
+        as another kind or with another value. Several transactions of one kind spend the outpoint itself, so that only
+        one of them is ever confirmed.
 
         The value belongs to it: a signature covers only its own input's, so signatures got with different stories
         about the values could be put together to one transaction whose fee was never checked.
         """
         for outpoint, value_sats in outpoints.items():
             held = self._settled.get(outpoint)
-            if held is not None and held != (kind, txid, value_sats):
-                raise UserError(f"{outpoint} was signed for a {held[0]} in {held[1]} and is signed for nothing else.")
-        if not all(outpoint in self._settled for outpoint in outpoints):
+            if held is not None and held != (kind, value_sats):
+                raise UserError(
+                    f"{outpoint} was signed for a {held[0]} of {held[1]} sat and is signed for nothing else."
+                )
+        if txid not in self._signed:
             self._append({"settle": [kind, txid, account, dict(outpoints)]})
 
     def _append(self, entry: dict[str, object]) -> None:
@@ -82,7 +87,8 @@ class SignerLog:
             self._refunds[(account, terms_hash, index)] = script
         else:
             kind, txid, _, outpoints = entry["settle"]
-            self._settled.update({outpoint: (kind, txid, value) for outpoint, value in outpoints.items()})
+            self._settled.update({outpoint: (kind, value) for outpoint, value in outpoints.items()})
+            self._signed.add(txid)
         self._last = sha256(line.encode()).hexdigest()
 
     def _load(self) -> None:

@@ -47,6 +47,7 @@ class BatchView:
     state: str
     fee_sats: int
     input_count: int
+    attempt_count: int
 
 
 @dataclass(frozen=True)
@@ -297,7 +298,7 @@ def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
     """Settlements by kind, the release first."""
     found = []
     for kind in (Kind.RELEASE, Kind.REFUND):
-        batches = [b for b in snapshot.batches if b.kind == kind]
+        batches = [b for b in snapshot.standing_batches if b.kind == kind]
         states = [snapshot.batch_state(b) for b in batches]
         if batches:
             final = sum(s is BatchState.FINAL for s in states)
@@ -306,8 +307,8 @@ def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
                 SettlementView(
                     kind=kind,
                     state=least,
-                    sentence=words.settlement_sentence(kind, final, len(batches)),
-                    batches=[_batch_view(b, s) for b, s in zip(batches, states, strict=True)],
+                    sentence=words.settlement_sentence(kind, final, len(batches), states.count(BatchState.NEEDS_HUMAN)),
+                    batches=[_batch_view(snapshot, b, s) for b, s in zip(batches, states, strict=True)],
                 )
             )
     return found
@@ -323,8 +324,9 @@ def _expected_at(height: int, now: datetime, as_of: AsOf) -> datetime:
     return now + max(0, height - as_of.height) * BLOCK_SPACING
 
 
-def _batch_view(batch: BatchRow, state: BatchState) -> BatchView:
-    return BatchView(batch.attempts[-1].txid, state, batch.fee_sats, len(batch.inputs))
+def _batch_view(snapshot: Snapshot, batch: BatchRow, state: BatchState) -> BatchView:
+    shown = snapshot.shown_attempt(batch)
+    return BatchView(shown.txid, state, shown.fee_sats, len(batch.inputs), len(batch.attempts))
 
 
 def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:

@@ -67,9 +67,12 @@ def watching_sentence(state: str) -> str:
     )
 
 
-def settlement_sentence(kind: str, final: int, total: int) -> str:
-    """How far a settlement has come."""
+def settlement_sentence(kind: str, final: int, total: int, stuck: int = 0) -> str:
+    """How far a settlement has come; `stuck` transactions need a person."""
     what = "The payout" if kind == "release" else "The refunds"
+    if stuck:
+        each = "transaction is refused by the network and needs" if stuck == 1 else "transactions are refused and need"
+        return f"{stuck} of {total} {each} a person: the operator is told. Everything else goes on without it."
     if final == total:
         return f"{what} {'is' if kind == 'release' else 'are'} in the chain for good."
     if total == 1:

@@ -3,18 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
+from crowdfund.triggers import frozen
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 
 revision = "0005"
-down_revision = "0002"
-
-
-def frozen(table: str, *columns: str, when: str) -> str:
-    """A trigger that refuses to change these columns while `when` holds for the old row."""
-    changed = " OR ".join(f'NEW."{c}" IS DISTINCT FROM OLD."{c}"' for c in columns)
-    return f"""
-        CREATE TRIGGER {table}_frozen_{columns[0]} BEFORE UPDATE ON {table} WHEN ({when}) AND ({changed})
-        BEGIN SELECT RAISE(ABORT, '{table}: {", ".join(columns)} cannot change'); END"""
+down_revision = "0003"
 
 
 TRIGGERS = [

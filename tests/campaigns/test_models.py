@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 from crowdfund.campaigns.models import (
     Account,
     Attempt,
+    AttemptOutput,
     BatchInput,
-    BatchOutput,
     BatchRow,
     Block,
     Campaign,
@@ -70,7 +70,7 @@ def fill(session: Session) -> None:
     session.flush()
     session.add_all([pledge("p1", "won", 0), pledge("p2", "lost", 0), pledge("p3", "won", 1, False)])
     session.flush()
-    session.add_all([coin(1, "p1"), coin(2, "p2"), coin(3, "p1"), coin(4, "p2")])
+    session.add_all([coin(n, p) for n, p in ((1, "p1"), (2, "p2"), (3, "p1"), (4, "p2"), (5, "p2"))])
     session.add(Block(height=5, hash="h", prev_hash="g", time=1, median_time_past=1))
     session.add(ChainView(id=1, state="live", trouble="", feerate_sat_vb=1, changes=0, seen_at=NOW))
     for name, outcome in (("won", "funded"), ("lost", "failed")):
@@ -80,12 +80,24 @@ def fill(session: Session) -> None:
             )
         )
     session.flush()
-    session.add(BatchRow(id=1, campaign_id="won", kind="release", fee_sats=100, feerate_sat_vb=1, locktime=5))
+    session.add_all(
+        [BatchRow(id=1, campaign_id="won", kind="release"), BatchRow(id=5, campaign_id="lost", kind="refund")]
+    )
     session.flush()
-    session.add(BatchInput(coin_id=1, batch_id=1, position=0))
-    session.add(BatchOutput(batch_id=1, position=0, script=b"p", value_sats=9_900, index=None))
+    session.add_all([BatchInput(coin_id=n, batch_id=b, position=n) for n, b in ((1, 1), (2, 5), (4, 5))])
     session.flush()
-    session.add(Attempt(txid="a1", batch_id=1, number=1, raw=b"raw", sent_at=NOW))
+    for name, batch_id, sats in (("a1", 1, 9_900), ("a5", 5, 19_900)):
+        attempt = Attempt(txid=name, batch_id=batch_id, number=1, fee_sats=100, feerate_sat_vb=2, locktime=5)
+        session.add(attempt)
+        session.flush()
+        session.add(AttemptOutput(txid=name, position=0, script=b"p", value_sats=sats, index=None))
+        session.flush()
+        attempt.sealed = True
+        session.flush()
+    sent = session.get_one(Attempt, "a1")
+    sent.raw, sent.sent_at, sent.sent_height = b"raw", NOW, 5
+    session.flush()
+    session.add(BatchRow(id=6, campaign_id="won", kind="refund"))
     session.add(PaymentInput(txid="t1", prev_txid="x", prev_vout=0))
     session.add(RivalRow(txid="t9", by="t1", height=None))
     for number, ended_at in ((1, NOW), (2, None)):
@@ -142,10 +154,11 @@ def run(database: Database, *statements: str) -> None:
             session.execute(text(spoken(database, statement)))
 
 
-BATCH = "INSERT INTO batches (id, campaign_id, kind, fee_sats, feerate_sat_vb, locktime) VALUES"
+BATCH = "INSERT INTO batches (id, campaign_id, kind, parent_id) VALUES"
 INPUT = "INSERT INTO batch_inputs (coin_id, batch_id, position) VALUES"
-OUTPUT = 'INSERT INTO batch_outputs (batch_id, position, script, value_sats, "index") VALUES'
-ATTEMPT = "INSERT INTO attempts (txid, batch_id, number) VALUES"
+OUTPUT = 'INSERT INTO attempt_outputs (txid, position, script, value_sats, "index") VALUES'
+ATTEMPT = "INSERT INTO attempts (txid, batch_id, number, fee_sats, feerate_sat_vb, locktime, sealed) VALUES"
+SEAL = "UPDATE attempts SET sealed = TRUE WHERE txid ="
 COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"
     " spent_by, spent_height) VALUES"
@@ -206,33 +219,48 @@ REFUSED = {
     "decision moved": "UPDATE decisions SET campaign_id = 'open' WHERE campaign_id = 'won'",
     "a second decision": "INSERT INTO decisions VALUES ('won', 'failed', 1, 5, 'h', 5)",
     "an unknown outcome": "INSERT INTO decisions VALUES ('open', 'maybe', 1, 5, 'h', 5)",
-    "release of a failed campaign": f"{BATCH} (2, 'lost', 'release', 1, 1, 5)",
-    "release of an undecided campaign": f"{BATCH} (2, 'open', 'release', 1, 1, 5)",
-    "refund of an undecided campaign": f"{BATCH} (2, 'open', 'refund', 1, 1, 5)",
-    "an unknown kind": f"{BATCH} (2, 'won', 'gift', 1, 1, 5)",
-    "a batch without fee": f"{BATCH} (2, 'won', 'release', 0, 1, 5)",
+    "release of a failed campaign": f"{BATCH} (2, 'lost', 'release', NULL)",
+    "release of an undecided campaign": f"{BATCH} (2, 'open', 'release', NULL)",
+    "refund of an undecided campaign": f"{BATCH} (2, 'open', 'refund', NULL)",
+    "an unknown kind": f"{BATCH} (2, 'won', 'gift', NULL)",
     "batch kind": "UPDATE batches SET kind = 'refund' WHERE id = 1",
-    "batch fee": "UPDATE batches SET fee_sats = 101 WHERE id = 1",
-    "batch locktime": "UPDATE batches SET locktime = 6 WHERE id = 1",
-    "batch feerate": "UPDATE batches SET feerate_sat_vb = 6 WHERE id = 1",
     "batch moved": "UPDATE batches SET campaign_id = 'lost' WHERE id = 1",
-    "a coin in two batches": f"{INPUT} (1, 1, 1)",
-    "a foreign campaign's coin": f"{INPUT} (2, 1, 1)",
+    "a batch made part of another": "UPDATE batches SET parent_id = 1 WHERE id = 6",
+    "a part of another campaign's batch": f"{BATCH} (2, 'won', 'refund', 5)",
+    "a part of another kind": f"{BATCH} (2, 'won', 'refund', 1)",
+    "a part of a batch that is not planned": f"{BATCH} (2, 'won', 'refund', 6)",
+    "a part of no batch": f"{BATCH} (2, 'won', 'release', 99)",
+    "a coin in two batches": f"{INPUT} (1, 6, 1)",
+    "a coin twice in a batch": f"{INPUT} (3, 6, 1), (3, 6, 2)",
+    "a foreign campaign's coin": f"{INPUT} (2, 6, 1)",
+    "a coin more for a planned batch": f"{INPUT} (3, 1, 7)",
     "an input moved": "UPDATE batch_inputs SET position = 5 WHERE coin_id = 1",
     "an input exchanged": "UPDATE batch_inputs SET coin_id = 3 WHERE coin_id = 1",
-    "an output's value": "UPDATE batch_outputs SET value_sats = 1 WHERE batch_id = 1",
-    "an output's script": "UPDATE batch_outputs SET script = x'00' WHERE batch_id = 1",
-    "an output of nothing": f"{OUTPUT} (1, 1, x'00', 0, NULL)",
+    "an output's value": "UPDATE attempt_outputs SET value_sats = 1 WHERE txid = 'a1'",
+    "an output's script": "UPDATE attempt_outputs SET script = x'00' WHERE txid = 'a1'",
+    "an output more for a sealed attempt": f"{OUTPUT} ('a1', 1, x'00', 1, NULL)",
+    "an output of no attempt": f"{OUTPUT} ('a9', 0, x'00', 1, NULL)",
     # attempts
     "raw bytes": "UPDATE attempts SET raw = x'00' WHERE txid = 'a1'",
     "raw bytes away": "UPDATE attempts SET raw = NULL WHERE txid = 'a1'",
-    "sent at": "UPDATE attempts SET sent_at = NULL WHERE txid = 'a1'",
+    "sent at": "UPDATE attempts SET sent_at = NULL, sent_height = NULL WHERE txid = 'a1'",
+    "sent at another height": "UPDATE attempts SET sent_height = 6 WHERE txid = 'a1'",
+    "sent before signed": "UPDATE attempts SET sent_at = '2026-01-01 00:00:00', sent_height = 5 WHERE txid = 'a5'",
+    "sent at no height": "UPDATE attempts SET raw = x'00', sent_at = '2026-01-01 00:00:00' WHERE txid = 'a5'",
     "txid": "UPDATE attempts SET txid = 'x' WHERE txid = 'a1'",
     "attempt moved": "UPDATE attempts SET number = 2 WHERE txid = 'a1'",
-    "sent before signed": (
-        "INSERT INTO attempts (txid, batch_id, number, sent_at) VALUES ('a2', 1, 2, '2026-01-01 00:00:00')"
-    ),
-    "a number twice": f"{ATTEMPT} ('a2', 1, 1)",
+    "attempt fee": "UPDATE attempts SET fee_sats = 101 WHERE txid = 'a1'",
+    "attempt feerate": "UPDATE attempts SET feerate_sat_vb = 6 WHERE txid = 'a1'",
+    "attempt locktime": "UPDATE attempts SET locktime = 6 WHERE txid = 'a1'",
+    "attempt opened again": "UPDATE attempts SET sealed = FALSE WHERE txid = 'a5'",
+    "attempt replaced": "INSERT OR REPLACE INTO attempts SELECT * FROM attempts WHERE txid = 'a5'",
+    "a number twice": f"{ATTEMPT} ('a2', 1, 1, 200, 2, 5, FALSE)",
+    "a number left out": f"{ATTEMPT} ('a2', 1, 3, 200, 2, 5, FALSE)",
+    "a first number of two": f"{ATTEMPT} ('a2', 6, 2, 200, 2, 5, FALSE)",
+    "the same fee again": f"{ATTEMPT} ('a2', 1, 2, 100, 2, 5, FALSE)",
+    "a lower feerate": f"{ATTEMPT} ('a2', 1, 2, 200, 1, 5, FALSE)",
+    "an attempt without fee": f"{ATTEMPT} ('a2', 6, 1, 0, 1, 5, FALSE)",
+    "an attempt sealed from the start": f"{ATTEMPT} ('a2', 1, 2, 200, 2, 5, TRUE)",
     "two chain views": (
         "INSERT INTO chain_view (id, state, trouble, feerate_sat_vb, changes, seen_at)"
         " VALUES (2, 'x', '', 1, 0, '2026-01-01 00:00:00')"
@@ -268,7 +296,7 @@ REFUSED = {
 }
 NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "coin_entries", "incidents")
 KEPT = (
-    "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "batch_outputs", "attempts",
+    "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins",
 )  # fmt: skip
 
@@ -292,22 +320,66 @@ def test_rows_are_kept_for_ever(table: str, database: Database) -> None:
         run(database, f"DELETE FROM {table}")
 
 
-@pytest.mark.parametrize("fee", [99, 101])
-def test_an_unbalanced_batch_gets_no_attempt(fee: int, database: Database) -> None:
-    with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
-        run(
-            database,
-            f"{BATCH} (2, 'lost', 'refund', {fee}, 1, 5)",
-            f"{INPUT} (2, 2, 0)",
-            f"{OUTPUT} (2, 0, x'00', 9900, 0)",
-            f"{ATTEMPT} ('a2', 2, 1)",
-        )
+REFUND = (f"{BATCH} (2, 'lost', 'refund', NULL)", f"{INPUT} (5, 2, 0)")
+FIRST = f"{ATTEMPT} ('a2', 2, 1, 100, 1, 5, FALSE)"
+PAID = f"{OUTPUT} ('a2', 0, x'00', 9900, 0)"
 
 
-def test_a_batch_without_inputs_or_without_outputs_gets_no_attempt(database: Database) -> None:
-    for part in (f"{INPUT} (2, 2, 0)", f"{OUTPUT} (2, 0, x'00', 9900, 0)"):
+@pytest.mark.parametrize("sats", [9_899, 9_901])
+def test_an_unbalanced_attempt_is_not_sealed_and_not_signed(sats: int, database: Database) -> None:
+    unbalanced = (*REFUND, FIRST, f"{OUTPUT} ('a2', 0, x'00', {sats}, 0)")
+    for statement in (f"{SEAL} 'a2'", "UPDATE attempts SET sealed = TRUE, raw = x'00' WHERE txid = 'a2'"):
         with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
-            run(database, f"{BATCH} (2, 'lost', 'refund', 100, 1, 5)", part, f"{ATTEMPT} ('a2', 2, 1)")
+            run(database, *unbalanced, statement)
+    with pytest.raises(IntegrityError, match="sealed_before_signed"):
+        run(database, *unbalanced, "UPDATE attempts SET raw = x'00' WHERE txid = 'a2'")
+
+
+@pytest.mark.parametrize("parts", [(REFUND[0], FIRST, PAID), (*REFUND, FIRST), (REFUND[0], FIRST)])
+def test_without_inputs_or_without_outputs_nothing_is_sealed(parts: tuple[str, ...], database: Database) -> None:
+    with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
+        run(database, *parts, f"{SEAL} 'a2'")
+
+
+def rung(script: str = "p", index: str = "NULL", more: str = "") -> tuple[str, ...]:
+    """The second attempt of the release."""
+    output = f"{OUTPUT} ('a2', 0, CAST('{script}' AS BLOB), {9_800 - (1 if more else 0)}, {index})"
+    return (f"{ATTEMPT} ('a2', 1, 2, 200, 2, 6, FALSE)", output, *([more] if more else []), f"{SEAL} 'a2'")
+
+
+def test_every_rung_pays_the_same_scripts(database: Database) -> None:
+    for other in (rung(script="q"), rung(index="0"), rung(more=f"{OUTPUT} ('a2', 1, x'00', 1, NULL)")):
+        with pytest.raises(IntegrityError, match="every_rung_pays_the_same_scripts"):
+            run(database, *other)
+    run(database, *rung())
+
+
+def test_no_rung_follows_an_unfinished_one(database: Database) -> None:
+    with pytest.raises(IntegrityError, match="the_ladder_never_goes_down"):
+        run(database, *rung()[:2], f"{ATTEMPT} ('a3', 1, 3, 300, 3, 6, FALSE)")
+
+
+def part(number: int, coin_id: int, parent: int = 5) -> tuple[str, ...]:
+    """A batch of one coin, split from another."""
+    name = f"b{number}"
+    return (
+        f"{BATCH} ({number}, 'lost', 'refund', {parent})", f"{INPUT} ({coin_id}, {number}, 0)",
+        f"{ATTEMPT} ('{name}', {number}, 1, 100, 1, 5, FALSE)", f"{OUTPUT} ('{name}', 0, x'00', 9900, 0)",
+        f"{SEAL} '{name}'",
+    )  # fmt: skip
+
+
+def test_a_coin_goes_down_one_line_of_parts(database: Database) -> None:
+    run(database, *part(7, 2))
+    for name, statements in {
+        "parts_have_no_coin_in_common": part(8, 2),
+        "a_part_holds_coins_of_the_whole": part(8, 5),
+        "a_part_is_less_than_the_whole": part(8, 2, parent=7),
+        "a_coin_is_planned_once": (f"{BATCH} (8, 'lost', 'refund', NULL)", f"{INPUT} (2, 8, 0)"),
+    }.items():
+        with pytest.raises(IntegrityError, match=name):
+            run(database, *statements)
+    run(database, *part(8, 4))
 
 
 ALLOWED = [
@@ -322,8 +394,10 @@ ALLOWED = [
     "DELETE FROM rivals",
     "UPDATE rivals SET by = 't8', height = 9",
     "UPDATE incidents SET ended_at = '2026-11-22 13:00:00' WHERE id = 2",
-    f"{BATCH} (2, 'lost', 'refund', 1, 1, 5)",
-    f"{BATCH} (2, 'won', 'refund', 1, 1, 5)",
+    f"{BATCH} (2, 'lost', 'refund', NULL)",
+    f"{BATCH} (2, 'won', 'refund', NULL)",
+    f"{BATCH} (2, 'lost', 'refund', 5)",
+    f"{INPUT} (3, 6, 0)",
 ]
 
 

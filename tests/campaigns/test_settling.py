@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from crowdfund.campaigns import settling
+from crowdfund.campaigns import attempts, settling
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
@@ -49,9 +49,9 @@ def plan(paper: Paper, campaign: str, feerate: int = 2) -> int:
         return settling.plan_campaign(session, campaign, feerate)
 
 
-def jobs(paper: Paper) -> list[settling.Job]:
+def jobs(paper: Paper) -> list[attempts.Job]:
     with paper.database.reading() as session:
-        return settling.open_jobs(session)
+        return [attempts.job(session, found) for found in attempts.open_batches(session)]
 
 
 def to_the_deadline(paper: Paper) -> None:
@@ -206,7 +206,7 @@ def test_a_failed_campaign_without_a_coin_is_at_its_end(paper: Paper) -> None:
     assert paper.summary(campaign).state == "refunded"
 
 
-def settled(paper: Paper) -> tuple[str, settling.Job]:
+def settled(paper: Paper) -> tuple[str, attempts.Job]:
     """A funded campaign, its release signed and in a block."""
     campaign = paper.campaign()
     paper.mine([coin(paper.pledge(campaign), 1_000_000)])
@@ -250,10 +250,10 @@ def test_signed_bytes_and_the_time_of_sending_are_kept_from_the_first_time_on(pa
     decide(paper, campaign)
     txid = jobs(paper)[0].txid
     with paper.database.transaction() as session:
-        settling.store_signed(session, txid, b"one")
-        settling.store_signed(session, txid, b"two")
-        settling.mark_sent(session, txid, NOW)
-        settling.mark_sent(session, txid, datetime.now(UTC))
+        attempts.store_signed(session, txid, b"one")
+        attempts.store_signed(session, txid, b"two")
+        attempts.mark_sent(session, txid, NOW, 161)
+        attempts.mark_sent(session, txid, datetime.now(UTC), 162)
     (job,) = jobs(paper)
     assert (job.raw, job.sent) == (b"one", True)
     for result, refusal in (
@@ -263,7 +263,7 @@ def test_signed_bytes_and_the_time_of_sending_are_kept_from_the_first_time_on(pa
         (SendResult(Sent.ACCEPTED), None),
     ):
         with paper.database.transaction() as session:
-            settling.note_result(session, txid, result)
+            attempts.note_result(session, txid, result)
             attempt = session.scalars(select(Attempt)).one()
             assert (attempt.refusal, attempt.sent_at) == (refusal, NOW)
         assert jobs(paper) == [replace(job, refusal=refusal)], "whatever the node says, the same bytes stay open"
@@ -275,11 +275,11 @@ def test_a_spend_that_is_not_ours_is_an_alarm(paper: Paper) -> None:
     paper.mine([paid])
     paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
     with paper.database.reading() as session:
-        assert settling.foreign_spends(session) == [f"{paid.txid}:0"]
+        assert attempts.foreign_spends(session) == [f"{paid.txid}:0"]
     assert paper.summary(campaign).buckets[Bucket.FOREIGN_SPEND] == 1_000_000
     paper.fork(1)
     with paper.database.reading() as session:
-        assert settling.foreign_spends(session) == []
+        assert attempts.foreign_spends(session) == []
 
 
 def test_refund_addresses_are_told_to_the_signer_once(paper: Paper) -> None:
@@ -312,7 +312,7 @@ def test_a_plan_that_was_edited_by_hand_no_longer_fits_its_txid(paper: Paper) ->
     paper.mine()
     decide(paper, campaign)
     with paper.database.transaction() as session:
-        session.execute(text("DROP TRIGGER batch_outputs_frozen_batch_id"))
-        session.execute(text("UPDATE batch_outputs SET script = x'0014'"))
+        session.execute(text("DROP TRIGGER attempt_outputs_frozen_txid"))
+        session.execute(text("UPDATE attempt_outputs SET script = x'0014'"))
     (job,) = jobs(paper)
     assert job.tx.txid != job.txid, "the worker compares the two before it asks the signer"
