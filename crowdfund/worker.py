@@ -32,6 +32,7 @@ from crowdfund.chain.follow import BlockFacts, Follower
 from crowdfund.chain.port import ChainBackend, NodeStatus, Unreachable
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.promising import Promises
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
@@ -66,6 +67,7 @@ class Worker:
     second_every_s: float = 5.0
     _follower: Follower = field(init=False)
     _watched: recording.RecordedWatch = field(init=False)
+    _promises: Promises = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
     _seed_known: bool = False
@@ -79,6 +81,7 @@ class Worker:
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
+        self._promises = Promises(self.database, self.signer)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -213,7 +216,7 @@ class Worker:
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
         troubles, pause = [], self._view.pause
-        for step in (self.keep_accounts, self.register_refunds):
+        for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
             try:
                 step()
             except (WorldError, UserError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.db import Base
@@ -114,6 +114,7 @@ class Pledge(Base):
     message: Mapped[str]
     created_at: Mapped[datetime]
     registered: Mapped[bool] = mapped_column(default=False, index=True)
+    receipt_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
 
     campaign: Mapped[Campaign] = relationship()
     coins: Mapped[list[Coin]] = relationship(back_populates="pledge", order_by="Coin.id")
@@ -343,6 +344,31 @@ class AttemptOutput(Base):
     script: Mapped[bytes]
     value_sats: Mapped[int]
     index: Mapped[int | None]
+
+
+class PledgeReceipt(Base):
+    """What the signer promised a backer: canonical text, and its BIP 137 signature in base64. Never changed."""
+
+    __tablename__ = "receipts"
+
+    pledge_id: Mapped[str] = mapped_column(ForeignKey("pledges.id"), primary_key=True)
+    text: Mapped[str]
+    signature: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class TimelockedRefund(Base):
+    """A signed refund of one coin that its backer holds, valid from the height in the terms on. Never changed."""
+
+    __tablename__ = "timelocked_refunds"
+    __table_args__ = (_money("value_sats", 1), _money("fee_sats", 1))
+
+    txid: Mapped[str] = mapped_column(primary_key=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), unique=True)
+    raw: Mapped[bytes]
+    value_sats: Mapped[int]
+    fee_sats: Mapped[int]
+    created_at: Mapped[datetime]
 
 
 class ChainView(Base):

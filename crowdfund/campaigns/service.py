@@ -223,6 +223,7 @@ def _reserve_index(
         message=clean_text(message),
         created_at=datetime.now(UTC),
         registered=False,
+        receipt_due=bool(terms.receipt_key),
     )
     session.add(pledge)
     session.flush()
