@@ -33,6 +33,7 @@ from support.paper import PAYOUT
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MOST_ROUNDS = 200
 GOALS = (50_000, 150_000)
+CAPS = (50_000, 0)
 CONFIRMATIONS = (3, 1)
 
 
@@ -210,7 +211,8 @@ class Books:
                 outcome = decided.outcome if decided else None
                 snapshot = queries.load(session, promise.id)
                 self._check_figures(snapshot, promise, own, seen, closing, outcome, branch[-1].height)
-                self._check_pledges(snapshot, own, seen, fates, closing, outcome, branch[-1].height)
+                worths = model.worths(own, closing, branch[-1].height, promise.cap_sats)
+                self._check_pledges(snapshot, own, seen, fates, worths, outcome is not None)
 
     def _check_figures(
         self,
@@ -238,9 +240,8 @@ class Books:
         coins: Sequence[ModelCoin],
         seen: set[Outpoint],
         fates: Mapping[str, set[str]],
-        closing: int | None,
-        outcome: str | None,
-        tip_height: int,
+        worths: Mapping[Outpoint, str],
+        decided: bool,
     ) -> None:
         by_id = {pledge.id: pledge for pledge in snapshot.pledges}
         for pledge in self.pledges:
@@ -252,9 +253,7 @@ class Books:
                 state = queries.pledge_summary(snapshot, by_id[pledge.id]).state.value
             last = own[-1].txid if own else ""
             wanted = {
-                model.pledge_state(
-                    pledge, own, seen, self.planned, {last: fate}, closing, outcome is not None, tip_height
-                )
+                model.pledge_state(pledge, own, seen, self.planned, {last: fate}, worths, decided)
                 for fate in fates.get(last, {""})
             }
             assert state in wanted, (pledge, own)
@@ -392,11 +391,11 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
         )
         draft = Draft(
             f"Campaign {number}", "Drawings.", "By hand.", GOALS[number], datetime.fromtimestamp(deadline, UTC),
-            PAYOUT, "https://example.org", "MIT",
+            PAYOUT, "https://example.org", "MIT", CAPS[number],
         )  # fmt: skip
         with database.transaction() as session:
             made = service.save_draft(session, settings, creator, draft).id
             service.publish(session, settings, creator, made)
-        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number]))
+        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number], CAPS[number]))
     database.close()
     return path, promises
