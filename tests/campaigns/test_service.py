@@ -315,9 +315,9 @@ def test_threads_of_one_process_get_different_addresses(paper: Paper) -> None:
 def test_accounts_of_another_seed_are_refused(paper: Paper) -> None:
     with paper.database.transaction() as session:
         held = session.get_one(Account, 2)
-        service.store_accounts(session, [OfferedAccount(2, held.xpub, held.fingerprint)])
+        service.store_accounts(session, [OfferedAccount(2, held.xpub, held.fingerprint, "k")])
         with pytest.raises(UserError, match="another seed"):
-            service.store_accounts(session, [OfferedAccount(2, "other", "f")])
+            service.store_accounts(session, [OfferedAccount(2, "other", "f", "k")])
         assert service.account_stock(session) == (ACCOUNTS, ACCOUNTS)
     paper.campaign()
     with paper.database.reading() as session:
