@@ -24,11 +24,12 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer_client import Account, SignerClient
+from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
 from support import model
 from support.model import Block, ModelCoin, Outpoint, Promise, PromisedPledge, Tx, Verdict
 from support.paper import PAYOUT
+from support.signing import offered_accounts
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MOST_ROUNDS = 200
@@ -378,8 +379,7 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
     database.upgrade()
     store = Keystore("abandon " * 11 + "about", "regtest")
     with database.transaction() as session:
-        offered = [Account(n, store.account_xpub(n), store.fingerprint, store.receipt_pubkey(n)) for n in range(2)]
-        service.store_accounts(session, offered)
+        service.store_accounts(session, offered_accounts(store, range(2)))
         creator = creators.sign_up(session, "alice", "correct horse battery", NOW).id
     worker = Worker(database, backend, MuteSigner(), "regtest")
     while worker.round():
