@@ -114,7 +114,8 @@ def _coin_in_settlement(settlement: Settlement, coin: Coin, stands: Standing, ou
     owed = owed_kind(stands, outcome)
     if owed is not settlement.kind:
         due = "to be left where it is" if owed is None else f"due for a {owed}"
-        yield f"{title} spends {_name(coin.outpoint)}, a {stands} coin of a {outcome} campaign, which is {due}."
+        what = "an over-cap" if stands is Standing.OVER_CAP else f"a {stands}"
+        yield f"{title} spends {_name(coin.outpoint)}, {what} coin of a {outcome} campaign, which is {due}."
     if (coin.spent_by == settlement.txid) != (settlement.height is not None):
         yield f"{title} and its coin {_name(coin.outpoint)} disagree on whether it was spent."
     elif settlement.height is not None and coin.spent_height != settlement.height:

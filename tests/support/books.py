@@ -24,15 +24,17 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer_client import Account, SignerClient
+from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
 from support import model
 from support.model import Block, ModelCoin, Outpoint, Promise, PromisedPledge, Tx, Verdict
 from support.paper import PAYOUT
+from support.signing import offered_accounts
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MOST_ROUNDS = 200
 GOALS = (50_000, 150_000)
+CAPS = (50_000, 0)
 CONFIRMATIONS = (3, 1)
 
 
@@ -210,7 +212,8 @@ class Books:
                 outcome = decided.outcome if decided else None
                 snapshot = queries.load(session, promise.id)
                 self._check_figures(snapshot, promise, own, seen, closing, outcome, branch[-1].height)
-                self._check_pledges(snapshot, own, seen, fates, closing, outcome, branch[-1].height)
+                worths = model.worths(own, closing, branch[-1].height, promise.cap_sats)
+                self._check_pledges(snapshot, own, seen, fates, worths, outcome is not None)
 
     def _check_figures(
         self,
@@ -238,9 +241,8 @@ class Books:
         coins: Sequence[ModelCoin],
         seen: set[Outpoint],
         fates: Mapping[str, set[str]],
-        closing: int | None,
-        outcome: str | None,
-        tip_height: int,
+        worths: Mapping[Outpoint, str],
+        decided: bool,
     ) -> None:
         by_id = {pledge.id: pledge for pledge in snapshot.pledges}
         for pledge in self.pledges:
@@ -252,9 +254,7 @@ class Books:
                 state = queries.pledge_summary(snapshot, by_id[pledge.id]).state.value
             last = own[-1].txid if own else ""
             wanted = {
-                model.pledge_state(
-                    pledge, own, seen, self.planned, {last: fate}, closing, outcome is not None, tip_height
-                )
+                model.pledge_state(pledge, own, seen, self.planned, {last: fate}, worths, decided)
                 for fate in fates.get(last, {""})
             }
             assert state in wanted, (pledge, own)
@@ -379,8 +379,7 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
     database.upgrade()
     store = Keystore("abandon " * 11 + "about", "regtest")
     with database.transaction() as session:
-        offered = [Account(n, store.account_xpub(n), store.fingerprint, store.receipt_pubkey(n)) for n in range(2)]
-        service.store_accounts(session, offered)
+        service.store_accounts(session, offered_accounts(store, range(2)))
         creator = creators.sign_up(session, "alice", "correct horse battery", NOW).id
     worker = Worker(database, backend, MuteSigner(), "regtest")
     while worker.round():
@@ -392,11 +391,11 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
         )
         draft = Draft(
             f"Campaign {number}", "Drawings.", "By hand.", GOALS[number], datetime.fromtimestamp(deadline, UTC),
-            PAYOUT, "https://example.org", "MIT",
+            PAYOUT, "https://example.org", "MIT", CAPS[number],
         )  # fmt: skip
         with database.transaction() as session:
             made = service.save_draft(session, settings, creator, draft).id
             service.publish(session, settings, creator, made)
-        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number]))
+        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number], CAPS[number]))
     database.close()
     return path, promises

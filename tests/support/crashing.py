@@ -159,16 +159,16 @@ class CountedLog(SignerLog):
         super().__init__(path)
         self._steps = steps
 
-    def register(self, account: int, terms_hash: bytes, index: int, script: str) -> None:
+    def register(self, account: int, terms_hash: bytes, refunds: Mapping[int, bytes]) -> None:
         """See the parent."""
-        self._steps(f"log: before refund address {index}")
-        super().register(account, terms_hash, index, script)
-        self._steps(f"log: refund address {index} is written")
+        self._steps(f"log: before {len(refunds)} refund addresses")
+        super().register(account, terms_hash, refunds)
+        self._steps(f"log: {len(refunds)} refund addresses are written")
 
-    def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
+    def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """See the parent."""
         self._steps(f"log: before the {kind}")
-        super().settle(kind, txid, account, outpoints)
+        super().settle(kind, txid, account, terms_hash, outpoints)
         self._steps(f"log: the {kind} is written, nothing signed")
 
 

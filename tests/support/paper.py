@@ -18,7 +18,7 @@ from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer_client import Account
+from support.signing import offered_accounts
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCK_TIME = timedelta(minutes=10)
@@ -39,9 +39,7 @@ class Paper:
         self.tip = 99
         self._creators = 0
         store = Keystore("abandon " * 11 + "about", "regtest")
-        offered = [
-            Account(n, store.account_xpub(n), store.fingerprint, store.receipt_pubkey(n)) for n in range(ACCOUNTS)
-        ]
+        offered = offered_accounts(store, range(ACCOUNTS))
         with self.database.transaction() as session:
             recording.set_view(session, "live", "", 2, START)
             service.store_accounts(session, offered)
