@@ -17,7 +17,7 @@ def create_app(settings: Settings) -> Flask:
     from flask import Flask
 
     from crowdfund.db import ROOT, Database
-    from crowdfund.web import api, bench, creators, filters, health, live, pledging, public, security, site
+    from crowdfund.web import api, bench, creators, filters, health, keepsakes, live, pledging, public, security, site
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     database = Database(settings.database_url)
@@ -25,7 +25,7 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)
-    parts: tuple[Any, ...] = (public, pledging, creators, bench, live, health, api)
+    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, bench, live, health, api)
     for part in parts:
         app.register_blueprint(part.pages)
     security.protect.exempt(api.pages)

@@ -299,6 +299,7 @@ class Worker:
 
     def _advance_all(self, status: NodeStatus) -> list[WorldError]:
         """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
+        self._go_on_without_what_was_taken_back(status)
         with self.database.reading() as session:
             waiting = deque(attempts.open_batches(session))
         troubles = []
@@ -311,6 +312,16 @@ class Worker:
             if trouble is not None:
                 troubles.append(trouble)
         return troubles
+
+    def _go_on_without_what_was_taken_back(self, status: NodeStatus) -> None:
+        """A backer who takes a coin back makes a whole batch impossible: the others' coins go on in a smaller one."""
+        with self.database.reading() as session:
+            bereft = attempts.bereft_batches(session)
+        for batch_id in bereft:
+            with self.database.transaction() as session:
+                plan, gone = attempts.job(session, batch_id).plan, attempts.spent_coins(session, batch_id)
+                rest = ladder.without(plan, gone, clamp_feerate(self._feerate_sat_vb))
+                attempts.store_parts(session, batch_id, rest, status.height)
 
     def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:
         """Sign and send the newest attempt of a batch. Its trouble is returned, so that it keeps nobody else from being

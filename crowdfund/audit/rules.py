@@ -75,10 +75,38 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
         if coin.spent_by is not None and coin.spent_by not in known:
             yield f"Coin {_name(coin.outpoint)} was spent by {coin.spent_by}, which is no settlement of this campaign."
     for settlement in claims.settlements:
-        if outcome is None or closing_height is None:
+        if is_taken_back(settlement, terms):
+            yield from _taken_back_problems(settlement, coins, terms)
+        elif outcome is None or closing_height is None:
             yield f"{_title(settlement)} was made although nothing is decided yet."
         else:
             yield from _one_settlement(settlement, coins, stands, terms, closing_height, outcome)
+
+
+def is_taken_back(settlement: Settlement, terms: CampaignTerms) -> bool:
+    """Is this a time-locked refund that a backer kept, and sent when its height had come?
+
+    No settlement of the site has such a lock time, and it can be in no block before that height."""
+    return bool(terms.timelock_height) and settlement.locktime == terms.timelock_height
+
+
+def _taken_back_problems(settlement: Settlement, coins: Mapping[Outpoint, Coin], terms: CampaignTerms) -> Iterator[str]:
+    """One coin, back to its own pledge, whatever the outcome; the fee is the one that the terms state."""
+    title = _title(settlement)
+    if _txid(settlement) != settlement.txid:
+        yield f"{title}: its inputs, outputs and lock time make another transaction."
+    spent = [coins[outpoint] for outpoint in settlement.inputs if outpoint in coins]
+    if len(spent) != 1 or len(settlement.inputs) != 1 or settlement.kind is not Kind.REFUND:
+        yield f"{title} has the lock time of a refund that a backer keeps, and is none."
+        return
+    if spent[0].spent_by != settlement.txid or spent[0].spent_height != settlement.height:
+        yield f"{title} and its coin {_name(spent[0].outpoint)} disagree on whether it was spent."
+    if settlement.height is None or settlement.height <= terms.timelock_height:
+        yield f"{title} is said to be in a block in which it was not valid."
+    yield from _refund_problems(settlement, spent)
+    due_sats = transaction_vsize(1, [o.script for o in settlement.outputs]) * terms.timelock_feerate_sat_vb
+    if settlement.fee_sats != due_sats:
+        yield f"{title} pays {settlement.fee_sats:,} sat to the miners; {due_sats:,} sat are due."
 
 
 def _one_settlement(

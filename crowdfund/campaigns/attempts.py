@@ -10,11 +10,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import and_, insert, select, update
 from sqlalchemy.orm import Session, aliased
 
 from crowdfund.campaigns.lifecycle import Kind
-from crowdfund.campaigns.models import Attempt, AttemptOutput, BatchInput, BatchRow, Campaign, Coin, Pledge
+from crowdfund.campaigns.models import (
+    Attempt,
+    AttemptOutput,
+    BatchInput,
+    BatchRow,
+    Campaign,
+    Coin,
+    Pledge,
+    TimelockedRefund,
+)
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import Batch, PlannedOutput, SpendableCoin
 from crowdfund.chain.port import Outpoint, SendResult, Sent
@@ -186,9 +195,41 @@ def note_result(session: Session, txid: str, result: SendResult) -> str | None:
 
 
 def foreign_spends(session: Session) -> list[str]:
-    """Outpoints of ours spent by a transaction that is not ours: somebody else has the keys."""
-    coins = session.scalars(select(Coin).where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid))))
+    """Outpoints of ours spent by a transaction that we never signed: somebody else has the keys."""
+    coins = session.scalars(
+        select(Coin)
+        .where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid)))
+        .where(Coin.spent_by.not_in(select(TimelockedRefund.txid)))
+    )
     return [f"{coin.txid}:{coin.vout}" for coin in coins]
+
+
+def bereft_batches(session: Session) -> list[int]:
+    """Ids of batches, not split, of whose coins backers took some by time-locked refunds: the others are still owed."""
+    part = aliased(BatchRow)
+    taken = (
+        select(BatchInput.batch_id)
+        .join(Coin, Coin.id == BatchInput.coin_id)
+        .join(TimelockedRefund, and_(TimelockedRefund.coin_id == Coin.id, TimelockedRefund.txid == Coin.spent_by))
+    )
+    left = select(BatchInput.batch_id).join(Coin, Coin.id == BatchInput.coin_id).where(Coin.spent_by.is_(None))
+    rows = session.scalars(
+        select(BatchRow.id)
+        .where(BatchRow.id.in_(taken), BatchRow.id.in_(left))
+        .where(~select(part.id).where(part.parent_id == BatchRow.id).exists())
+        .order_by(BatchRow.id)
+    )
+    return list(rows)
+
+
+def spent_coins(session: Session, batch_id: int) -> set[Outpoint]:
+    """The outpoints of the batch that a block shows as spent."""
+    rows = session.execute(
+        select(Coin.txid, Coin.vout)
+        .join(BatchInput, BatchInput.coin_id == Coin.id)
+        .where(BatchInput.batch_id == batch_id, Coin.spent_by.is_not(None))
+    )
+    return {(txid, vout) for txid, vout in rows}
 
 
 def lost_inputs(session: Session) -> list[tuple[str, str]]:

@@ -6,11 +6,14 @@ between them. So whatever of all that is confirmed first, nobody is paid twice.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settlement import CAPS, Batch, FeeCaps, Recipient, SpendableCoin, priced_up_to
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
+
+Outpoint = tuple[str, int]
 
 PATIENCE_BLOCKS = 6
 
@@ -76,6 +79,17 @@ def split(whole: Batch, estimate_sat_vb: int, caps: FeeCaps = CAPS) -> tuple[Bat
     ]
     found = tuple(part for part in parts if part is not None)
     return found if len(found) == len(parts) else ()
+
+
+def without(whole: Batch, gone: Collection[Outpoint], estimate_sat_vb: int, caps: FeeCaps = CAPS) -> tuple[Batch, ...]:
+    """What is left of the batch when these coins were taken by others; nothing if that cannot be paid within the caps
+    today."""
+    inputs = [coin for coin in whole.inputs if (coin.txid, coin.vout) not in gone]
+    left = {coin.index for coin in inputs}
+    recipients = [r for r in whole.recipients if r.index is None or r.index in left]
+    rate = min(estimate_sat_vb, caps.feerate_sat_vb)
+    rest = priced_up_to(whole.kind, inputs, recipients, rate, caps) if inputs else None
+    return () if rest is None else (rest,)
 
 
 def _halves(whole: Batch) -> list[tuple[list[SpendableCoin], list[Recipient]]]:

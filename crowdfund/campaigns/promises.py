@@ -27,7 +27,7 @@ from crowdfund.campaigns.models import (
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.errors import WorldError
-from crowdfund.wallet.fees import dust_limit_sats, transaction_vsize
+from crowdfund.wallet.fees import MAX_REFUND_FEE_PERCENT, dust_limit_sats, transaction_vsize
 from crowdfund.wallet.receipts import Receipt, verify_receipt
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
@@ -138,8 +138,9 @@ def timelocked_tx(
     terms: CampaignTerms, txid: str, vout: int, value_sats: int, index: int, script: bytes
 ) -> UnsignedTx | None:
     """The refund of one coin from the height in the terms on; None where its fee would leave too little to be sent."""
-    back_sats = value_sats - transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
-    if back_sats < dust_limit_sats(script):
+    fee_sats = transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
+    back_sats = value_sats - fee_sats
+    if back_sats < dust_limit_sats(script) or fee_sats * 100 > value_sats * MAX_REFUND_FEE_PERCENT:
         return None
     spent = TxInput(txid, vout, value_sats, index)
     return UnsignedTx((spent,), (TxOutput(script, back_sats, index),), terms.timelock_height)

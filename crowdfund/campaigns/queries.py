@@ -7,10 +7,10 @@ Pages, the API, settlement and the audit bundle all stand on these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
@@ -30,7 +30,17 @@ from crowdfund.campaigns.lifecycle import (
     over_cap,
     standing,
 )
-from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
+from crowdfund.campaigns.models import (
+    Attempt,
+    BatchInput,
+    BatchRow,
+    Block,
+    Campaign,
+    Coin,
+    DecisionRow,
+    Pledge,
+    TimelockedRefund,
+)
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
 from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
@@ -48,6 +58,8 @@ class Snapshot:
     decision: DecisionRow | None
     closing: Block | None
     tip: Block | None
+    taken_back: Mapping[str, TimelockedRefund] = field(default_factory=dict)
+    """txid -> a time-locked refund that a block holds."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -113,15 +125,23 @@ class Snapshot:
     def bucket(self, coin: Coin) -> Bucket | None:
         """The bucket of a coin; None while unconfirmed, and where a settlement of ours has spent it."""
         if coin.spent_by is not None:
-            return None if coin.spent_by in self.attempts else Bucket.FOREIGN_SPEND
+            ours = coin.spent_by in self.attempts or coin.spent_by in self.taken_back
+            return None if ours else Bucket.FOREIGN_SPEND
         return coin_bucket(self.standing(coin), self.outcome, bool(coin.batch_inputs))
+
+    def fate(self, coin: Coin) -> str | None:
+        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None."""
+        batch = self.attempts.get(coin.spent_by or "")
+        if batch is not None:
+            return batch.kind
+        if coin.spent_by in self.taken_back:
+            return Kind.REFUND
+        return "planned" if coin.batch_inputs else None
 
     def shown_bucket(self, coin: Coin) -> str:
         """The bucket as pages and bundle name it: for a settled coin, where its settlement went."""
-        batch = self.attempts.get(coin.spent_by or "")
-        if batch is not None:
-            return Bucket.PAID_OUT if batch.kind == Kind.RELEASE else Bucket.REFUNDED
-        return self.bucket(coin) or self.standing(coin)
+        gone_to = {Kind.RELEASE.value: Bucket.PAID_OUT, Kind.REFUND.value: Bucket.REFUNDED}.get(self.fate(coin) or "")
+        return gone_to or self.bucket(coin) or self.standing(coin)
 
     @cached_property
     def _split(self) -> set[int | None]:
@@ -155,7 +175,7 @@ class Snapshot:
             spent_height=None if mined is None else mined[1],
             tip_height=self.tip_height,
             confirmations=self.confirmations,
-            superseded=any(c.spent_by in self.attempts for c in coins),
+            superseded=any(c.spent_by in self.attempts or c.spent_by in self.taken_back for c in coins),
             partitioned=batch.id in self._split,
             unwanted=newest.refusal is not None and refusal_kind(newest.refusal) is Refusal.CONTENT,
         )
@@ -189,14 +209,14 @@ def summarise(snapshot: Snapshot) -> Summary:
     # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
     main = [b for b in snapshot.standing_batches if _is_main(snapshot, b, standings)]
+    owed = [c for c in coins if standings[c.id] is Standing.COUNTED and c.spent_by not in snapshot.taken_back]
     counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
     return Summary(
         state=campaign_state(
             snapshot.terms is not None,
             snapshot.closing_height,
             snapshot.outcome,
-            (bool(main) or Standing.COUNTED not in standings.values())
-            and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
+            (bool(main) or not owed) and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
         counted_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.COUNTED),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
@@ -210,7 +230,7 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
     """State and sums of one pledge."""
     return pledge_facts(
         pledge.amount_sats,
-        [PledgeCoin(facts_of(c), _fate(snapshot, c), (c.txid, c.vout) in snapshot.over_cap) for c in pledge.coins],
+        [PledgeCoin(facts_of(c), snapshot.fate(c), (c.txid, c.vout) in snapshot.over_cap) for c in pledge.coins],
         snapshot.closing_height,
         snapshot.decision is not None,
         snapshot.min_coin_sats,
@@ -234,6 +254,7 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         decision=session.get(DecisionRow, campaign_id),
         closing=None if terms is None else closing_block(session, terms.deadline),
         tip=chain_tip(session),
+        taken_back=_taken_back(session, campaign_id),
     )
 
 
@@ -283,6 +304,17 @@ def _batches(session: Session, campaign_id: str) -> Sequence[BatchRow]:
     ).all()
 
 
+def _taken_back(session: Session, campaign_id: str) -> dict[str, TimelockedRefund]:
+    rows = session.scalars(
+        select(TimelockedRefund)
+        .join(Coin, and_(Coin.id == TimelockedRefund.coin_id, Coin.spent_by == TimelockedRefund.txid))
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == campaign_id)
+        .order_by(TimelockedRefund.txid)
+    )
+    return {row.txid: row for row in rows}
+
+
 def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standing]) -> bool:
     """Does the batch pay coins that counted? A payout does, and so does the refund planned with the decision, whatever
     a reorganisation makes of its coins."""
@@ -306,11 +338,4 @@ def _settled(snapshot: Snapshot) -> list[SettledBatch]:
     return [
         SettledBatch(Kind(batch.kind), sum(o.value_sats for o in attempt.outputs), attempt.fee_sats)
         for batch, attempt in mined
-    ]
-
-
-def _fate(snapshot: Snapshot, coin: Coin) -> str | None:
-    batch = snapshot.attempts.get(coin.spent_by or "")
-    if batch is not None:
-        return batch.kind
-    return "planned" if bool(coin.batch_inputs) else None
+    ] + [SettledBatch(Kind.REFUND, row.value_sats, row.fee_sats) for row in snapshot.taken_back.values()]

@@ -256,4 +256,4 @@ def _confirmed_coins(session: Session, campaign_id: str) -> Iterator[ConfirmedCo
         .where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None))
         .order_by(Coin.id)
     )
-    return (ConfirmedCoin(*row) for row in rows)
+    return (ConfirmedCoin(*tuple(row)) for row in rows)

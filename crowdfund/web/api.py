@@ -17,7 +17,8 @@ from crowdfund.campaigns.models import Creator
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
-from crowdfund.web import openapi
+from crowdfund.web import keepsakes, openapi
+from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
 from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view
@@ -199,6 +200,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         snapshot, row = queries.load_by_pledge(db, pledge_id)
         now = as_of(db)
         view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
+        kept = keepsakes_of(db, snapshot, row, site.network, now)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -217,6 +219,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "coins": [vars(coin) for coin in view.coins],
         "settled_txid": view.settled_txid,
         "receipt_url": view.url,
+        **keepsakes.as_json(kept),
         "as_of": _as_of(now),
     }
 

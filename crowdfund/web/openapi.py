@@ -86,6 +86,17 @@ SCHEMAS: dict[str, Any] = {
             "counted_sats": _SATS,
             "coins": {"type": "array", "items": {"type": "object"}},
             "receipt_url": _text("The backer's own page", format="uri"),
+            "receipt": {
+                "type": ["object", "null"],
+                "description": "text, signature (BIP 137, base64) and address, as verifymessage asks for them; null "
+                "until it is signed, and for campaigns without receipts",
+            },
+            "timelocked_refunds": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "Signed refunds, one for each confirmed coin: txid, raw (hex), value_sats, and "
+                "valid_after_height: later blocks may hold it, if the coin is still there",
+            },
         },
     },
     "Incidents": {

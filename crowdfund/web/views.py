@@ -211,7 +211,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         min_pledge_sats=min_pledge_sats,
         min_pledge_reason=refund_promise(min_pledge_sats),
         timelock_height=terms.timelock_height if terms else 0,
-        timelock_at=_expected_at(terms.timelock_height, now, as_of) if terms and as_of else None,
+        timelock_at=expected_at(terms.timelock_height, now, as_of) if terms and as_of else None,
         time_left=words.time_left(deadline, now),
         refund_example=(example_sats, refund_estimate_sats(example_sats, EXAMPLE_SCRIPT, feerate_sat_vb)),
         accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline and not full,
@@ -233,7 +233,7 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
     closed = campaign.state is not CampaignState.OPEN or chain_time(network, as_of) > campaign.deadline_at
     ended, full = campaign.closing_height is not None, campaign.full and not closed
-    settled_txid = next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None)
+    settled = next((c for c in pledge.coins if snapshot.fate(c) in (Kind.RELEASE, Kind.REFUND)), None)
     return PledgeView(
         id=pledge.id,
         url=base_url + url_for("pledges.show", pledge_id=pledge.id),
@@ -257,8 +257,8 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
         steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended, full),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
-        settled_txid=settled_txid,
-        settled_kind=snapshot.attempts[settled_txid].kind if settled_txid else None,
+        settled_txid=None if settled is None else settled.spent_by,
+        settled_kind=None if settled is None else snapshot.fate(settled),
         refund_example_sats=refund_estimate_sats(
             facts.received_sats or pledge.amount_sats, pledge.refund_script, feerate_sat_vb
         ),
@@ -319,7 +319,7 @@ def chain_time(network: str, as_of: AsOf | None) -> datetime:
     return as_of.median_time_past if network == "regtest" and as_of else datetime.now(UTC)
 
 
-def _expected_at(height: int, now: datetime, as_of: AsOf) -> datetime:
+def expected_at(height: int, now: datetime, as_of: AsOf) -> datetime:
     """When a block is expected, at ten minutes each."""
     return now + max(0, height - as_of.height) * BLOCK_SPACING
 
