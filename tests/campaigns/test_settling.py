@@ -16,6 +16,7 @@ from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.chain.port import SendResult, Sent
+from crowdfund.triggers import dropped
 from crowdfund.wallet.addresses import script_of
 from support.paper import BLOCK_TIME, PAYOUT, REFUND, START, Paper, coin
 
@@ -24,8 +25,8 @@ DEADLINE = 160  # the last block whose median time past is not later than the de
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -312,7 +313,7 @@ def test_a_plan_that_was_edited_by_hand_no_longer_fits_its_txid(paper: Paper) ->
     paper.mine()
     decide(paper, campaign)
     with paper.database.transaction() as session:
-        session.execute(text("DROP TRIGGER attempt_outputs_frozen_txid"))
-        session.execute(text("UPDATE attempt_outputs SET script = x'0014'"))
+        session.execute(dropped("attempt_outputs_frozen_txid", "attempt_outputs"))
+        session.execute(text("UPDATE attempt_outputs SET script = :script"), {"script": b"\x00\x14"})
     (job,) = jobs(paper)
     assert job.tx.txid != job.txid, "the worker compares the two before it asks the signer"
