@@ -110,6 +110,7 @@ def descriptor(terms: str = TERMS) -> str:
 def still_honest(house: House) -> None:
     """The next honest client is served."""
     assert house.client.accounts(0, 1)[0].index == 0
+    assert house.client.accounts(0, 1)[0].receipt_key == Keystore(WORDS, "regtest").receipt_pubkey(0)
 
 
 @pytest.mark.parametrize(("kind", "tx"), [("release", RELEASE), ("refund", REFUND)])
