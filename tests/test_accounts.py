@@ -24,7 +24,9 @@ def test_the_worker_fills_in_receipt_keys_and_then_campaigns_can_be_published(
             world.worker.keep_accounts()
         with world.database.reading() as session:
             held = session.scalars(select(Account).order_by(Account.index)).all()
-        assert [a.receipt_key for a in held[:30]] == [a.receipt_key for a in offered], "thirty of them, twenty at a time"
+        assert [a.receipt_key for a in held[:30]] == [a.receipt_key for a in offered], (
+            "thirty of them, twenty at a time"
+        )
         terms = world.snapshot(world.campaign()).terms
         assert terms is not None and terms.receipt_key == offered[0].receipt_key
 

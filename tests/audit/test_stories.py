@@ -11,7 +11,7 @@ from audit.auditing import audited, bundle_of, changed_terms, with_terms, wrong
 from crowdfund.audit import chain_facts
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import service
+from crowdfund.campaigns import drafts, service
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.core import CoreBackend
 from crowdfund.errors import UserError, WorldError
@@ -135,10 +135,9 @@ def test_a_capped_campaign_is_released_and_what_came_above_goes_back(world: Worl
 def test_a_campaign_of_the_first_version_goes_its_way_as_before(world: World, monkeypatch: MonkeyPatch) -> None:
     def as_before(*args: Any) -> CampaignTerms:
         return replace(
-            freeze(*args), version=1, cap_sats=0, receipt_key="", timelock_height=0, timelock_feerate_sat_vb=0
+            drafts.freeze(*args), version=1, cap_sats=0, receipt_key="", timelock_height=0, timelock_feerate_sat_vb=0
         )
 
-    freeze = service.freeze
     monkeypatch.setattr(service, "freeze", as_before)
     campaign = world.campaign(goal_sats=1_000_000)
     monkeypatch.undo()

@@ -23,7 +23,7 @@ def test_a_cap_is_typed_kept_read_once_more_and_frozen(town: World, alice: Visit
     preview = sentences(alice.get(f"/drafts/{campaign}/preview"))
     assert "Accepted at most Once 200 000 000 sat are reached, what comes later is sent back." in preview
     assert "Time-locked refunds valid from block" in preview
-    alice.send(f"/drafts/{campaign}/edit", draft_form(town, title="Capped", cap="1200001"))
+    alice.send(f"/drafts/{campaign}/edit", draft_form(town, title="Capped", cap="1200001", cap_unit="sat"))
     assert 'name="cap" type="text" value="1200001"' in alice.get(f"/drafts/{campaign}/edit").get_data(as_text=True)
     alice.post(f"/drafts/{campaign}/publish")
     terms = json.loads(alice.get(f"/campaigns/{campaign}/terms.json").get_data(as_text=True))
@@ -69,9 +69,9 @@ def test_programs_set_it_and_read_it(town: World, app: Flask) -> None:
         ({"cap_sats": 1_000_000}, 1_000_000),
     ):
         answer = client.post("/api/v1/campaigns", json=draft_json(town, **sent), headers=token)
-        assert answer.status_code == 201 and answer.json is not None and answer.json["cap_sats"] == cap_sats
-    path = f"/api/v1/campaigns/{answer.json['id']}"
-    published = client.post(f"{path}/publish", headers=token).json
+        draft: Any = answer.get_json()
+        assert answer.status_code == 201 and draft["cap_sats"] == cap_sats
+    published = client.post(f"/api/v1/campaigns/{draft['id']}/publish", headers=token).json
     assert published is not None and json.loads(published["terms"])["cap_sats"] == published["cap_sats"] == 1_000_000
 
 
