@@ -242,8 +242,8 @@ def test_a_late_coin_comes_while_the_payout_waits(world: World) -> None:
 
 @pytest.mark.parametrize("mined", [False, True])
 def test_an_old_backup_pays_nobody_twice(world: World, mined: bool) -> None:
-    """The database of yesterday knows of no settlement. What it plans anew spends the same coins, so that one of the two
-    takes the place of the other; and where the chain shows the first, all halts."""
+    """The database of yesterday knows of no settlement. What it plans anew spends the same coins and takes the place of
+    the first; where the chain shows that one, all halts."""
     campaign = funded(world)
     world.database.close()
     old = (world.folder / "crowdfund.sqlite").read_bytes()
