@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import signal
 import subprocess
 import sys
@@ -23,7 +24,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.tied import tied
-from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signer_client import signer_of
 from crowdfund.worker import Worker, only_one, run
 
 STOP_PATIENCE_S = 20
@@ -50,7 +51,7 @@ def run_worker(settings: Settings) -> None:
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
-        signer = SignerClient(settings.signer_socket)
+        signer = signer_of(settings)
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)
 
@@ -82,10 +83,20 @@ def run_signer(settings: Settings) -> None:
     with only_one(folder / "lock"):
         keystore = Keystore.open(seed_file(settings), settings.network, lambda: unlock(settings))
         signer = Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
-        server = SignerServer(signer, settings.signer_socket)
+        server = SignerServer(signer, settings.signer_socket, peer_uids(settings.signer_peer))
         on_stop(lambda: threading.Thread(target=server.shutdown).start())
         server.serve_forever(poll_interval=0.2)
         server.server_close()
+
+
+def peer_uids(peer: str) -> set[int]:
+    """The id of the user that the signer hears beside its own: a name or a number, or nobody. Raises WorldError."""
+    if not peer:
+        return set()
+    try:
+        return {int(peer) if peer.isdigit() else pwd.getpwnam(peer).pw_uid}
+    except KeyError:
+        raise WorldError(f"CROWDFUND_SIGNER_PEER is {peer!r}, and there is no such user.", retryable=False) from None
 
 
 def run_all(settings: Settings, host: str, port: int) -> None:
@@ -94,7 +105,8 @@ def run_all(settings: Settings, host: str, port: int) -> None:
     stop = threading.Event()
     on_stop(stop.set)
     try:
-        children.start("signer")
+        if settings.signer == "socket":
+            children.start("signer")
         children.start("worker")
         children.start("serve", "--host", host, "--port", str(port))
         while not stop.wait(0.5):

@@ -171,7 +171,9 @@ class Worker:
                 service.store_accounts(session, offered)
 
     def register_refunds(self) -> None:
-        """Tell the signer of new refund addresses, before anyone could change them here."""
+        """Tell the signer of new refund addresses, before anyone could change them here; a cold one hears later."""
+        if self.signer.is_cold:
+            return
         with self.database.reading() as session:
             waiting = settling.unregistered(session)
         refused = None

@@ -79,7 +79,7 @@ def paid_once(world: World, campaign: str) -> None:
     (attempt,) = snapshot.batches[0].attempts
     assert {coin.spent_by for coin in snapshot.coins} == {attempt.txid}
     assert world.node.rpc("getrawmempool") == []
-    for output in snapshot.batches[0].outputs:
+    for output in attempt.outputs:
         address = world.node.rpc("decodescript", output.script.hex())["address"]
         assert world.node.bank("getreceivedbyaddress", address) * 100_000_000 == output.value_sats
 

@@ -165,7 +165,7 @@ def _fee_problems(settlement: Settlement, spent: list[Coin]) -> Iterator[str]:
 
 def _share_problems(title: str, percent: int, paid_sats: int, share_sats: int) -> Iterator[str]:
     if share_sats * 100 > paid_sats * percent:
-        yield f"{title}: {share_sats:,} sat of fee are more than {percent} % of the {paid_sats:,} sat that bear them."
+        yield f"{title}: a fee of {share_sats:,} sat is more than {percent} % of {paid_sats:,} sat."
 
 
 def _release_problems(settlement: Settlement, terms: CampaignTerms) -> Iterator[str]:

@@ -71,7 +71,7 @@ def next_attempt(previous: Batch, estimate_sat_vb: int, caps: FeeCaps = CAPS) ->
 
 
 def split(whole: Batch, estimate_sat_vb: int, caps: FeeCaps = CAPS) -> tuple[Batch, ...]:
-    """The batch in two halves, by pledges or, where all goes to one script, by coins; nothing if it has but one."""
+    """The batch in two halves, by pledges or, in a release, by coins; nothing if it cannot be halved."""
     rate = max(whole.feerate_sat_vb, min(estimate_sat_vb, caps.feerate_sat_vb))
     parts = [
         priced_up_to(whole.kind, inputs, recipients, rate, caps, MIN_FEERATE_SAT_VB)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.attempts import account_of, store_batch
@@ -56,7 +56,7 @@ class DueCampaign:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedCoin:
-    """What plans need of a coin, and whether one spends it already."""
+    """What plans need of a coin. `free`: neither spent nor planned."""
 
     id: int
     txid: str
@@ -64,10 +64,9 @@ class ConfirmedCoin:
     value_sats: int
     height: int
     coinbase: bool
-    spent_by: str | None
     index: int
     refund_script: bytes
-    planned: bool
+    free: bool
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
@@ -231,9 +230,8 @@ def _facts(coin: ConfirmedCoin) -> CoinFacts:
 
 def _is_spendable(coin: ConfirmedCoin, confirmations: int, tip_height: int) -> bool:
     """Confirmed deeply enough, mature, and not yet spent or planned."""
-    if coin.planned or coin.spent_by is not None:
-        return False
-    return depth(coin.height, tip_height) >= (COINBASE_MATURITY if coin.coinbase else confirmations)
+    needed = COINBASE_MATURITY if coin.coinbase else confirmations
+    return coin.free and depth(coin.height, tip_height) >= needed
 
 
 def _confirmed_coins(session: Session, campaign_id: str) -> Iterator[ConfirmedCoin]:
@@ -245,12 +243,11 @@ def _confirmed_coins(session: Session, campaign_id: str) -> Iterator[ConfirmedCo
             Coin.txid,
             Coin.vout,
             Coin.value_sats,
-            Coin.height,
+            type_coerce(Coin.height, Coin.id.type),
             Coin.coinbase,
-            Coin.spent_by,
             Pledge.index,
             Pledge.refund_script,
-            planned,
+            and_(Coin.spent_by.is_(None), ~planned),
         )
         .join(Pledge, Pledge.id == Coin.pledge_id)
         .where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None))

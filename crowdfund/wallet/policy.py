@@ -27,12 +27,12 @@ from crowdfund.wallet.fees import (
     transaction_vsize,
     transaction_weight,
 )
-from crowdfund.wallet.signer_client import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 MAX_INDEX = 2**31 - 1
 MAX_UINT32 = 2**32 - 1
 MAX_HEIGHT = 499_999_999  # from 500,000,000 on a lock time is a time and no height
+MAX_REGISTRATIONS = 1_000  # in one request
 MAX_TERMS_BYTES = 64 * 1024
 MAX_LOCK_BLOCKS = 10 * 52_560  # ten years: where terms have no time-locked refunds, nothing nearer bounds a lock time
 RELEASE, REFUND = "release", "refund"

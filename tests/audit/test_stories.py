@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pytest import MonkeyPatch, mark, raises
 
@@ -10,7 +11,8 @@ from audit.auditing import audited, bundle_of, changed_terms, with_terms, wrong
 from crowdfund.audit import chain_facts
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import service
+from crowdfund.campaigns import drafts, service
+from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.core import CoreBackend
 from crowdfund.errors import UserError, WorldError
 from support.world import World
@@ -128,6 +130,25 @@ def test_a_capped_campaign_is_released_and_what_came_above_goes_back(world: Worl
     assert report.buckets["refunded"] == 30_000_000 - fees["refund"]
     assert [world.pledge_state(p) for p in pledges] == ["paid_out", "paid_out", "refunded"]
     assert world.summary(campaign).state == "released"
+
+
+def test_a_campaign_of_the_first_version_goes_its_way_as_before(world: World, monkeypatch: MonkeyPatch) -> None:
+    def as_before(*args: Any) -> CampaignTerms:
+        return replace(
+            drafts.freeze(*args), version=1, cap_sats=0, receipt_key="", timelock_height=0, timelock_feerate_sat_vb=0
+        )
+
+    monkeypatch.setattr(service, "freeze", as_before)
+    campaign = world.campaign(goal_sats=1_000_000)
+    monkeypatch.undo()
+    for sats in (1_500_000, 700_000):
+        world.paid(campaign, sats)
+    world.close(campaign)
+    world.node.mine()
+    world.sync()
+    bundle, report = audited(world, campaign)
+    assert report.outcome == "funded" and report.counted_sats == 2_200_000
+    assert "receipt_key" not in bundle["terms"] and '"version":1}' in bundle["terms"]
 
 
 def test_a_lie_about_the_cap_is_found(world: World) -> None:

@@ -50,8 +50,8 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -340,7 +340,7 @@ def test_terms_carry_the_receipt_key_of_their_account_and_a_block_for_the_time_l
 def test_a_campaign_that_has_all_that_it_accepts_takes_no_more_pledges(paper: Paper) -> None:
     campaign = paper.campaign(cap_sats=1_000_000)
     first, second = paper.pledge(campaign), paper.pledge(campaign)
-    paper.mempool([coin(first, 1_000_000)])
+    paper.mempool([coin(first, 1_000_000, "seen only")])
     third = paper.pledge(campaign)
     paper.mine([coin(first, 999_999)])
     paper.pledge(campaign)

@@ -30,9 +30,13 @@ ACCOUNTS = 8
 class Paper:
     """Use as a context manager. Every block's median time past is ten minutes after the one before."""
 
-    def __init__(self, folder: Path, confirmations: int = 1) -> None:
+    def __init__(self, folder: Path, confirmations: int = 1, database_url: str = "") -> None:
         self.settings = Settings.from_env(
-            {"CROWDFUND_DATA_DIR": str(folder), "CROWDFUND_CONFIRMATIONS": str(confirmations)}
+            {
+                "CROWDFUND_DATA_DIR": str(folder),
+                "CROWDFUND_CONFIRMATIONS": str(confirmations),
+                "CROWDFUND_DATABASE_URL": database_url,
+            }
         )
         self.database = Database(self.settings.database_url)
         self.database.upgrade()

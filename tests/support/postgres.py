@@ -95,6 +95,11 @@ class Server:
         """As if the machine's power had gone, for all that the server does: nothing is finished, nothing is said."""
         self._end(signal.SIGQUIT)
 
+    @property
+    def gone(self) -> bool:
+        """Was it ended, and not started again?"""
+        return self._process is None
+
     def close(self) -> None:
         """End it, and remove all that it wrote."""
         self._end(signal.SIGINT)
