@@ -361,7 +361,7 @@ class Worker:
         """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
         on with, none where there is nothing to do but wait."""
         sent_height = status.height if job.sent_height is None else job.sent_height
-        if ladder.is_bump_due(job.number, job.locktime, sent_height, refusal, status.height):
+        if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
             return self._bump(job, status)
         if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
             return self._split(job, status)
@@ -419,7 +419,7 @@ def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldEr
             f"The {job.kind} {job.txid} needs a person: the node refuses it by itself ({refusal}). Everybody else is "
             "paid without it. It is sent again at each block; another node may take it."
         )
-    if ladder.is_bump_due(job.number, job.locktime, job.sent_height, refusal, tip_height):
+    if ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
         return WorldError(
             f"The {job.kind} {job.txid} pays {job.plan.feerate_sat_vb} sat/vB, the most that its caps allow, and is in "
             "no block yet. It is sent again at each block."

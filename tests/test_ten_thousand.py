@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import BatchState
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.wallet.addresses import address_of
@@ -79,7 +80,7 @@ def test_ten_thousand_pledges_are_settled(node: RegtestNode, tmp_path: Path, end
         terms = world.snapshot(campaign).terms
         assert terms is not None
         assert summary.state == ("released" if ending == "funded" else "refunded")
-        fee_sats = summary.buckets["miner_fee"]
+        fee_sats = summary.buckets[Bucket.MINER_FEE]
         if ending == "funded":
             assert paid[bytes.fromhex(terms.payout_script)] == PLEDGES * SATS - fee_sats
             assert not any(paid[refund] for refund in scripts.values())

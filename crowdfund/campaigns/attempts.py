@@ -26,6 +26,7 @@ from crowdfund.campaigns.models import (
 )
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import Batch, PlannedOutput, SpendableCoin
+from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.port import Outpoint, SendResult, Sent
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
@@ -34,7 +35,7 @@ from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 class Job:
     """The newest attempt of a batch, with all that is needed to have it signed, sent, bumped or split.
 
-    `earlier` is the dearest signed transaction below it, `locktime` the tip when it was made.
+    `earlier` is the dearest signed transaction below it.
     """
 
     txid: str
@@ -149,8 +150,7 @@ def store_parts(session: Session, batch_id: int, parts: tuple[Batch, ...], tip_h
 def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip_height: int) -> str:
     """The attempt, its outputs, and last its seal, when a trigger checks that all balances. Returns its txid."""
     tell_pages(session)
-    # Not valid in an older block: there is no gain in rewriting one (anti fee sniping).
-    tx = unsigned(plan, tip_height)
+    tx = unsigned(plan, _locktime(session, batch_id, tip_height))
     row = Attempt(
         txid=tx.txid,
         batch_id=batch_id,
@@ -265,6 +265,14 @@ def _store_batch(
     session.execute(insert(BatchInput), inputs)
     store_attempt(session, row.id, 1, plan, tip_height)
     return row.id
+
+
+def _locktime(session: Session, batch_id: int, tip_height: int) -> int:
+    """The tip, as there is then no gain in rewriting older blocks (anti fee sniping); but below the height of
+    time-locked refunds, from which on the signer signs nothing else."""
+    campaign = session.get_one(Campaign, session.get_one(BatchRow, batch_id).campaign_id)
+    first = CampaignTerms.parse(campaign.terms or "").timelock_height
+    return min(tip_height, first - 1) if first else tip_height
 
 
 def _inputs(session: Session, batch_id: int) -> tuple[SpendableCoin, ...]:

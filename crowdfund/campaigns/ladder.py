@@ -49,10 +49,10 @@ def refusal_kind(reason: str) -> Refusal:
     return Refusal.WAIT if any(known in words for known in _ABOUT_OTHERS) else Refusal.CONTENT
 
 
-def is_bump_due(number: int, locktime: int, sent_height: int | None, refusal: str | None, tip_height: int) -> bool:
-    """Is it time for a dearer transaction than attempt `number`, made at height `locktime` and first sent at
-    `sent_height`? At once when the node finds the fee too low, else after six blocks; one bump a block at most."""
-    if sent_height is None or (number > 1 and tip_height <= locktime):
+def is_bump_due(number: int, sent_height: int | None, refusal: str | None, tip_height: int) -> bool:
+    """Is it time for a dearer transaction than attempt `number`, first sent at height `sent_height`? At once when the
+    node finds the fee too low, else after six blocks; after the first one, one bump a block at most."""
+    if sent_height is None or (number > 1 and tip_height <= sent_height):
         return False
     too_low = refusal is not None and refusal_kind(refusal) is Refusal.FEE
     return too_low or tip_height - sent_height >= PATIENCE_BLOCKS

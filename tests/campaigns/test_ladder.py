@@ -179,9 +179,9 @@ def test_what_a_node_says_is_understood(reason: str, kind: Refusal) -> None:
 
 def test_a_bump_is_due_after_six_blocks_or_at_once_when_the_fee_is_too_low() -> None:
     low = "min relay fee not met, 1 < 2"
-    assert not is_bump_due(1, 100, None, None, 200), "what was never sent has not waited"
-    assert [is_bump_due(1, 100, 102, None, tip) for tip in (107, 108)] == [False, True]
-    assert is_bump_due(1, 100, 100, low, 100), "the first rung is left at once"
-    assert [is_bump_due(2, 100, 100, low, tip) for tip in (99, 100, 101)] == [False, False, True], "one a block"
-    assert not is_bump_due(2, 100, 100, "scriptpubkey", 101)
-    assert is_bump_due(2, 100, 100, "scriptpubkey", 106)
+    assert not is_bump_due(1, None, None, 200), "what was never sent has not waited"
+    assert [is_bump_due(1, 102, None, tip) for tip in (107, 108)] == [False, True]
+    assert is_bump_due(1, 100, low, 100), "the first rung is left at once"
+    assert [is_bump_due(2, 100, low, tip) for tip in (99, 100, 101)] == [False, False, True], "one a block"
+    assert not is_bump_due(2, 100, "scriptpubkey", 101)
+    assert is_bump_due(2, 100, "scriptpubkey", 106)

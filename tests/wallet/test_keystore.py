@@ -124,5 +124,5 @@ def test_the_receipt_key_is_that_of_another_library_and_of_no_xpub() -> None:
     master = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(words))
     for account in (0, 7):
         wanted = master.derive(f"m/84h/1h/{account}h/0h").get_public_key().sec().hex()
-        assert store.receipt_pubkey(account) == wanted and len(wanted) == 66
-    assert store.receipt_pubkey(0) != store.receipt_pubkey(1)
+        assert store.receipt_key(account).public_key.format().hex() == wanted and len(wanted) == 66
+    assert store.receipt_key(0).secret != store.receipt_key(1).secret
