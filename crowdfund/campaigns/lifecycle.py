@@ -140,10 +140,12 @@ def over_cap(
     txid, then the output number. The coin that crosses the cap still counts in whole. What is late, dust or not yet
     ripe uses nothing up; a miner's coin takes the place of its own block, but not before it counts.
     """
+    if cap_sats == 0:
+        return frozenset()
     counting = [c for c in coins if standing(c, closing_height, min_coin_sats, tip_height) is Standing.COUNTED]
     counting.sort(key=lambda c: (c.height or 0, c.outpoint))
     before_sats = accumulate((c.value_sats for c in counting), initial=0)
-    return frozenset(c.outpoint for c, sats in zip(counting, before_sats, strict=False) if 0 < cap_sats <= sats)
+    return frozenset(c.outpoint for c, sats in zip(counting, before_sats, strict=False) if sats >= cap_sats)
 
 
 def counted_sats(

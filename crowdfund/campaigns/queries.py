@@ -112,9 +112,11 @@ class Snapshot:
     @cached_property
     def cap_reached(self) -> bool:
         """Whether nothing more can count, as far as the blocks say today."""
+        if self.cap_sats == 0:
+            return False
         facts = map(facts_of, self.coins)
         held_sats = counted_sats(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
-        return 0 < self.cap_sats <= held_sats
+        return held_sats >= self.cap_sats
 
     def standing(self, coin: Coin) -> Standing:
         """What the coin is worth to the goal."""

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
-from crowdfund.campaigns.models import Account, Block, Campaign, Pledge
+from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge
 from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
 from crowdfund.config import Settings
@@ -205,7 +205,7 @@ def _reserve_index(
     terms = CampaignTerms.parse(campaign.terms)
     if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
-    if terms.cap_sats and queries.load(session, campaign_id).cap_reached:
+    if terms.cap_sats and _is_full(session, campaign_id, terms.cap_sats):
         raise UserError(
             f"This campaign has {terms.cap_sats} sat, all that it accepts, and takes no more pledges: "
             "what came now would only be sent back."
@@ -228,6 +228,13 @@ def _reserve_index(
     session.add(pledge)
     session.flush()
     return pledge
+
+
+def _is_full(session: Session, campaign_id: str, cap_sats: int) -> bool:
+    """Has the campaign all that it accepts? Its coins are only looked at one by one where together they could do."""
+    own = select(func.sum(Coin.value_sats)).join(Pledge, Pledge.id == Coin.pledge_id)
+    held_sats = session.scalar(own.where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None))) or 0
+    return held_sats >= cap_sats and queries.load(session, campaign_id).cap_reached
 
 
 def _check_pledge(

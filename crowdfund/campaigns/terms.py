@@ -23,8 +23,8 @@ ADDED = {2: ("cap_sats", "receipt_key", "timelock_height", "timelock_feerate_sat
 """Version -> the keys that came with it; the text of older terms is without them."""
 VERSIONS = (1, VERSION)
 
-# A refund bears its own fee. Up to this feerate, more than most blocks of any year have asked for, that fee must leave
-# the backer at least half, even where the refund is a transaction of its own and pays the longest usual script.
+# A refund bears its own fee. Up to this feerate that must leave the backer at least half, even where the refund is a
+# transaction of its own and pays the longest usual script.
 REFUND_FEERATE_SAT_VB = 40
 REFUND_FEE_PERCENT = 50
 REFUND_VSIZE = transaction_vsize(1, [bytes(34)])

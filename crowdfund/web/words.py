@@ -174,7 +174,6 @@ def _pledge_sentence(
 
 
 BACK = "They are sent back to the address that you gave with your pledge, less the network fee."
-
 LATER = "After the deadline they are sent back to the address that you gave with your pledge, less the network fee."
 
 
