@@ -129,3 +129,13 @@ def db_upgrade() -> None:
     settings = Settings.from_env()
     Database(settings.database_url).upgrade()
     click.echo("The database is up to date.")
+
+
+@db.command("grants")
+@click.option("--role", required=True, help="The role that the web process logs in as; make it yourself.")
+def db_grants(role: str) -> None:
+    """Print what to run on PostgreSQL, so that the web process can touch no money's records."""
+    from crowdfund.postgresql import web_grants
+
+    for statement in web_grants(role):
+        click.echo(statement)

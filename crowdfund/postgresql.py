@@ -11,6 +11,7 @@ that does without fsync is refused.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
-from crowdfund.errors import WorldError
+from crowdfund.errors import UserError, WorldError
 
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 30_000
@@ -27,6 +28,15 @@ IDLE_TIMEOUT_MS = 300_000
 # The lock's number, any will do as long as it stays: "crowdfun" in ASCII.
 WRITER_LOCK = 0x63726F776466756E
 CHANNEL = "crowdfund"
+# All that visitors and creators can bring about, with what triggers write behind it.
+WEB_MAY = {
+    "creators": "INSERT",
+    "campaigns": "INSERT, UPDATE",
+    "pledges": "INSERT, UPDATE",
+    "watched_scripts": "INSERT",
+    "chain_view": "UPDATE",
+}
+ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
 
 def open_engine(url: URL) -> Engine:
@@ -79,6 +89,20 @@ class Listener:
             return any(True for _ in self._connection.notifies(timeout=timeout_s, stop_after=1))
         except psycopg.Error as error:
             raise WorldError(f"The database cannot be watched: {error}.") from error
+
+
+def web_grants(role: str) -> list[str]:
+    """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
+    process has to: no coin, no decision, no transaction, and it can delete nothing. Raises UserError."""
+    if not ROLE.fullmatch(role):
+        raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
+    return [
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role};",
+        f"GRANT USAGE ON SCHEMA public TO {role};",
+        f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};",
+        f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};",
+        *(f"GRANT {rights} ON {table} TO {role};" for table, rights in WEB_MAY.items()),
+    ]
 
 
 def _arguments(url: URL) -> dict[str, Any]:

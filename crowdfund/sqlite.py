@@ -26,9 +26,22 @@ def open_engine(url: URL) -> Engine:
     """The engine of the file that `url` names; folders on the way to it are made."""
     Path(url.database or "").parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
-    event.listen(engine, "connect", _prepare)
+    event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def prepare(connection: Any, _record: object = None) -> None:
+    """Set a new connection of the driver to safety first."""
+    connection.isolation_level = None  # the driver's own BEGIN comes too late and is not IMMEDIATE
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "recursive_triggers=ON",
+        f"busy_timeout={BUSY_TIMEOUT_MS}",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def read_only(engine: Engine) -> Engine:
@@ -71,18 +84,6 @@ class FileWatch:
             return self._cursor.fetchone()
         except sqlite3.Error as error:
             raise WorldError(f"The database cannot be watched: {error}.") from error
-
-
-def _prepare(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late and is not IMMEDIATE
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "recursive_triggers=ON",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _begin(connection: Connection) -> None:
