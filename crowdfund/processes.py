@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
+from crowdfund.campaigns import books
 from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
@@ -50,6 +51,7 @@ def run_worker(settings: Settings) -> None:
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
+        books.open_ledger(database)
         signer = SignerClient(settings.signer_socket)
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)

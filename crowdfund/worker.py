@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import incidents, recording, service, settling
+from crowdfund.campaigns import checking, halts, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign, Job
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -72,10 +72,12 @@ class Worker:
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
     _view: View = field(default_factory=lambda: View("", "", ""))
     _view_at: datetime | None = None
+    _checker: checking.Checker = field(init=False)
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
+        self._checker = checking.Checker(self.database)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -127,17 +129,16 @@ class Worker:
         Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
-        if self._settled_at == status.tip_hash:
+        lasting = self._checker.lasting()
+        if self._settled_at == status.tip_hash and not lasting:
             return None
-        with self.database.reading() as session:
-            stolen = settling.foreign_spends(session)
-        if stolen:
-            raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
+        self._checker.look(self.backend, status)
         doubt = self._decide_and_plan(status)
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
             lost = settling.lost_inputs(session)
-        troubles = [_lost_input(*one) for one in lost[:1]]
+        troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
+        troubles += [_lost_input(*one) for one in lost[:1]]
         troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
         if troubles:
             raise troubles[0]
@@ -256,7 +257,8 @@ class Worker:
         feerate_sat_vb = clamp_feerate(self._feerate_sat_vb)
         for campaign_id in loose:
             with self.database.transaction() as session:
-                settling.plan_campaign(session, campaign_id, feerate_sat_vb)
+                if halts.stopping(session, campaign_id) is None:
+                    settling.plan_campaign(session, campaign_id, feerate_sat_vb)
         first: Doubt | None = None
         for campaign in due:
             doubt = self._doubt(campaign)
@@ -265,8 +267,11 @@ class Worker:
                 self._note_dispute(campaign.id, doubt)
                 continue
             self._agree_on_coins(campaign.id, status)
+            self._checker.before_deciding(campaign.id)
             with self.database.transaction() as session:
-                if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
+                if halts.stopping(session, campaign.id) is None and settling.decide_campaign(
+                    session, campaign.id, feerate_sat_vb
+                ):
                     incidents.end_dispute(session, campaign.id, datetime.now(UTC))
                     log.info("campaign %s is decided", campaign.id)
         return first
@@ -292,7 +297,9 @@ class Worker:
     def _advance(self, job: Job, status: NodeStatus) -> WorldError | None:
         """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
         try:
+            self._checker.refuse_halted(job.campaign_id)
             raw = job.raw or self._have_signed(job)
+            self._checker.refuse_halted(job.campaign_id)
             refusal = job.refusal
             if self._sent_at.get(job.txid) != status.tip_hash:
                 refusal = self._send(job, raw)

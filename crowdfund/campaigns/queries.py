@@ -13,7 +13,8 @@ from functools import cached_property
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns.ledger import Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns import books
+from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
     BatchState,
     CampaignState,
@@ -28,14 +29,17 @@ from crowdfund.campaigns.lifecycle import (
 )
 from crowdfund.campaigns.models import BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
-from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.errors import NotFound
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist."""
+    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist.
+
+    `balances` are the ledger's, account -> satoshi.
+    """
 
     campaign: Campaign
     terms: CampaignTerms | None
@@ -44,6 +48,7 @@ class Snapshot:
     decision: DecisionRow | None
     closing: Block | None
     tip: Block | None
+    balances: Mapping[str, int]
 
     @property
     def coins(self) -> list[Coin]:
@@ -138,7 +143,6 @@ def summarise(snapshot: Snapshot) -> Summary:
     """Every figure that a page shows of a campaign."""
     coins = snapshot.coins
     standings = {coin.id: snapshot.standing(coin) for coin in coins}
-    lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
     # Refunds of late coins come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
     main = [b for b in snapshot.batches if _is_main(snapshot, b, standings)]
@@ -151,11 +155,11 @@ def summarise(snapshot: Snapshot) -> Summary:
             (bool(main) or Standing.COUNTED not in standings.values())
             and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
-        counted_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.COUNTED),
+        counted_sats=_counted_sats(snapshot, standings),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
-        received_sats=sum(c.value_sats for c in coins if c.height is not None),
+        received_sats=-snapshot.balances.get(OUTSIDE, 0),
         pledge_count=len({c.pledge_id for c in coins if standings[c.id] in counting}),
-        buckets=buckets(lying, _settled(snapshot)),
+        buckets={bucket: snapshot.balances.get(bucket, 0) for bucket in Bucket},
     )
 
 
@@ -187,6 +191,7 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         decision=session.get(DecisionRow, campaign_id),
         closing=None if terms is None else closing_block(session, terms.deadline),
         tip=chain_tip(session),
+        balances=books.balances(session, campaign_id),
     )
 
 
@@ -246,13 +251,11 @@ def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standi
     return first or any(standings[i.coin_id] is not Standing.LATE for i in batch.inputs)
 
 
-def _settled(snapshot: Snapshot) -> list[SettledBatch]:
-    spenders = {coin.spent_by for coin in snapshot.coins}
-    return [
-        SettledBatch(Kind(batch.kind), sum(o.value_sats for o in batch.outputs), batch.fee_sats)
-        for batch in snapshot.batches
-        if any(a.txid in spenders for a in batch.attempts)
-    ]
+def _counted_sats(snapshot: Snapshot, standings: Mapping[int, Standing]) -> int:
+    """What the ledger has as counted. Once decided that money moves on: then it is the sum of the coins that did."""
+    if snapshot.decision is None:
+        return snapshot.balances.get(Bucket.COUNTED, 0)
+    return sum(c.value_sats for c in snapshot.coins if standings[c.id] is Standing.COUNTED)
 
 
 def _fate(snapshot: Snapshot, coin: Coin) -> str | None:

@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
 from crowdfund.campaigns.models import Account, Block, Campaign, Pledge
-from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError

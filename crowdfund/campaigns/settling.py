@@ -12,6 +12,7 @@ from datetime import datetime
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
+from crowdfund.campaigns import books
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, Kind, decide, depth, owed_kind
 from crowdfund.campaigns.models import (
     Attempt,
@@ -25,9 +26,10 @@ from crowdfund.campaigns.models import (
     Pledge,
 )
 from crowdfund.campaigns.queries import Snapshot, facts_of, load
-from crowdfund.campaigns.recording import closing_block, tell_pages
+from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import closing_block
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
@@ -37,6 +39,7 @@ class Job:
     """An attempt with all that is needed to have it signed or sent."""
 
     txid: str
+    campaign_id: str
     terms: str
     account_index: int
     descriptor: str
@@ -133,12 +136,20 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     )
     session.flush()
     tell_pages(session)
-    plan_campaign(session, campaign_id, feerate_sat_vb)
+    _plan(session, campaign_id, feerate_sat_vb)
+    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
 def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
-    """Plan what is owed and not planned yet; returns the number of new batches."""
+    """Plan what is owed and not planned yet, and post it; returns the number of new batches."""
+    planned = _plan(session, campaign_id, feerate_sat_vb)
+    if planned:
+        books.post_whole(session, [campaign_id])
+    return planned
+
+
+def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
     snapshot = load(session, campaign_id)
     if snapshot.terms is None or snapshot.outcome is None:
         return 0
@@ -302,6 +313,7 @@ def _job(session: Session, attempt: Attempt) -> Job:
     )
     return Job(
         txid=attempt.txid,
+        campaign_id=campaign.id,
         terms=campaign.terms or "",
         account_index=_account(campaign),
         descriptor=campaign.descriptor or "",

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response
 from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Campaign
-from crowdfund.campaigns.recording import chain_tip
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.wallet.amounts import SATS_PER_BTC
