@@ -19,6 +19,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer_client import Account
+from support import ledger
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCK_TIME = timedelta(minutes=10)
@@ -128,6 +129,7 @@ class Paper:
         """Its figures now; they must account for every satoshi."""
         summary = queries.summarise(self.snapshot(campaign_id))
         assert sum(summary.buckets.values()) == summary.received_sats
+        ledger.holds(self.database)
         return summary
 
 
