@@ -16,12 +16,14 @@ def create_app(settings: Settings) -> Flask:
     """The web application, wired together. It holds no key and loads no module that could."""
     from flask import Flask
 
+    from crowdfund.campaigns import books
     from crowdfund.db import ROOT, Database
     from crowdfund.web import api, bench, creators, filters, health, keepsakes, live, pledging, public, security, site
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     database = Database(settings.database_url)
     database.upgrade()
+    books.open_ledger(database)
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)

@@ -18,6 +18,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
+from crowdfund.campaigns import books
 from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
@@ -51,6 +52,7 @@ def run_worker(settings: Settings) -> None:
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
+        books.open_ledger(database)
         signer = signer_of(settings)
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import attempts, incidents, ladder, recording, service, settling
+from crowdfund.campaigns import attempts, checking, halts, incidents, ladder, recording, service, settling
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
@@ -77,11 +77,13 @@ class Worker:
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
     _view: View = field(default_factory=lambda: View("", "", ""))
     _view_at: datetime | None = None
+    _checker: checking.Checker = field(init=False)
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
         self._promises = Promises(self.database, self.signer)
+        self._checker = checking.Checker(self.database)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -133,16 +135,15 @@ class Worker:
         Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
-        if self._settled_at == status.tip_hash:
+        lasting = self._checker.lasting()
+        if self._settled_at == status.tip_hash and not lasting:
             return None
-        with self.database.reading() as session:
-            stolen = attempts.foreign_spends(session)
-        if stolen:
-            raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
+        self._checker.look(self.backend, status)
         doubt = self._decide_and_plan(status)
         with self.database.reading() as session:
             lost = attempts.lost_inputs(session)
-        troubles = [_lost_input(*one) for one in lost[:1]]
+        troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
+        troubles += [_lost_input(*one) for one in lost[:1]]
         troubles += self._advance_all(status)
         if troubles:
             raise troubles[0]
@@ -266,7 +267,8 @@ class Worker:
         feerate_sat_vb = clamp_feerate(self._feerate_sat_vb)
         for campaign_id in loose:
             with self.database.transaction() as session:
-                settling.plan_campaign(session, campaign_id, feerate_sat_vb)
+                if halts.stopping(session, campaign_id) is None:
+                    settling.plan_campaign(session, campaign_id, feerate_sat_vb)
         first: Doubt | None = None
         for campaign in due:
             doubt = self._doubt(campaign)
@@ -275,8 +277,11 @@ class Worker:
                 self._note_dispute(campaign.id, doubt)
                 continue
             self._agree_on_coins(campaign.id, status)
+            self._checker.before_deciding(campaign.id)
             with self.database.transaction() as session:
-                if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
+                if halts.stopping(session, campaign.id) is None and settling.decide_campaign(
+                    session, campaign.id, feerate_sat_vb
+                ):
                     incidents.end_dispute(session, campaign.id, datetime.now(UTC))
                     log.info("campaign %s is decided", campaign.id)
         return first
@@ -346,6 +351,7 @@ class Worker:
         that it did sign is sent instead."""
         if self._sent_at.get(job.txid) == status.tip_hash:
             return job.refusal
+        self._checker.refuse_halted(job.campaign_id)
         try:
             raw = job.raw or self._have_signed(job)
         except WorldError:
@@ -353,6 +359,7 @@ class Worker:
                 self.backend.broadcast(job.earlier)
                 self._sent_at[f"below {job.txid}"] = status.tip_hash
             raise
+        self._checker.refuse_halted(job.campaign_id)
         refusal = self._send(job, raw, status)
         self._sent_at[job.txid] = status.tip_hash
         return refusal

@@ -10,7 +10,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import select, text
 
-from crowdfund.campaigns.models import ChainView, Coin, CoinEntry, WatchedScript
+from crowdfund.campaigns import books, checking
+from crowdfund.campaigns.ledger_models import Transfer
+from crowdfund.campaigns.models import ChainView, WatchedScript
 from crowdfund.campaigns.recording import RecordedWatch
 from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
@@ -103,19 +105,32 @@ def test_addresses_given_out_before_are_watched(database: Database) -> None:
     assert watch.scripts == {b"\xaa", b"\xbb", b"\xcc"}, "and so are those that come"
 
 
-def test_the_journal_begins_with_what_is_confirmed(database: Database) -> None:
+def test_the_ledger_opens_once_with_what_is_confirmed(database: Database) -> None:
     database.upgrade()
-
-    def entries() -> list[tuple[int, int, int, str]]:
-        with database.reading() as session:
-            rows = session.scalars(select(CoinEntry).order_by(CoinEntry.id)).all()
-            return [(e.coin_id, e.value_sats, e.height, e.block_hash) for e in rows]
-
-    assert sorted(entries()) == [(1, 5_000, 7, "h7"), (2, 6_000, 8, "h8")]
     with database.transaction() as session:
-        first = session.get_one(Coin, 1)
-        first.height = first.block_hash = None
-    assert entries()[2:] == [(1, -5_000, 7, "h7")]
+        session.execute(text("INSERT INTO blocks VALUES (9, 'h9', 'h8', 1, 1)"))
+    assert books.open_ledger(database) == 2
+    wanted = [("outside", "counted", 5_000, 7, "h7"), ("outside", "foreign_spend", 6_000, 8, "h8")]
+    with database.reading() as session:
+        rows = session.scalars(select(Transfer).order_by(Transfer.id)).all()
+        assert [(t.from_account, t.to_account, t.amount_sats, t.height, t.block_hash) for t in rows] == wanted
+        assert [b.sentence for b in checking.check_books(session)] == [
+            "6,000 sat of ours were spent by a transaction that is not ours."
+        ]
+    assert books.open_ledger(database) == 0
+    with database.transaction() as session:
+        session.execute(text("DROP TRIGGER transfers_kept"))
+        session.execute(text("DELETE FROM transfers"))
+    assert books.open_ledger(database) == 0, "a ledger that was emptied by hand is not opened anew"
+    with database.reading() as session:
+        assert len(checking.check_books(session)) > 1
+
+
+def test_the_ledger_of_an_empty_database_is_open_from_the_start(tmp_path: Path) -> None:
+    fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
+    fresh.upgrade()
+    assert books.open_ledger(fresh) == 0
+    fresh.close()
 
 
 def test_an_empty_database_goes_the_same_way(tmp_path: Path, database: Database) -> None:

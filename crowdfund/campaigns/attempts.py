@@ -39,6 +39,7 @@ class Job:
     """
 
     txid: str
+    campaign_id: str
     batch_id: int
     number: int
     terms: str
@@ -102,6 +103,7 @@ def job(session: Session, batch_id: int) -> Job:
     campaign = session.get_one(Campaign, batch.campaign_id)
     return Job(
         txid=newest.txid,
+        campaign_id=campaign.id,
         batch_id=batch_id,
         number=newest.number,
         terms=campaign.terms or "",

@@ -203,20 +203,6 @@ class RivalRow(Base):
     height: Mapped[int | None] = mapped_column(index=True)
 
 
-class CoinEntry(Base):
-    """The journal of confirmations, written by triggers and never changed: plus the coin's value when a block holds
-    it, minus the same (a contra entry) when that block is lost. A coin's entries sum to its value or to nothing."""
-
-    __tablename__ = "coin_entries"
-    __table_args__ = (CheckConstraint("value_sats <> 0", name="an_amount"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), index=True)
-    value_sats: Mapped[int]
-    height: Mapped[int]
-    block_hash: Mapped[str]
-
-
 class Incident(Base):
     """Something out of the ordinary that the public is told of: see `incidents`. `height` is the first block that was
     lost or disputed, `depth` how many were; `ended_at` is NULL while a dispute lasts."""

@@ -13,8 +13,9 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
+from crowdfund.campaigns import books
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
-from crowdfund.campaigns.ledger import Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
     REPLACED_BATCH,
     BatchState,
@@ -42,14 +43,17 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
-from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.errors import NotFound
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist."""
+    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist.
+
+    `balances` are the ledger's, account -> satoshi.
+    """
 
     campaign: Campaign
     terms: CampaignTerms | None
@@ -58,6 +62,7 @@ class Snapshot:
     decision: DecisionRow | None
     closing: Block | None
     tip: Block | None
+    balances: Mapping[str, int]
     taken_back: Mapping[str, TimelockedRefund] = field(default_factory=dict)
     """txid -> a time-locked refund that a block holds."""
 
@@ -207,7 +212,6 @@ def summarise(snapshot: Snapshot) -> Summary:
     """Every figure that a page shows of a campaign."""
     coins = snapshot.coins
     standings = {coin.id: snapshot.standing(coin) for coin in coins}
-    lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
     # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
     main = [b for b in snapshot.standing_batches if _is_main(snapshot, b, standings)]
@@ -220,11 +224,11 @@ def summarise(snapshot: Snapshot) -> Summary:
             snapshot.outcome,
             (bool(main) or not owed) and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
-        counted_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.COUNTED),
+        counted_sats=_counted_sats(snapshot, standings),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
-        received_sats=sum(c.value_sats for c in coins if c.height is not None),
+        received_sats=-snapshot.balances.get(OUTSIDE, 0),
         pledge_count=len({c.pledge_id for c in coins if standings[c.id] in counting}),
-        buckets=buckets(lying, _settled(snapshot)),
+        buckets={bucket: snapshot.balances.get(bucket, 0) for bucket in Bucket},
     )
 
 
@@ -256,6 +260,7 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         decision=session.get(DecisionRow, campaign_id),
         closing=None if terms is None else closing_block(session, terms.deadline),
         tip=chain_tip(session),
+        balances=books.balances(session, campaign_id),
         taken_back=_taken_back(session, campaign_id),
     )
 
@@ -335,9 +340,8 @@ def _root(snapshot: Snapshot, batch: BatchRow) -> int:
     return found
 
 
-def _settled(snapshot: Snapshot) -> list[SettledBatch]:
-    mined = [(batch, found[0]) for batch in snapshot.batches if (found := snapshot.mined(batch)) is not None]
-    return [
-        SettledBatch(Kind(batch.kind), sum(o.value_sats for o in attempt.outputs), attempt.fee_sats)
-        for batch, attempt in mined
-    ] + [SettledBatch(Kind.REFUND, row.value_sats, row.fee_sats) for row in snapshot.taken_back.values()]
+def _counted_sats(snapshot: Snapshot, standings: Mapping[int, Standing]) -> int:
+    """What the ledger has as counted. Once decided that money moves on: then it is the sum of the coins that did."""
+    if snapshot.decision is None:
+        return snapshot.balances.get(Bucket.COUNTED, 0)
+    return sum(c.value_sats for c in snapshot.coins if standings[c.id] is Standing.COUNTED)

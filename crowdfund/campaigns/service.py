@@ -16,8 +16,8 @@ from sqlalchemy.orm import Session
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
 from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge
-from crowdfund.campaigns.recording import chain_tip, closing_block
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError

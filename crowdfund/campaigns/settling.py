@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import and_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import books
 from crowdfund.campaigns.attempts import account_of, store_batch
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
@@ -28,9 +29,10 @@ from crowdfund.campaigns.lifecycle import (
     standing,
 )
 from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, DecisionRow, Pledge
-from crowdfund.campaigns.recording import chain_tip, closing_block, tell_pages
+from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import chain_tip, closing_block
 
 REGISTERED_AT_ONCE = 1_000
 
@@ -130,12 +132,20 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     )
     session.flush()
     tell_pages(session)
-    plan_campaign(session, campaign_id, feerate_sat_vb)
+    _plan(session, campaign_id, feerate_sat_vb)
+    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
 def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
-    """Plan what is owed and not planned yet; returns the number of new batches."""
+    """Plan what is owed and not planned yet, and post it; returns the number of new batches."""
+    planned = _plan(session, campaign_id, feerate_sat_vb)
+    if planned:
+        books.post_whole(session, [campaign_id])
+    return planned
+
+
+def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
     terms, decision, tip_height = (
         _terms(session, campaign_id),
         session.get(DecisionRow, campaign_id),

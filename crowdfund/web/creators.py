@@ -11,8 +11,8 @@ from werkzeug.wrappers import Response
 from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Block, Campaign
-from crowdfund.campaigns.recording import chain_tip
 from crowdfund.campaigns.terms import timelock_height
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.wallet.amounts import SATS_PER_BTC

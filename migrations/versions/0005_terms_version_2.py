@@ -7,7 +7,7 @@ from crowdfund.triggers import frozen
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 
 revision = "0005"
-down_revision = "0003"
+down_revision = "0004"
 
 
 TRIGGERS = [

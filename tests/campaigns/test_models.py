@@ -107,6 +107,10 @@ def fill(session: Session) -> None:
         )  # fmt: skip
     session.flush()
     session.add(IncidentCoin(incident_id=1, coin_id=1))
+    session.execute(text(transfer(1, "outside", "counted", 10_000)))
+    session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
+    session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
+    session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
 
 
 @contextmanager
@@ -163,7 +167,24 @@ COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"
     " spent_by, spent_height) VALUES"
 )
-ENTRY = "INSERT INTO coin_entries (coin_id, value_sats, height, block_hash) VALUES"
+TRANSFER = (
+    "INSERT INTO transfers (id, campaign_id, coin_id, key, from_account, to_account, amount_sats, what, height,"
+    " block_hash, at, reverses, prev_hash, hash) VALUES"
+)
+
+
+def transfer(number: int, giver: str, taker: str, sats: object, **changes: object) -> str:
+    """The next transfer of coin 1, as plain SQL; its hash is made up."""
+    columns: dict[str, object] = {
+        "id": number, "campaign_id": "won", "coin_id": 1, "key": f"k{number}", "from_account": giver,
+        "to_account": taker, "amount_sats": sats, "what": "w", "height": 5, "block_hash": "h",
+        "at": "2026-01-01 00:00:00", "reverses": None, "prev_hash": f"{number - 1:064d}", "hash": f"{number:064d}",
+    }  # fmt: skip
+    values = [f"'{v}'" if isinstance(v, str) else "NULL" if v is None else str(v) for v in (columns | changes).values()]
+    return f"{TRANSFER} ({', '.join(values)})"
+
+
+HALT = "INSERT INTO halts (id, campaign_id, reason, began_at, ended_at, ended_reason) VALUES"
 INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
 REFUSED = {
@@ -271,10 +292,57 @@ REFUSED = {
     "a script watched twice": "INSERT INTO watched_scripts (script) VALUES (CAST('p1' AS BLOB))",
     "what a payment spends": "UPDATE payment_inputs SET prev_vout = 1",
     "an input twice": "INSERT INTO payment_inputs (txid, prev_txid, prev_vout) VALUES ('t1', 'x', 0)",
-    "an entry's value": "UPDATE coin_entries SET value_sats = 1 WHERE coin_id = 1",
-    "an entry's block": "UPDATE coin_entries SET block_hash = 'x' WHERE coin_id = 1",
-    "an entry of nothing": f"{ENTRY} (1, 0, 5, 'h')",
-    "an entry of no coin": f"{ENTRY} (99, 1, 5, 'h')",
+    **{
+        f"a transfer's {column}": f"UPDATE transfers SET {column} = {value} WHERE id = 2"
+        for column, value in {
+            "id": 9,
+            "campaign_id": "'lost'",
+            "coin_id": 3,
+            "key": "'x'",
+            "from_account": "'late'",
+            "to_account": "'late'",
+            "amount_sats": 1,
+            "what": "'x'",
+            "height": 6,
+            "block_hash": "'x'",
+            "at": "'2030-01-01 00:00:00'",
+            "reverses": 1,
+            "prev_hash": f"'{'a' * 64}'",
+            "hash": f"'{'a' * 64}'",
+        }.items()
+    },
+    "a transfer replaced": transfer(2, "counted", "late", 1).replace("INSERT", "INSERT OR REPLACE", 1),
+    "a transfer of nothing": transfer(3, "in_settlement", "late", 0),
+    "a transfer backwards": transfer(3, "in_settlement", "late", -1),
+    "a transfer of half a satoshi": transfer(3, "in_settlement", "late", "1.5"),
+    "a transfer of words": transfer(3, "in_settlement", "late", "many"),
+    "a transfer to oneself": transfer(3, "in_settlement", "in_settlement", 1),
+    "a transfer to nobody known": transfer(3, "in_settlement", "pocket", 1),
+    "a transfer from nobody known": transfer(3, "pocket", "late", 1),
+    "a transfer's key twice": transfer(3, "in_settlement", "late", 1, key="k1"),
+    "a gap in the ledger": transfer(4, "in_settlement", "late", 1, prev_hash=f"{2:064d}"),
+    "another one before it": transfer(3, "in_settlement", "late", 1, prev_hash=f"{1:064d}"),
+    "a hash twice": transfer(3, "in_settlement", "late", 1, hash=f"{1:064d}"),
+    "a short hash": transfer(3, "in_settlement", "late", 1, hash="3"),
+    "a coin that comes in twice": transfer(3, "outside", "counted", 1),
+    "more than an account holds": transfer(3, "in_settlement", "late", 10_001),
+    "an account that holds nothing": transfer(3, "counted", "late", 1),
+    "a transfer of another's coin": transfer(3, "outside", "counted", 1, coin_id=2),
+    "a transfer of no coin": transfer(3, "outside", "counted", 1, coin_id=99),
+    "a contra transfer of another amount": transfer(3, "in_settlement", "counted", 9_999, reverses=2),
+    "a contra transfer to elsewhere": transfer(3, "in_settlement", "late", 10_000, reverses=2),
+    "a contra transfer of another coin": transfer(3, "outside", "counted", 10_000, coin_id=3, reverses=1),
+    "a contra transfer of nothing there": transfer(3, "in_settlement", "counted", 10_000, reverses=99),
+    "a balance below zero": "UPDATE balances SET sats = -1 WHERE account = 'counted'",
+    "a balance of half a satoshi": "UPDATE balances SET sats = 1.5 WHERE account = 'counted'",
+    "a balance of nobody known": "INSERT INTO balances VALUES ('won', 'pocket', 0)",
+    "a halt's reason": "UPDATE halts SET reason = 'x' WHERE id = 1",
+    "a halt's campaign": "UPDATE halts SET campaign_id = NULL WHERE id = 1",
+    "a halt's beginning": "UPDATE halts SET began_at = '2020-01-01 00:00:00' WHERE id = 1",
+    "a halt that ends without a reason": "UPDATE halts SET ended_at = '2026-01-02 00:00:00' WHERE id = 1",
+    "a halt that begins again": "UPDATE halts SET ended_at = NULL, ended_reason = NULL WHERE id = 2",
+    "a halt without a reason": f"{HALT} (3, 'won', '', '2026-01-01 00:00:00', NULL, NULL)",
+    "a halt of nobody": f"{HALT} (3, 'nobody', 'r', '2026-01-01 00:00:00', NULL, NULL)",
     "a rival of itself": "INSERT INTO rivals (txid, by) VALUES ('t8', 't8')",
     "two rivals": "INSERT INTO rivals (txid, by) VALUES ('t9', 't8')",
     "an incident of another kind": f"{INCIDENT} ('rumour', 5, 1, '2026-01-01 00:00:00')",
@@ -288,16 +356,16 @@ REFUSED = {
     "an incident's end away": "UPDATE incidents SET ended_at = NULL WHERE id = 1",
     "an incident's coin": "UPDATE incident_coins SET coin_id = 2",
     "a watched script replaced": "INSERT OR REPLACE INTO watched_scripts VALUES (1, x'00')",
-    "an entry replaced": "INSERT OR REPLACE INTO coin_entries VALUES (1, 1, 1, 1, 'x')",
     "an input replaced": "INSERT OR REPLACE INTO payment_inputs VALUES (1, 't1', 'x', 5)",
     "an incident replaced": (
         "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
     ),
 }
-NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "coin_entries", "incidents")
+NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts")
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
-    "watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins",
+    "watched_scripts", "payment_inputs", "incidents", "incident_coins",
+    "transfers", "balances", "halts",
 )  # fmt: skip
 
 
@@ -398,12 +466,27 @@ ALLOWED = [
     f"{BATCH} (2, 'won', 'refund', NULL)",
     f"{BATCH} (2, 'lost', 'refund', 5)",
     f"{INPUT} (3, 6, 0)",
+    "UPDATE halts SET ended_at = '2026-11-22 13:00:00', ended_reason = 'mended' WHERE id = 1",
+    transfer(3, "in_settlement", "paid_out", 9_900),
+    transfer(3, "in_settlement", "counted", 10_000, reverses=2),
+    transfer(3, "outside", "dust", 10_000, coin_id=3),
 ]
 
 
 @pytest.mark.parametrize("statement", ALLOWED)
 def test_what_the_work_needs_is_allowed(statement: str, database: Database) -> None:
     run(database, statement)
+
+
+def test_balances_follow_each_transfer(database: Database) -> None:
+    run(database, transfer(3, "in_settlement", "paid_out", 9_900), transfer(4, "in_settlement", "miner_fee", 100))
+    with database.reading() as session:
+        rows = session.execute(text("SELECT campaign_id, account, sats FROM balances ORDER BY account")).all()
+        entries = session.execute(text("SELECT account, sum(amount_sats) FROM entries GROUP BY account")).all()
+    assert {tuple(row)[1:] for row in rows} == {tuple(row) for row in entries}
+    assert [tuple(row) for row in rows if row.sats] == [
+        ("won", "miner_fee", 100), ("won", "outside", -10_000), ("won", "paid_out", 9_900),
+    ]  # fmt: skip
 
 
 def dump(database: Database) -> dict[str, list[str]]:

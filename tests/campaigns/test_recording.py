@@ -11,7 +11,8 @@ from sqlalchemy import event, func, select, text
 
 from crowdfund.campaigns import queries, recording
 from crowdfund.campaigns.models import Block, ChainView, Coin, PaymentInput, Pledge, RivalRow, WatchedScript
-from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, set_view
+from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, set_view
+from crowdfund.campaigns.tip import closing_block
 from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend, Rival
 from crowdfund.chain.scan import outpoint_key
 from support.paper import BLOCK_TIME, START, Paper, coin, txid

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import creators, incidents, queries, service
+from crowdfund.campaigns import checking, creators, halts, incidents, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot
@@ -26,7 +26,7 @@ from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
-from support import model
+from support import ledger, model
 from support.model import Block, ModelCoin, Outpoint, Promise, PromisedPledge, Tx, Verdict
 from support.paper import PAYOUT
 from support.signing import offered_accounts
@@ -170,7 +170,7 @@ class Books:
                 self.txs[tx.txid] = tx
 
     def check_blocks(self, before: str | None) -> None:
-        """Blocks, confirmed coins, journal and incidents follow from the last recorded block, whatever it is."""
+        """Blocks, confirmed coins, ledger and incidents follow from the last recorded block, whatever it is."""
         tip = self._tip()
         assert tip is not None
         branch = self.story.branch(tip)
@@ -187,16 +187,18 @@ class Books:
             for c in truth.values()
         ]
         assert sorted(found) == sorted(wanted)
-        journal = self._rows(
-            "SELECT coins.txid, coins.vout, sum(coin_entries.value_sats) FROM coin_entries JOIN coins"
-            " ON coins.id = coin_id GROUP BY coin_id HAVING sum(coin_entries.value_sats) <> 0"
+        came_in = self._rows(
+            "SELECT coins.txid, coins.vout, -sum(amount_sats) FROM entries JOIN coins ON coins.id = coin_id"
+            " WHERE account = 'outside' GROUP BY coin_id HAVING sum(amount_sats) <> 0"
         )
-        assert sorted(journal) == sorted((c.txid, c.vout, c.value_sats) for c in truth.values() if c.value_sats)
+        assert sorted(came_in) == sorted((c.txid, c.vout, c.value_sats) for c in truth.values() if c.value_sats)
         self._check_incidents(before, branch)
 
     def check_all(self) -> None:
         """The rest: what is unconfirmed, what became of what is gone, and every figure and state."""
         assert self._tip() == self.story.tip.hash
+        ledger.holds(self.database)
+        self._resume()
         branch, pool = self.story.branch(self.story.tip.hash), self.story.mempool()
         listed = self._listed(branch, pool)
         seen = {c.outpoint for c in listed if c.txid in pool}
@@ -295,6 +297,15 @@ class Books:
             if coin.outpoint in set(rows) - self.planned:
                 assert coin.pledge.campaign in self.decided and coin.value_sats >= model.DUST_BELOW_SATS
         self.planned = set(rows)
+
+    def _resume(self) -> None:
+        """Once the chain has taken a theft back, the operator lets settlement go on."""
+        with self.database.reading() as session:
+            lasting, found = halts.open_halts(session), checking.check_books(session)
+        if lasting and not found:
+            with Database.transaction(self.database) as session:
+                assert halts.end_all(session, "the theft is undone", NOW) == len(lasting) == 1
+            self.look()
 
     def _binding(self) -> set[Outpoint]:
         """The inputs of every payout, and of the first refund of a campaign that failed."""

@@ -18,6 +18,7 @@ from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore
+from support import ledger
 from support.signing import offered_accounts
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -132,6 +133,7 @@ class Paper:
         """Its figures now; they must account for every satoshi."""
         summary = queries.summarise(self.snapshot(campaign_id))
         assert sum(summary.buckets.values()) == summary.received_sats
+        ledger.holds(self.database)
         return summary
 
 

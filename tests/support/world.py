@@ -26,6 +26,7 @@ from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
+from support import ledger
 from support.node import new_address
 
 DAY = timedelta(days=1)
@@ -147,6 +148,7 @@ class World:
         """The campaign's figures now; they must account for every satoshi."""
         summary = queries.summarise(self.snapshot(campaign_id))
         assert sum(summary.buckets.values()) == summary.received_sats
+        ledger.holds(self.database)
         return summary
 
     def pledge_state(self, pledge: Pledge) -> str:
