@@ -141,25 +141,25 @@ def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip
     """The attempt, its outputs, and last its seal, when a trigger checks that all balances. Returns its txid."""
     tell_pages(session)
     # Not valid in an older block: there is no gain in rewriting one (anti fee sniping).
-    tx = unsigned(plan, tip_height)
+    txid = unsigned(plan, tip_height).txid
     row = Attempt(
-        txid=tx.txid,
+        txid=txid,
         batch_id=batch_id,
         number=number,
         fee_sats=plan.fee_sats,
         feerate_sat_vb=plan.feerate_sat_vb,
-        locktime=tx.locktime,
+        locktime=tip_height,
     )
     session.add(row)
     session.flush()
     outputs = [
-        {"txid": tx.txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
+        {"txid": txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
         for n, o in enumerate(plan.outputs)
     ]
     session.execute(insert(AttemptOutput), outputs)
     row.sealed = True
     session.flush()
-    return tx.txid
+    return txid
 
 
 def store_signed(session: Session, txid: str, raw: bytes) -> None:

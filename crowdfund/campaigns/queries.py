@@ -31,6 +31,7 @@ from crowdfund.campaigns.lifecycle import (
 from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
 from crowdfund.campaigns.recording import chain_tip, closing_block
+from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.errors import NotFound
 
@@ -292,3 +293,19 @@ def _fate(snapshot: Snapshot, coin: Coin) -> str | None:
     if batch is not None:
         return batch.kind
     return "planned" if bool(coin.batch_inputs) else None
+
+
+def settlement_preview(snapshot: Snapshot, feerate_sat_vb: int) -> SettlementPreview | None:
+    """What the end of the campaign would come to at today's feerate: the payout once the goal is reached, refunds
+    before that. None for a draft, and once the outcome is decided."""
+    if snapshot.terms is None or snapshot.outcome is not None:
+        return None
+    counted = [
+        SpendableCoin(coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
+        for pledge in snapshot.pledges
+        for coin in pledge.coins
+        if snapshot.standing(coin) is Standing.COUNTED
+    ]
+    reached = sum(coin.value_sats for coin in counted) >= snapshot.terms.goal_sats
+    payout_script = bytes.fromhex(snapshot.terms.payout_script)
+    return preview(Kind.RELEASE if reached else Kind.REFUND, counted, payout_script, feerate_sat_vb)
