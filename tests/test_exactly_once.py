@@ -25,7 +25,7 @@ WORKERS, ROUNDS = 8, 3
 # Moments of a worker that settles, outside of transactions: words of their labels.
 MOMENTS = (
     "after the commit of UPDATE chain_view changes",
-    "after the commit of INSERT INTO attempts",
+    "after the commit of UPDATE attempts sealed",
     "the refund is signed, not stored",
     "after the commit of UPDATE attempts raw",
     "after the commit of UPDATE attempts sent_at",

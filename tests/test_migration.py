@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import select, text
+from sqlalchemy.exc import IntegrityError
 
 from crowdfund.campaigns import books, checking
 from crowdfund.campaigns.ledger_models import Transfer
-from crowdfund.campaigns.models import ChainView, WatchedScript
+from crowdfund.campaigns.models import BatchRow, ChainView, WatchedScript
 from crowdfund.campaigns.recording import RecordedWatch
 from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
@@ -66,6 +68,22 @@ def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
             names = ", ".join(f'"{name}"' for name in columns)
             found[table] = [tuple(row) for row in session.execute(text(f"SELECT {names} FROM {table} ORDER BY 1"))]
     return found
+
+
+PLANNED = [
+    "INSERT INTO blocks VALUES (30, 'h30', 'h29', 1, 1)",
+    "INSERT INTO decisions VALUES ('c', 'failed', 5000, 9, 'h9', 9)",
+    *(
+        statement
+        for number, coin, raw, sent in ((1, 1, "x'0a'", "'2026-02-02 00:00:00'"), (2, 3, "NULL", "NULL"))
+        for statement in (
+            f"INSERT INTO batches VALUES ({number}, 'c', 'refund', {100 * number}, {number}, 20)",
+            f"INSERT INTO batch_inputs VALUES ({coin}, {number}, 0)",
+            f"INSERT INTO batch_outputs VALUES ({number}, 0, x'00', {(5_000, 7_000)[number - 1] - 100 * number}, 0)",
+            f"INSERT INTO attempts VALUES ('a{number}', {number}, 1, {raw}, {sent}, NULL)",
+        )
+    ),
+]
 
 
 @pytest.fixture
@@ -144,3 +162,27 @@ def test_an_empty_database_goes_the_same_way(tmp_path: Path, database: Database)
     fresh.upgrade()
     assert schema(fresh) == schema(database)
     fresh.close()
+
+
+def test_plans_become_the_first_rungs_of_their_ladders(database: Database) -> None:
+    migrate(database, "0002")
+    with database.transaction() as session:
+        for statement in PLANNED:
+            session.execute(text(statement))
+    database.upgrade()
+    with database.reading() as session:
+        first, second = session.scalars(select(BatchRow).order_by(BatchRow.id)).all()
+        assert (first.kind, first.parent_id, [i.coin_id for i in first.inputs]) == ("refund", None, [1])
+        (sent,), (waiting,) = first.attempts, second.attempts
+        assert (sent.txid, sent.number, sent.fee_sats, sent.feerate_sat_vb, sent.locktime) == ("a1", 1, 100, 1, 20)
+        assert (sent.sealed, sent.raw, sent.sent_at, sent.sent_height) == (
+            True, b"\n", datetime(2026, 2, 2, tzinfo=UTC), 30,
+        )  # fmt: skip
+        assert (waiting.sealed, waiting.raw, waiting.sent_at, waiting.sent_height) == (True, None, None, None)
+        assert [(o.script, o.value_sats, o.index) for o in waiting.outputs] == [(b"\0", 6_800, 0)]
+        assert session.execute(text("PRAGMA foreign_key_check")).all() == []
+        assert session.execute(text("SELECT name FROM sqlite_master WHERE name LIKE 'old%'")).all() == []
+    with pytest.raises(IntegrityError, match="cannot change"), database.transaction() as session:
+        session.execute(text("UPDATE attempts SET fee_sats = 99"))
+    with database.transaction() as session:
+        session.execute(text("UPDATE attempts SET raw = x'0b' WHERE txid = 'a2'"))

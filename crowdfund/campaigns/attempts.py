@@ -152,25 +152,26 @@ def store_parts(session: Session, batch_id: int, parts: tuple[Batch, ...], tip_h
 def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip_height: int) -> str:
     """The attempt, its outputs, and last its seal, when a trigger checks that all balances. Returns its txid."""
     tell_pages(session)
-    tx = unsigned(plan, _locktime(session, batch_id, tip_height))
+    locktime = _locktime(session, batch_id, tip_height)
+    txid = unsigned(plan, locktime).txid
     row = Attempt(
-        txid=tx.txid,
+        txid=txid,
         batch_id=batch_id,
         number=number,
         fee_sats=plan.fee_sats,
         feerate_sat_vb=plan.feerate_sat_vb,
-        locktime=tx.locktime,
+        locktime=locktime,
     )
     session.add(row)
     session.flush()
     outputs = [
-        {"txid": tx.txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
+        {"txid": txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
         for n, o in enumerate(plan.outputs)
     ]
     session.execute(insert(AttemptOutput), outputs)
     row.sealed = True
     session.flush()
-    return tx.txid
+    return txid
 
 
 def store_signed(session: Session, txid: str, raw: bytes) -> None:

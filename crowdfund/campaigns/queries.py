@@ -43,6 +43,7 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
+from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.errors import NotFound
@@ -345,3 +346,19 @@ def _counted_sats(snapshot: Snapshot, standings: Mapping[int, Standing]) -> int:
     if snapshot.decision is None:
         return snapshot.balances.get(Bucket.COUNTED, 0)
     return sum(c.value_sats for c in snapshot.coins if standings[c.id] is Standing.COUNTED)
+
+
+def settlement_preview(snapshot: Snapshot, feerate_sat_vb: int) -> SettlementPreview | None:
+    """What the end of the campaign would come to at today's feerate: the payout once the goal is reached, refunds
+    before that. None for a draft, and once the outcome is decided."""
+    if snapshot.terms is None or snapshot.outcome is not None:
+        return None
+    counted = [
+        SpendableCoin(coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
+        for pledge in snapshot.pledges
+        for coin in pledge.coins
+        if snapshot.standing(coin) is Standing.COUNTED
+    ]
+    reached = sum(coin.value_sats for coin in counted) >= snapshot.terms.goal_sats
+    payout_script = bytes.fromhex(snapshot.terms.payout_script)
+    return preview(Kind.RELEASE if reached else Kind.REFUND, counted, payout_script, feerate_sat_vb)

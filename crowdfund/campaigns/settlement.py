@@ -177,6 +177,26 @@ def refund_estimate_sats(value_sats: int, refund_script: bytes, feerate_sat_vb: 
     return 0 if alone is None else alone.outputs[0].value_sats
 
 
+@dataclass(frozen=True)
+class SettlementPreview:
+    """What a settlement would come to at today's feerate, in satoshi."""
+
+    kind: Kind
+    batches: int
+    fee_sats: int
+    net_sats: int
+
+
+def preview(kind: Kind, coins: Sequence[SpendableCoin], payout_script: bytes, feerate_sat_vb: int) -> SettlementPreview:
+    """What would come of these coins if the campaign ended with them, as a release or as refunds."""
+    if kind is Kind.RELEASE:
+        batches = plan_release(coins, payout_script, feerate_sat_vb)
+    else:
+        batches = plan_refunds(coins, feerate_sat_vb)
+    net_sats = sum(o.value_sats for b in batches for o in b.outputs)
+    return SettlementPreview(kind, len(batches), sum(b.fee_sats for b in batches), net_sats)
+
+
 def _shares(
     inputs: Sequence[SpendableCoin], recipients: Sequence[Recipient], fee_sats: int
 ) -> tuple[list[int], list[int]]:

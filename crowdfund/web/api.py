@@ -21,7 +21,7 @@ from crowdfund.web import keepsakes, openapi
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
-from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view
+from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view, preview_view
 
 pages = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -75,7 +75,8 @@ def campaign(campaign_id: str) -> Answer:
         snapshot = queries.load(db, campaign_id)
         if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
-        return jsonify(_campaign(snapshot, as_of(db)))
+        found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
+    return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
 
 
 @pages.post("/campaigns/<campaign_id>/pledges")
@@ -218,6 +219,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "counted_sats": view.counted_sats,
         "coins": [vars(coin) for coin in view.coins],
         "settled_txid": view.settled_txid,
+        "refund_estimate_sats": None if view.campaign.outcome else view.refund_example_sats,
         "receipt_url": view.url,
         **keepsakes.as_json(kept),
         "as_of": _as_of(now),

@@ -68,6 +68,10 @@ SCHEMAS: dict[str, Any] = {
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
+            "settlement_preview": {
+                "type": ["object", "null"],
+                "description": "kind, batches, fee_sats, net_sats: what the end would come to at today's feerate",
+            },
         },
     },
     "Pledge": {

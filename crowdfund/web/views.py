@@ -12,8 +12,8 @@ from crowdfund.campaigns.ledger import LABELS, Bucket
 from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
-from crowdfund.campaigns.queries import Snapshot, pledge_summary, summarise
-from crowdfund.campaigns.settlement import refund_estimate_sats
+from crowdfund.campaigns.queries import Snapshot, pledge_summary, settlement_preview, summarise
+from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
 from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
 from crowdfund.projects.licenses import license_title
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
@@ -312,6 +312,11 @@ def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
                 )
             )
     return found
+
+
+def preview_view(snapshot: Snapshot, as_of: AsOf | None) -> SettlementPreview | None:
+    """What the end would come to at the feerate of today; it is reckoned coin by coin, so for one campaign's page."""
+    return settlement_preview(snapshot, as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB)
 
 
 def chain_time(network: str, as_of: AsOf | None) -> datetime:
