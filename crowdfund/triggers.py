@@ -97,7 +97,7 @@ def _function(rule: Rule) -> str:
         end = "OLD" if rule.event == "DELETE" else "NEW"
     return f"""CREATE OR REPLACE FUNCTION {rule.name}() RETURNS trigger LANGUAGE plpgsql
         SET search_path = public, pg_temp AS $rule$
-        BEGIN IF {rule.when} THEN {body} END IF; RETURN {end}; END $rule$"""
+        BEGIN IF ({rule.when}) THEN {body} END IF; RETURN {end}; END $rule$"""
 
 
 def _trigger(rule: Rule) -> str:

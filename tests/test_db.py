@@ -262,6 +262,14 @@ def test_a_locked_database_is_an_error_and_not_a_half_write(
         database.close()
 
 
+def test_who_asks_for_what_no_text_holds_finds_nothing(database: Database) -> None:
+    with database.transaction() as session:
+        session.add(creator("one"))
+    with database.reading() as session:
+        assert session.scalar(select(Creator).where(Creator.key == "one\x00")) is None
+        assert session.scalar(select(Creator).where(Creator.key.in_(["one\x00", "one"]))) is not None
+
+
 def test_a_watch_hears_the_commits_of_others(database: Database) -> None:
     with database.watching() as watch:
         assert not watch.wait(0.01)

@@ -17,9 +17,11 @@ import pytest
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import DBAPIError
 
+from crowdfund import create_app
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from support.paper import Paper
 from support.postgres import Server
 from support.world import World
 
@@ -119,6 +121,21 @@ def test_a_commit_of_unknown_outcome_pays_once(world: World, server: Server) -> 
     killer = Killer(server, world)
     losses = [one_story(world, killer, number, random.Random(number)) for number in range(6)]
     assert losses == [1] * 6
+
+
+def test_pages_say_so_while_the_records_are_away(server: Server, tmp_path: Path) -> None:
+    with Paper(tmp_path, database_url=server.url("postgres")) as paper:
+        client = create_app(paper.settings).test_client()
+        assert client.get("/").status_code == client.get("/api/v1/campaigns").status_code == 200
+        server.stop_at_once()
+        for path in ("/", "/about", "/healthz", "/metrics", "/no-such-page", "/api/v1/campaigns"):
+            answer = client.get(path)
+            assert answer.status_code == 503, path
+            assert "records cannot be reached" in answer.get_data(as_text=True)
+        assert client.get("/api/v1/campaigns").content_type == "application/problem+json"
+        server.start()
+        assert client.get("/").status_code == client.get("/api/v1/campaigns").status_code == 200
+        client.application.extensions["crowdfund"].database.close()
 
 
 @pytest.mark.long

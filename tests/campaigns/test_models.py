@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -32,7 +31,7 @@ from crowdfund.campaigns.models import (
 )
 from crowdfund.db import Base, Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
-from support.postgres import DATABASES, database_of
+from support.postgres import DATABASES, database_of, on_postgresql, spoken
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -136,20 +135,6 @@ def unmoved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     """One for all tests in which nothing may change."""
     with database_of(request.param, tmp_path_factory.mktemp("unmoved")) as url, filled(url) as made:
         yield made
-
-
-def on_postgresql(database: Database) -> bool:
-    return bool(database.engine.dialect.name == "postgresql")
-
-
-def spoken(database: Database, statement: str) -> str:
-    """The statement, which is written for SQLite, as this database understands it."""
-    if not on_postgresql(database):
-        return statement
-    statement = re.sub(r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS BLOB)", statement).replace("AS BLOB", "AS BYTEA")
-    if statement.startswith("INSERT OR REPLACE"):
-        return statement.replace(" OR REPLACE", "") + " ON CONFLICT (id) DO UPDATE SET id = excluded.id"
-    return statement
 
 
 def run(database: Database, *statements: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import pwd
+import re
 import shutil
 import signal
 import subprocess
@@ -181,3 +182,18 @@ def database_of(kind: str, folder: Path) -> Iterator[str]:
     else:
         with new_database() as url:
             yield url
+
+
+def on_postgresql(database: Database) -> bool:
+    """Is it one?"""
+    return str(database.engine.dialect.name) == "postgresql"
+
+
+def spoken(database: Database, statement: str) -> str:
+    """The statement, which is written for SQLite, as this database understands it."""
+    if not on_postgresql(database):
+        return statement
+    statement = re.sub(r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS BLOB)", statement).replace("AS BLOB", "AS BYTEA")
+    if statement.startswith("INSERT OR REPLACE"):
+        return statement.replace(" OR REPLACE", "") + " ON CONFLICT (id) DO UPDATE SET id = excluded.id"
+    return statement

@@ -15,9 +15,7 @@ from support.world import World
 @pytest.fixture(scope="module")
 def town(node: RegtestNode) -> Iterator[World]:
     """A World for the whole module, in the node's own folder: there the test bench finds it."""
-    from support.postgres import new_database
-
-    with new_database() as url, World(node, node.data_dir, DATABASE_URL=url) as whole:
+    with World(node, node.data_dir) as whole:
         yield whole
 
 
