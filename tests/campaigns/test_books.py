@@ -193,6 +193,7 @@ class Ledger(RuleBasedStateMachine):
         found = (BlockFacts(self.paper.ref(n, str(self.branch)), (), ()) for n in range(first, self.paper.tip + 1))
         self.paper.write(Changes(None, tuple(found), (), self.paper.tip, complete=False))
 
+    @precondition(lambda self: self.paper.tip > 101)
     @rule(depth=st.integers(1, 4))
     def reorganise(self, depth: int) -> None:
         self.branch += 1

@@ -56,7 +56,6 @@ TAMPERED = {
     "a coin spent": "UPDATE coins SET spent_by = 'x', spent_height = 161 WHERE id = 1",
     "a coin moved to after the end": "UPDATE coins SET height = 165 WHERE id = 4",
     "a plan forgotten": "DELETE FROM batch_inputs WHERE coin_id = 1",
-    "an outcome forgotten": "DELETE FROM decisions",
 }
 
 
