@@ -33,7 +33,8 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
     """Check the ledger: its chain of hashes, its sums, every coin's place, and the chain's unspent outputs.
 
     Whatever does not hold halts settlement: of the campaign concerned, or of all. Once the cause is mended,
-    --resume "why" checks everything once more and lets settlement go on only if all holds.
+    --resume "why" posts what could not be posted meanwhile, checks everything once more, and lets settlement go on
+    only if all holds.
     """
     if resume is not None and (no_chain or not resume.strip()):
         raise UserError("To resume, say why, and let the chain be asked as well.")
@@ -41,6 +42,8 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
+    if resume is not None:
+        checking.catch_up(database)
     try:
         found, trouble = _check(database, None if no_chain else watched_backend(settings)), ""
     except WorldError as error:

@@ -7,6 +7,7 @@ movement can be forgotten in one of many places. May not: decide anything, or ch
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,11 +15,12 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, exists, insert, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import ledger
 from crowdfund.campaigns.ledger import Bucket, Movement, Posted, Settled
-from crowdfund.campaigns.ledger_models import Balance, Transfer
+from crowdfund.campaigns.ledger_models import Balance, Halt, Transfer
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, CoinFacts, Kind, Outcome, Standing, over_cap, standing
 from crowdfund.campaigns.models import (
     Attempt,
@@ -38,7 +40,10 @@ from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.chain.port import Outpoint
 from crowdfund.db import Database
 
+log = logging.getLogger("crowdfund.books")
+
 AT_ONCE = 5_000
+REFUSED = "The ledger refuses to move what the chain has moved: it was changed by hand."
 SEALED = (
     "id", "campaign_id", "coin_id", "key", "from_account", "to_account", "amount_sats", "what", "height", "block_hash",
     "at", "reverses", "prev_hash",
@@ -286,15 +291,27 @@ def _capped(session: Session, coin_ids: Collection[int]) -> set[str]:
 
 
 def _post(session: Session, coins: Sequence[CoinRow]) -> int:
-    """Compare and write."""
+    """Compare and write, each campaign for itself."""
     held = transfers_of(session, [coin.id for coin in coins])
-    moved = []
+    moved: dict[str, list[tuple[CoinRow, int, Movement]]] = defaultdict(list)
     for place in places(session, coins):
         coin, so_far = place.coin, held.get(place.coin.id, [])
         steps = ledger.movements(so_far, place.accounts, coin.block_hash)
-        moved += [(coin, len(so_far) + number, step) for number, step in enumerate(steps, 1)]
-    if moved:
-        _write(session, moved)
+        moved[coin.campaign_id] += [(coin, len(so_far) + number, step) for number, step in enumerate(steps, 1)]
+    return sum(_try_write(session, campaign_id, steps) for campaign_id, steps in moved.items() if steps)
+
+
+def _try_write(session: Session, campaign_id: str, moved: Sequence[tuple[CoinRow, int, Movement]]) -> int:
+    """Watching goes on, whatever somebody did to the ledger: where it refuses a transfer, its campaign is halted."""
+    try:
+        with session.begin_nested():
+            _write(session, moved)
+    except IntegrityError as error:
+        log.error("The ledger refuses to move what the chain has moved: %s", error.orig)
+        lasting = select(Halt.id).where(Halt.campaign_id == campaign_id, Halt.ended_at.is_(None))
+        if session.scalar(lasting) is None:
+            session.add(Halt(campaign_id=campaign_id, reason=REFUSED, began_at=datetime.now(UTC)))
+        return 0
     return len(moved)
 
 

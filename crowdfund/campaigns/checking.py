@@ -101,6 +101,12 @@ class Checker:
             raise WorldError(halts.sentence(halt))
 
 
+def catch_up(database: Database) -> None:
+    """Post what a ledger that was changed by hand has refused, once it is as it was."""
+    with database.transaction() as session:
+        books.post_whole(session, published(session))
+
+
 def check_hashes(session: Session, since: Link) -> tuple[Link, list[Breach]]:
     """The chain of hashes from `since` on; returns how far it holds."""
     return checks.follow_hashes(_sealed_rows(session, since), since)
@@ -115,7 +121,7 @@ def moved_since(session: Session, transfer_id: int) -> list[str]:
 def check_books(session: Session) -> list[Breach]:
     """Everything that needs no chain, of all campaigns."""
     _, found = check_hashes(session, Link())
-    for campaign_id in _published(session):
+    for campaign_id in published(session):
         found += check_campaign(session, campaign_id)
     return found
 
@@ -165,8 +171,8 @@ def _lying(session: Session, campaign_id: str) -> list[LyingCoin]:
     return [LyingCoin(row.txid, row.vout, row.value_sats, row.height or 0) for row in rows]
 
 
-def _published(session: Session) -> list[str]:
-    """Every campaign that money can belong to, and any that the ledger knows besides."""
+def published(session: Session) -> list[str]:
+    """Every campaign that money can belong to, and any that the ledger knows besides, in order."""
     known = set(session.scalars(select(Campaign.id).where(Campaign.terms.is_not(None))))
     return sorted(known | set(session.scalars(select(Balance.campaign_id).distinct())))
 

@@ -342,8 +342,9 @@ def _root(snapshot: Snapshot, batch: BatchRow) -> int:
 
 
 def _counted_sats(snapshot: Snapshot, standings: Mapping[int, Standing]) -> int:
-    """What the ledger has as counted. Once decided that money moves on: then it is the sum of the coins that did."""
-    if snapshot.decision is None:
+    """What the ledger has as counted. Money that was decided on (or stolen) has moved on: then it is the sum of the
+    coins that count, wherever they went."""
+    if snapshot.decision is None and not snapshot.balances.get(Bucket.FOREIGN_SPEND):
         return snapshot.balances.get(Bucket.COUNTED, 0)
     return sum(c.value_sats for c in snapshot.coins if standings[c.id] is Standing.COUNTED)
 
