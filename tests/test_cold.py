@@ -112,7 +112,8 @@ def test_both_endings_by_files_and_pictures(world: World, server: Machine, vault
     assert (world.summary(won).state, world.summary(lost).state) == ("released", "refunded")
     assert trouble(world) == ""
     pictures = sorted((folder / unsigned.stem).glob("*.png"))
-    assert cv2.QRCodeDetector().detectAndDecode(cv2.imread(str(pictures[0])))[0].startswith("B$")
+    picture = cv2.imread(str(pictures[0]))
+    assert picture is not None and cv2.QRCodeDetector().detectAndDecode(picture)[0].startswith("B$")
 
 
 def test_a_server_that_lies_gets_nothing_signed(world: World, server: Machine, vault: Machine, tmp_path: Path) -> None:
@@ -134,7 +135,8 @@ def test_a_server_that_lies_gets_nothing_signed(world: World, server: Machine, v
     told = vault("cold", "sign", str(tmp_path / "due"), fails=True)
     assert "first one counts" in told and "nowhere else" in told
     assert not list((tmp_path / "due").glob("*.signed.psbt"))
-    for wrong in ({**honest, "network": "signet"}, {**honest, "version": 2}, {**honest, "plans": 5}, []):
+    wrongs: list[object] = [{**honest, "network": "signet"}, {**honest, "version": 2}, {**honest, "plans": 5}, []]
+    for wrong in wrongs:
         manifest.write_text(json.dumps(wrong))
         assert "This file is" in vault("cold", "sign", str(tmp_path / "due"), fails=True)
     manifest.write_text(json.dumps(honest))
