@@ -13,10 +13,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from crowdfund.campaigns import books
 from crowdfund.chain.backends import second_backend, watched_backend
@@ -27,6 +28,9 @@ from crowdfund.errors import WorldError
 from crowdfund.tied import tied
 from crowdfund.wallet.signer_client import signer_of
 from crowdfund.worker import Worker, only_one, run
+
+if TYPE_CHECKING:
+    from crowdfund.wallet.signer import Signer
 
 STOP_PATIENCE_S = 20
 
@@ -70,25 +74,33 @@ def run_worker(settings: Settings) -> None:
 def run_signer(settings: Settings) -> None:
     """Answer at the socket until told to stop. The only process that opens the seed."""
     # Loaded here and not above, so that no other process ever holds the code that opens a seed.
+    from crowdfund.wallet.signer import SignerServer
+
+    log_to_stderr()
+    with opened_signer(settings) as signer:
+        server = SignerServer(signer, settings.signer_socket, peer_uids(settings.signer_peer))
+        on_stop(lambda: threading.Thread(target=server.shutdown).start())
+        server.serve_forever(poll_interval=0.2)
+        server.server_close()
+
+
+@contextmanager
+def opened_signer(settings: Settings) -> Iterator[Signer]:
+    """The signer with its seed and its log, which are nobody else's meanwhile. Raises WorldError, WrongPassphrase."""
     from crowdfund.wallet.keystore import Keystore
     from crowdfund.wallet.passphrase import unlock
     from crowdfund.wallet.shield import keep_memory_private
-    from crowdfund.wallet.signer import Signer, SignerServer
+    from crowdfund.wallet.signer import Signer
     from crowdfund.wallet.signer_log import SignerLog
 
     if settings.network == "mainnet" and MAINNET_HOLES:
         holes = " and ".join(MAINNET_HOLES)
         raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
     keep_memory_private()
-    log_to_stderr()
     folder = seed_file(settings).parent
     with only_one(folder / "lock"):
         keystore = Keystore.open(seed_file(settings), settings.network, lambda: unlock(settings))
-        signer = Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
-        server = SignerServer(signer, settings.signer_socket, peer_uids(settings.signer_peer))
-        on_stop(lambda: threading.Thread(target=server.shutdown).start())
-        server.serve_forever(poll_interval=0.2)
-        server.server_close()
+        yield Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
 
 
 def peer_uids(peer: str) -> set[int]:

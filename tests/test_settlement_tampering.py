@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -105,8 +106,10 @@ def test_the_signer_dies_while_it_writes(world: World) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     assert b"settle" in lines[-1]
     job = one_job(world)
+    head = f"{len(lines) - 1} {sha256(lines[-2][:-1]).hexdigest()}\n"  # it is written after the line
     for torn in (b"".join(lines[:-1]) + lines[-1][:40], b"".join(lines) + b'{"prev":"', b"".join(lines)):
         log.write_bytes(torn)
+        log.with_suffix(".head").write_text(head)
         start_signer(world)
         assert SignerClient(world.settings.signer_socket).sign(*job) == raw
         assert log.read_bytes() == b"".join(lines)

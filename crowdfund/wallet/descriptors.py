@@ -74,6 +74,13 @@ def derive_key(descriptor: str, index: int) -> PublicKey:
     return _public_branch(descriptor).child(index)
 
 
+def key_origin(descriptor: str, index: int) -> tuple[bytes, list[int]]:
+    """The master key's fingerprint, and all steps from it to the key at `index`; hardened ones are from 2**31 on."""
+    found = Descriptor.from_string(descriptor).key
+    steps = [*found.origin.derivation, *found.allowed_derivation.indexes[:-1], index]
+    return bytes(found.origin.fingerprint), steps
+
+
 def _address_by_embit(descriptor: str, index: int, network_name: str) -> str:
     embit_network = EMBIT_NETWORKS[NETWORKS[network_name].embit_name]
     return str(p2wpkh(derive_key(descriptor, index)).address(embit_network))

@@ -66,21 +66,35 @@ class Signer:
         with self._lock:
             return operations[wanted](message)
 
-    def _accounts(self, message: dict[str, Any]) -> dict[str, object]:
-        first, count = whole(message["first"], MAX_INDEX), whole(message["count"], MAX_ACCOUNTS_AT_ONCE)
-        if not count or first + count - 1 > MAX_INDEX:
+    def reply(self, line: bytes) -> dict[str, object]:
+        """The answer to a line of JSON, whatever it holds: {"error": sentence} where it is refused."""
+        try:
+            return self.answer(json.loads(line))
+        except (UserError, WorldError) as error:
+            return {"error": error.sentence}
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return {"error": "the request cannot be read."}
+
+    def descriptor(self, account: int, terms: str) -> str:
+        """The descriptor of the campaign with these terms, from our own keys. Raises UserError, ValueError."""
+        return self._descriptor(account, policy.read_terms(terms, self._network_name).hash)
+
+    def accounts(self, first: int, count: int) -> list[dict[str, Any]]:
+        """What is public of accounts `first` to `first + count - 1`. Raises UserError."""
+        if not 0 < count <= MAX_ACCOUNTS_AT_ONCE or first + count - 1 > MAX_INDEX:
             raise UserError(f"between 1 and {MAX_ACCOUNTS_AT_ONCE} accounts at once, the last below 2**31.")
-        return {
-            "accounts": [
-                {
-                    "index": index,
-                    "xpub": self._account_xpub(index),
-                    "fingerprint": self._keystore.fingerprint,
-                    "receipt_key": self._public_receipt_key(index),
-                }
-                for index in range(first, first + count)
-            ]
-        }
+        return [
+            {
+                "index": index,
+                "xpub": self._account_xpub(index),
+                "fingerprint": self._keystore.fingerprint,
+                "receipt_key": self._public_receipt_key(index),
+            }
+            for index in range(first, first + count)
+        ]
+
+    def _accounts(self, message: dict[str, Any]) -> dict[str, object]:
+        return {"accounts": self.accounts(whole(message["first"], MAX_INDEX), whole(message["count"], MAX_INDEX))}
 
     def _register(self, message: dict[str, Any]) -> dict[str, object]:
         account, terms = self._account_and_terms(message)
@@ -113,7 +127,7 @@ class Signer:
             network=self._network_name,
             campaign=terms.hash.hex(),
             index=index,
-            address=self._address(account, terms.hash, index),
+            address=derive_address(self._descriptor(account, terms.hash), index, self._network_name)[0],
             amount_sats=amount_sats,
             refund_address=address_of(script, self._network_name),
             timelock_height=terms.timelock_height,
@@ -130,10 +144,9 @@ class Signer:
     def _public_receipt_key(self, account: int) -> str:
         return self._receipt_key(account).public_key.format().hex()
 
-    def _address(self, account: int, terms_hash: bytes, index: int) -> str:
+    def _descriptor(self, account: int, terms_hash: bytes) -> str:
         xpub, fingerprint = self._account_xpub(account), self._keystore.fingerprint
-        descriptor = campaign_descriptor(fingerprint, account, xpub, terms_hash, self._network_name)
-        return derive_address(descriptor, index, self._network_name)[0]
+        return campaign_descriptor(fingerprint, account, xpub, terms_hash, self._network_name)
 
 
 class _Handler(socketserver.StreamRequestHandler):
@@ -146,15 +159,7 @@ class _Handler(socketserver.StreamRequestHandler):
             return
         # A client that is slow or has gone is its own trouble.
         with suppress(OSError):
-            self.wfile.write(json.dumps(self._answer()).encode() + b"\n")
-
-    def _answer(self) -> dict[str, object]:
-        try:
-            return self.server.signer.answer(json.loads(_read_line(self.request)))
-        except (UserError, WorldError) as error:
-            return {"error": error.sentence}
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return {"error": "the request cannot be read."}
+            self.wfile.write(json.dumps(self.server.signer.reply(_read_line(self.request))).encode() + b"\n")
 
 
 class SignerServer(socketserver.ThreadingUnixStreamServer):

@@ -65,14 +65,14 @@ class SignerClient:
 
         Raises WorldError: retryable where the signer is away, not retryable where it refuses.
         """
-        return self._signed({"op": "sign", "terms": terms, "account": account_index, "kind": kind, **_fields(tx)})
+        return self._signed({"op": "sign", "terms": terms, "account": account_index, "kind": kind, **tx_fields(tx)})
 
     def timelocked_refund(self, terms: str, account_index: int, tx: UnsignedTx) -> bytes:
         """Have `tx` signed: one coin back to its registered script, from the terms' `timelock_height` on.
 
         Raises WorldError as `sign` does.
         """
-        return self._signed({"op": "timelocked_refund", "terms": terms, "account": account_index, **_fields(tx)})
+        return self._signed({"op": "timelocked_refund", "terms": terms, "account": account_index, **tx_fields(tx)})
 
     def receipt(self, terms: str, account_index: int, index: int, amount_sats: int) -> SignedReceipt:
         """A signed receipt of the pledge at `index`, whose refund address the signer must have been told.
@@ -141,7 +141,8 @@ def signer_of(settings: Settings) -> SignerClient:
     return ColdSigner() if settings.signer == "cold" else SignerClient(settings.signer_socket)
 
 
-def _fields(tx: UnsignedTx) -> dict[str, object]:
+def tx_fields(tx: UnsignedTx) -> dict[str, object]:
+    """The transaction as requests spell it; policy.read_tx reads it back."""
     return {
         "locktime": tx.locktime,
         "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],

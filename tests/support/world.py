@@ -23,7 +23,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
-from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signer_client import signer_of
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
 from support import ledger
@@ -83,8 +83,7 @@ class World:
 
     def new_worker(self) -> Worker:
         """A worker without memory, as after a restart."""
-        signer = SignerClient(self.settings.signer_socket)
-        return Worker(self.database, self.backend, signer, "regtest", self.second, second_every_s=0)
+        return Worker(self.database, self.backend, signer_of(self.settings), "regtest", self.second, second_every_s=0)
 
     def sync(self) -> None:
         """Rounds until nothing changes."""
