@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from crowdfund.errors import UserError
 
 BACKENDS = ("core", "electrum", "esplora")
+SIGNERS = ("socket", "cold")
 NETWORKS = ("regtest", "signet", "testnet4", "mainnet")
 RPC_PORTS = {"regtest": 18443, "signet": 38332, "testnet4": 48332, "mainnet": 8332}
 NETWORK_FOLDERS = {"regtest": "regtest", "signet": "signet", "testnet4": "testnet4", "mainnet": ""}
@@ -37,6 +38,7 @@ KNOWN = {
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
+    "SIGNER": "socket (default), or cold: no signer answers here, and signatures are brought by hand",
     "SIGNER_SOCKET": "Unix socket of the signer",
     "SIGNER_PASSPHRASE_FILE": "file with the passphrase of the seed, readable by its owner only",
     "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
@@ -82,6 +84,7 @@ class Settings:
     base_url: str
     site_name: str
     secret_key: str | None
+    signer: str
     signer_socket: Path
     signer_passphrase_file: Path | None
     signer_credential: str
@@ -117,6 +120,7 @@ class Settings:
             base_url=_http_url("BASE_URL", values.get("BASE_URL") or "http://127.0.0.1:8000").rstrip("/"),
             site_name=values.get("SITE_NAME") or "Seedbed",
             secret_key=_secret(values),
+            signer=_signer(values),
             signer_socket=Path(values.get("SIGNER_SOCKET") or data_dir / "signer.sock"),
             signer_passphrase_file=_path(values, "SIGNER_PASSPHRASE_FILE"),
             signer_credential=_credential(values),
@@ -143,6 +147,7 @@ class Settings:
             "BASE_URL": self.base_url,
             "SITE_NAME": self.site_name,
             "SECRET_KEY": self.secret_key or "",
+            "SIGNER": self.signer,
             "SIGNER_SOCKET": str(self.signer_socket),
             "SIGNER_PASSPHRASE_FILE": str(self.signer_passphrase_file or ""),
             "SIGNER_CREDENTIAL": self.signer_credential,
@@ -241,6 +246,13 @@ def _secret(values: Mapping[str, str]) -> str | None:
     if text is not None and len(text) < 32:
         raise UserError("CROWDFUND_SECRET_KEY is too short; use at least 32 random characters.")
     return text
+
+
+def _signer(values: Mapping[str, str]) -> str:
+    kind = values.get("SIGNER") or SIGNERS[0]
+    if kind not in SIGNERS:
+        raise UserError(f"CROWDFUND_SIGNER is {kind!r}; it must be one of {', '.join(SIGNERS)}.")
+    return kind
 
 
 def _path(values: Mapping[str, str], name: str) -> Path | None:

@@ -37,6 +37,13 @@ def seed_file(settings: Settings) -> Path:
     return settings.data_dir / "signer" / "seed"
 
 
+def refuse_mainnet(settings: Settings) -> None:
+    """Raises WorldError where anything would be signed on mainnet, and this version is not fit for that."""
+    if settings.network == "mainnet" and MAINNET_HOLES:
+        holes = " and ".join(MAINNET_HOLES)
+        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+
+
 def log_to_stderr() -> None:
     """Plain lines with the time, for whatever keeps the output of services."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -45,12 +52,14 @@ def log_to_stderr() -> None:
 
 def run_worker(settings: Settings) -> None:
     """Watch and settle until told to stop."""
+    if settings.signer == "cold":
+        refuse_mainnet(settings)
     log_to_stderr()
     stop = threading.Event()
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
-        signer = SignerClient(settings.signer_socket)
+        signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)
 
@@ -73,9 +82,9 @@ def run_signer(settings: Settings) -> None:
     from crowdfund.wallet.signer import Signer, SignerServer
     from crowdfund.wallet.signer_log import SignerLog
 
-    if settings.network == "mainnet" and MAINNET_HOLES:
-        holes = " and ".join(MAINNET_HOLES)
-        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+    if settings.signer == "cold":
+        raise WorldError("CROWDFUND_SIGNER is cold: here no signer runs, and no seed belongs here.", retryable=False)
+    refuse_mainnet(settings)
     keep_memory_private()
     log_to_stderr()
     folder = seed_file(settings).parent
@@ -89,12 +98,13 @@ def run_signer(settings: Settings) -> None:
 
 
 def run_all(settings: Settings, host: str, port: int) -> None:
-    """Signer, worker and web together, until told to stop or until one of them ends."""
+    """Signer (where one runs here), worker and web together, until told to stop or until one of them ends."""
     children = Children(settings)
     stop = threading.Event()
     on_stop(stop.set)
     try:
-        children.start("signer")
+        if settings.signer == "socket":
+            children.start("signer")
         children.start("worker")
         children.start("serve", "--host", host, "--port", str(port))
         while not stop.wait(0.5):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import incidents, recording, service, settling
+from crowdfund.campaigns import cold, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign, Job
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -58,7 +58,7 @@ class Worker:
 
     database: Database
     backend: AnyBackend
-    signer: SignerClient
+    signer: SignerClient | None  # None: signatures come by hand (campaigns/cold.py)
     network: str
     second: ChainBackend | None = None
     second_every_s: float = 5.0
@@ -139,6 +139,8 @@ class Worker:
             lost = settling.lost_inputs(session)
         troubles = [_lost_input(*one) for one in lost[:1]]
         troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
+        if self.signer is None:
+            troubles += cold.waiting(jobs)
         if troubles:
             raise troubles[0]
         if doubt is None:
@@ -150,6 +152,10 @@ class Worker:
 
         The first time, the first account is asked for again: a signer with another seed is found out at once.
         """
+        if self.signer is None:
+            with self.database.reading() as session:
+                cold.refuse_no_accounts(session)
+            return
         if not self._seed_known:
             offered = self.signer.accounts(0, 1)
             with self.database.reading() as session:
@@ -164,6 +170,8 @@ class Worker:
 
     def register_refunds(self) -> None:
         """Tell the signer of new refund addresses, before anyone could change them here."""
+        if self.signer is None:
+            return  # they travel with each export
         with self.database.reading() as session:
             waiting = settling.unregistered(session)
         refused = None
@@ -293,6 +301,8 @@ class Worker:
         """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
         try:
             raw = job.raw or self._have_signed(job)
+            if raw is None:
+                return None
             refusal = job.refusal
             if self._sent_at.get(job.txid) != status.tip_hash:
                 refusal = self._send(job, raw)
@@ -303,10 +313,12 @@ class Worker:
             WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
         )
 
-    def _have_signed(self, job: Job) -> bytes:
-        """Ask for the signature, check every byte of it, store it."""
+    def _have_signed(self, job: Job) -> bytes | None:
+        """Ask for the signature, check every byte of it, store it. None where nobody can be asked."""
         if job.tx.txid != job.txid:
             raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
+        if self.signer is None:
+            return None
         raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
         verify_signed(raw, job.tx, job.descriptor)
         with self.database.transaction() as session:

@@ -47,6 +47,8 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
         ("CONFIRMATIONS", "six"),
         ("CONFIRMATIONS", "\u0666"),
         ("CONFIRMATIONS", " 6"),
+        ("SIGNER", "hot"),
+        ("SIGNER", "Cold"),
         ("TEST_BENCH", "yes"),
         ("TEST_BENCH", "2"),
         ("BITCOIND_URL", "127.0.0.1:18443"),
@@ -162,6 +164,7 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
             "CA_FILE": __file__,
         },
         {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
+        {"SIGNER": "cold"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
     ],
 )

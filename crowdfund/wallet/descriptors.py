@@ -8,6 +8,7 @@ addresses. Every address is derived twice, by bitcoinlib and by embit, and shown
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -64,6 +65,21 @@ def derive_address(descriptor: str, index: int, network_name: str) -> tuple[str,
 def derive_script(descriptor: str, index: int) -> bytes:
     """Locking script at `index`, by embit alone: for the many that an auditor or a rescan goes through."""
     return bytes(_parsed(descriptor).derive(index).script_pubkey().data)
+
+
+@dataclass(frozen=True)
+class KeyOrigin:
+    """A public key (33 bytes), the master key's fingerprint (4 bytes) and the whole BIP 32 path from there."""
+
+    public_key: bytes
+    fingerprint: bytes
+    path: tuple[int, ...]
+
+
+def key_origin(descriptor: str, index: int) -> KeyOrigin:
+    """What a signer that has the seed needs to find the key at `index`."""
+    (key,) = _parsed(descriptor).derive(index).keys
+    return KeyOrigin(key.sec(), key.origin.fingerprint, tuple(key.origin.derivation))
 
 
 def _address_by_embit(descriptor: str, index: int, network_name: str) -> str:

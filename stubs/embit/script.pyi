@@ -7,3 +7,4 @@ class Script:
 
 class Witness:
     items: list[bytes]
+    def __init__(self, items: list[bytes] = ...) -> None: ...

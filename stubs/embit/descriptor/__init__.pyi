@@ -3,6 +3,7 @@ from typing import Any
 from embit.script import Script
 
 class Descriptor:
+    keys: list[Any]
     @classmethod
     def from_string(cls, desc: str) -> Descriptor: ...
     def derive(self, idx: int) -> Descriptor: ...
