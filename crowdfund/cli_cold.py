@@ -206,9 +206,11 @@ def _database(settings: Settings) -> Iterator[Database]:
     from crowdfund.db import Database
 
     database = Database(settings.database_url)
-    database.upgrade()
-    yield database
-    database.close()
+    try:
+        database.upgrade()
+        yield database
+    finally:
+        database.close()
 
 
 def _write_psbt(folder: Path, job: Job, qr: bool) -> None:

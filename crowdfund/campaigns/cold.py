@@ -91,4 +91,4 @@ def _refunds(session: Session, campaign_id: str) -> dict[int, bytes]:
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
         .order_by(Pledge.index)
     )
-    return dict(rows.tuples().all())
+    return {row.index: row.refund_script for row in rows}

@@ -13,8 +13,13 @@ class InputScope:
     final_scriptsig: Script | None
     final_scriptwitness: Witness | None
 
+class OutputScope:
+    value: int
+    script_pubkey: Script
+
 class PSBT:
     inputs: list[InputScope]
+    outputs: list[OutputScope]
     tx: Transaction
     def __init__(self, tx: Transaction) -> None: ...
     @classmethod

@@ -9,9 +9,23 @@ from embit.descriptor.checksum import add_checksum
 
 from crowdfund.chain.local_rpc import LocalRpc
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.wallet.bcl import HDKey
+from crowdfund.wallet.bcl import HDKey, Mnemonic
 from crowdfund.wallet.descriptors import terms_words
 from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.words import words_of
+
+
+def keys_of(entropy: bytes) -> Keystore:
+    """The keys of a seed on regtest."""
+    return Keystore(words_of(entropy), "regtest")
+
+
+def private_account(entropy: bytes) -> str:
+    """What nobody may ever hand over: account 0 with its private key."""
+    key = HDKey.from_seed(Mnemonic().to_seed(words_of(entropy)), network="regtest", witness_type="segwit")
+    for step in (84, 1, 0):
+        key = key.child_private(step, hardened=True)
+    return str(key.wif(is_private=True, witness_type="legacy"))
 
 
 def private_descriptor(keys: Keystore, account: int, terms_hash: bytes) -> str:
