@@ -66,6 +66,7 @@ class Worker:
     _watched: recording.RecordedWatch = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
+    _unsigned: int = 0
     _seed_known: bool = False
     _sent_at: dict[str, str] = field(default_factory=dict)
     _behind_from: int | None = None
@@ -127,7 +128,8 @@ class Worker:
         Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
-        if self._settled_at == status.tip_hash:
+        mark = self._mark(status)
+        if self._settled_at == mark:
             return None
         with self.database.reading() as session:
             stolen = settling.foreign_spends(session)
@@ -137,15 +139,21 @@ class Worker:
         with self.database.reading() as session:
             jobs = settling.open_jobs(session)
             lost = settling.lost_inputs(session)
+        self._unsigned = sum(job.raw is None for job in jobs)
         troubles = [_lost_input(*one) for one in lost[:1]]
         troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
-        if self.signer is None:
-            troubles += cold.waiting(jobs)
         if troubles:
             raise troubles[0]
         if doubt is None:
-            self._settled_at = status.tip_hash
+            self._settled_at = mark
         return doubt
+
+    def _mark(self, status: NodeStatus) -> str:
+        """Becomes another one when there may be something to do: a new tip, or a signature that somebody brought."""
+        if self.signer is not None:
+            return status.tip_hash
+        with self.database.reading() as session:
+            return f"{status.tip_hash} {cold.signed_count(session)}"
 
     def keep_accounts(self) -> None:
         """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
@@ -215,7 +223,7 @@ class Worker:
 
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles, pause = [], self._view.pause
+        troubles, failed, pause = [], [], self._view.pause
         for step in (self.keep_accounts, self.register_refunds):
             try:
                 step()
@@ -226,7 +234,9 @@ class Worker:
             pause = doubt.sentence if doubt else ""
             troubles += [doubt.detail] if doubt else []
         except (WorldError, UserError) as error:
-            troubles.insert(0, error.sentence)  # what is wrong with the money comes before who is away
+            failed = [error.sentence]
+        waiting = cold.waiting(self._unsigned) if self.signer is None else []
+        troubles = failed + waiting + troubles  # what is wrong with the money comes before who is away
         if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
         return (troubles[0] if troubles else ""), pause

@@ -6,27 +6,29 @@ stored that are the plan to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import service, settling
 from crowdfund.campaigns.models import Attempt, Campaign, DecisionRow, Pledge
 from crowdfund.campaigns.settling import Job
-from crowdfund.errors import UserError, WorldError
+from crowdfund.errors import UserError
 from crowdfund.wallet.manifest import CampaignToSign, Manifest, ToSign
 from crowdfund.wallet.psbt import read_signed, txid_of
 from crowdfund.wallet.transactions import verify_signed
 
 
-def waiting(jobs: Sequence[Job]) -> list[WorldError]:
+def waiting(count: int) -> list[str]:
     """One sentence for the operator, if anything waits to be signed."""
-    count = sum(job.raw is None for job in jobs)
     if not count:
         return []
     what = "1 settlement waits" if count == 1 else f"{count} settlements wait"
-    return [WorldError(f"{what} to be signed offline: crowdfund cold export.")]
+    return [f"{what} to be signed offline: crowdfund cold export."]
+
+
+def signed_count(session: Session) -> int:
+    """How many attempts are signed: grows with each one that is brought."""
+    return session.scalar(select(func.count()).where(Attempt.raw.is_not(None))) or 0
 
 
 def refuse_no_accounts(session: Session) -> None:
@@ -87,8 +89,8 @@ def store_brought(session: Session, data: bytes) -> tuple[str, bool]:
 
 def _refunds(session: Session, campaign_id: str) -> dict[int, bytes]:
     rows = session.execute(
-        select(Pledge.index, Pledge.refund_script)
+        select(Pledge.refund_script, Pledge.index)
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
         .order_by(Pledge.index)
     )
-    return {row.index: row.refund_script for row in rows}
+    return {index: script for script, index in rows}
