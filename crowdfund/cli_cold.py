@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,6 +135,7 @@ def _sign_campaign(signer: SignerClient, campaign: CampaignToSign, folder: Path,
 
     try:
         title = campaign_title(campaign)
+        _refuse_other_addresses(signer, campaign, network)
         signer.register(campaign.terms, campaign.account_index, campaign.refunds)
     except (UserError, WorldError) as error:
         click.echo(f"Nothing is signed for account {campaign.account_index}: {error.sentence}", err=True)
@@ -141,6 +143,16 @@ def _sign_campaign(signer: SignerClient, campaign: CampaignToSign, folder: Path,
     click.echo(f"“{title}”: {len(campaign.refunds)} refund addresses are kept.")
     outcomes = [_sign_one(signer, campaign, one, folder, network) for one in campaign.waiting]
     return outcomes.count(True), outcomes.count(False)
+
+
+def _refuse_other_addresses(signer: SignerClient, campaign: CampaignToSign, network: str) -> None:
+    """The campaign's addresses must follow from this seed and these terms, or its signatures would be worth nothing."""
+    from crowdfund.wallet.descriptors import campaign_descriptor
+
+    (own,) = signer.accounts(campaign.account_index, 1)
+    terms_hash = sha256(campaign.terms.encode(errors="replace")).digest()
+    if campaign.descriptor != campaign_descriptor(own.fingerprint, own.index, own.xpub, terms_hash, network):
+        raise UserError("its addresses are not those of this seed and these terms.")
 
 
 def _sign_one(signer: SignerClient, campaign: CampaignToSign, one: ToSign, folder: Path, network: str) -> bool | None:

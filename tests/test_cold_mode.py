@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from embit.psbt import PSBT
 from embit.script import Script
 
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.errors import UserError
+from crowdfund.config import Settings
+from crowdfund.errors import UserError, WorldError
+from crowdfund.processes import run_signer, run_worker
 from crowdfund.wallet import bbqr
 from support.camera import camera
 from support.foreign import keys_of, private_account
@@ -189,8 +192,10 @@ def test_a_server_that_was_broken_into_gets_nothing_signed(cold: ColdWorld) -> N
     said = refused("The manifest was changed")
     release["transactions"][0]["txid"] = said.strip().removesuffix(".")[-64:]
     assert "an address that is NOT in the terms" in refused("a release has one output, to the payout address")
+    release["terms"] = release["terms"].replace("200000", "100000")
     refund["refunds"]["0"] = mallory
-    refused("another refund address is registered")
+    said = refused("another refund address is registered")
+    assert "its addresses are not those of this seed and these terms" in said
     names = {Path(path).name.split(".")[0] for path in cold.signed_files()}
     assert names == {refund["transactions"][0]["txid"]}
 
@@ -245,3 +250,12 @@ def test_a_hot_payout_to_a_multisig(world: World) -> None:
     assert world.summary(campaign).state == "released"
     (batch,) = world.snapshot(campaign).batches
     assert unspent_sats(world.node, payout) == [250_000 - batch.fee_sats]
+
+
+def test_no_signer_runs_where_the_mode_is_cold(tmp_path: Path) -> None:
+    """And mainnet is as closed to signatures by hand as it is to others."""
+    settings = Settings.from_env({"CROWDFUND_SIGNER": "cold", "CROWDFUND_DATA_DIR": str(tmp_path)})
+    with pytest.raises(WorldError, match="no seed belongs here"):
+        run_signer(settings)
+    with pytest.raises(WorldError, match="not fit for mainnet"):
+        run_worker(replace(settings, network="mainnet"))
