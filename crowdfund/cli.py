@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
 from crowdfund.cli_check import check
+from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
@@ -44,6 +45,7 @@ def main() -> None:
 main.add_command(regtest)
 main.add_command(audit)
 main.add_command(check)
+main.add_command(cold)
 main.add_command(keys)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)

@@ -26,7 +26,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.tied import tied
-from crowdfund.wallet.signer_client import signer_of
+from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker, only_one, run
 
 if TYPE_CHECKING:
@@ -43,6 +43,13 @@ def seed_file(settings: Settings) -> Path:
     return settings.data_dir / "signer" / "seed"
 
 
+def refuse_mainnet(settings: Settings) -> None:
+    """Raises WorldError where anything would be signed on mainnet, and this version is not fit for that."""
+    if settings.network == "mainnet" and MAINNET_HOLES:
+        holes = " and ".join(MAINNET_HOLES)
+        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+
+
 def log_to_stderr() -> None:
     """Plain lines with the time, for whatever keeps the output of services."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -51,13 +58,15 @@ def log_to_stderr() -> None:
 
 def run_worker(settings: Settings) -> None:
     """Watch and settle until told to stop."""
+    if settings.signer == "cold":
+        refuse_mainnet(settings)
     log_to_stderr()
     stop = threading.Event()
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
         books.open_ledger(database)
-        signer = signer_of(settings)
+        signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)
 
@@ -93,9 +102,9 @@ def opened_signer(settings: Settings) -> Iterator[Signer]:
     from crowdfund.wallet.signer import Signer
     from crowdfund.wallet.signer_log import SignerLog
 
-    if settings.network == "mainnet" and MAINNET_HOLES:
-        holes = " and ".join(MAINNET_HOLES)
-        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+    if settings.signer == "cold":
+        raise WorldError("CROWDFUND_SIGNER is cold: here no signer runs, and no seed belongs here.", retryable=False)
+    refuse_mainnet(settings)
     keep_memory_private()
     folder = seed_file(settings).parent
     with only_one(folder / "lock"):
@@ -114,7 +123,7 @@ def peer_uids(peer: str) -> set[int]:
 
 
 def run_all(settings: Settings, host: str, port: int) -> None:
-    """Signer, worker and web together, until told to stop or until one of them ends."""
+    """Signer (where one runs here), worker and web together, until told to stop or until one of them ends."""
     children = Children(settings)
     stop = threading.Event()
     on_stop(stop.set)

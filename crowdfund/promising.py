@@ -22,22 +22,27 @@ class Promises:
     """What is kept between rounds is a hint only: the tip at which no coin waited any more."""
 
     database: Database
-    signer: SignerClient
+    signer: SignerClient | None
     _done_at: str = ""
 
     def keep(self, tip_hash: str) -> None:
-        """Some more of what is owed. Raises WorldError where the signer is away, refuses, or gives something else."""
-        self._receipts()
-        if self._done_at != tip_hash and not self._refunds():
+        """Some more of what is owed. Raises WorldError where the signer is away, refuses, or gives something else.
+
+        Where signatures come by hand, no receipts are given while a campaign runs.
+        """
+        if self.signer is None:
+            return
+        self._receipts(self.signer)
+        if self._done_at != tip_hash and not self._refunds(self.signer):
             self._done_at = tip_hash
 
-    def _receipts(self) -> None:
+    def _receipts(self, signer: SignerClient) -> None:
         with self.database.reading() as session:
             owed = promises.owed_receipts(session)
         refused = None
         for one in owed:
             try:
-                made = self.signer.receipt(one.terms, one.account_index, one.expected.index, one.expected.amount_sats)
+                made = signer.receipt(one.terms, one.account_index, one.expected.index, one.expected.amount_sats)
                 with self.database.transaction() as session:
                     promises.store_receipt(session, one, made.text, made.signature, datetime.now(UTC))
             except WorldError as error:
@@ -47,14 +52,14 @@ class Promises:
         if refused is not None:
             raise refused
 
-    def _refunds(self) -> int:
+    def _refunds(self, signer: SignerClient) -> int:
         """How many were signed and stored."""
         with self.database.reading() as session:
             owed = promises.owed_refunds(session)
         refused = None
         for one in owed:
             try:
-                raw = self.signer.timelocked_refund(one.terms, one.account_index, one.tx)
+                raw = signer.timelocked_refund(one.terms, one.account_index, one.tx)
                 verify_signed(raw, one.tx, one.descriptor)
             except WorldError as error:
                 if error.retryable:

@@ -13,7 +13,6 @@ import os
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -22,8 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import attempts, checking, halts, incidents, ladder, recording, service, settling
-from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns import attempts, checking, cold, halts, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -32,10 +30,10 @@ from crowdfund.chain.follow import BlockFacts, Follower
 from crowdfund.chain.port import ChainBackend, NodeStatus, Unreachable
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
-from crowdfund.wallet.transactions import verify_signed
 
 log = logging.getLogger("crowdfund.worker")
 
@@ -43,7 +41,6 @@ SPARE_ACCOUNTS = 20
 POLL_S = 0.4
 MAX_WAIT_S = 15
 HEARTBEAT = timedelta(seconds=10)
-FEE_TARGET_BLOCKS = 6
 
 
 @dataclass(frozen=True)
@@ -61,7 +58,7 @@ class Worker:
 
     database: Database
     backend: AnyBackend
-    signer: SignerClient
+    signer: SignerClient | None  # None: signatures come by hand (campaigns/cold.py)
     network: str
     second: ChainBackend | None = None
     second_every_s: float = 5.0
@@ -71,19 +68,19 @@ class Worker:
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
     _seed_known: bool = False
-    _sent_at: dict[str, str] = field(default_factory=dict)
-    _handled: dict[int, tuple[str, WorldError | None]] = field(default_factory=dict)
     _behind_from: int | None = None
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
     _view: View = field(default_factory=lambda: View("", "", ""))
     _view_at: datetime | None = None
     _checker: checking.Checker = field(init=False)
+    _payer: Payer = field(init=False)
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
         self._promises = Promises(self.database, self.signer)
         self._checker = checking.Checker(self.database)
+        self._payer = Payer(self.database, self.backend, self.signer, self._checker)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -135,8 +132,8 @@ class Worker:
         Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
-        lasting = self._checker.lasting()
-        if self._settled_at == status.tip_hash and not lasting:
+        mark = self._mark(status)
+        if self._settled_at == mark and not self._checker.lasting():
             return None
         self._checker.look(self.backend, status)
         doubt = self._decide_and_plan(status)
@@ -144,12 +141,19 @@ class Worker:
             lost = attempts.lost_inputs(session)
         troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
         troubles += [_lost_input(*one) for one in lost[:1]]
-        troubles += self._advance_all(status)
+        troubles += self._payer.pay(status, clamp_feerate(self._feerate_sat_vb))
         if troubles:
             raise troubles[0]
         if doubt is None:
-            self._settled_at = status.tip_hash
+            self._settled_at = mark
         return doubt
+
+    def _mark(self, status: NodeStatus) -> str:
+        """Becomes another one when there may be something to do: a new tip, or a signature that somebody brought."""
+        if self.signer is not None:
+            return status.tip_hash
+        with self.database.reading() as session:
+            return f"{status.tip_hash} {cold.signed_count(session)}"
 
     def keep_accounts(self) -> None:
         """Ask the signer for accounts ahead of time, so that publishing works while it is away.
@@ -157,6 +161,10 @@ class Worker:
         The first time, the first account is asked for again: a signer with another seed is found out at once. Accounts
         from before there were receipt keys are asked for once more.
         """
+        if self.signer is None:
+            with self.database.reading() as session:
+                cold.refuse_no_accounts(session)
+            return
         if not self._seed_known:
             offered = self.signer.accounts(0, 1)
             with self.database.reading() as session:
@@ -172,9 +180,9 @@ class Worker:
                 service.store_accounts(session, offered)
 
     def register_refunds(self) -> None:
-        """Tell the signer of new refund addresses, before anyone could change them here; a cold one hears later."""
-        if self.signer.is_cold:
-            return
+        """Tell the signer of new refund addresses, before anyone could change them here."""
+        if self.signer is None:
+            return  # they travel with each export
         with self.database.reading() as session:
             waiting = settling.unregistered(session)
         refused = None
@@ -218,7 +226,7 @@ class Worker:
 
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles, pause = [], self._view.pause
+        troubles, failed, pause = [], [], self._view.pause
         for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
             try:
                 step()
@@ -229,7 +237,9 @@ class Worker:
             pause = doubt.sentence if doubt else ""
             troubles += [doubt.detail] if doubt else []
         except (WorldError, UserError) as error:
-            troubles.insert(0, error.sentence)  # what is wrong with the money comes before who is away
+            failed = [error.sentence]
+        waiting = cold.waiting(self._payer.unsigned) if self.signer is None else []
+        troubles = failed + waiting + troubles  # what is wrong with the money comes before who is away
         if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
         return (troubles[0] if troubles else ""), pause
@@ -303,135 +313,6 @@ class Worker:
         if not known:
             with self.database.transaction() as session:
                 incidents.begin_dispute(session, campaign_id, doubt.height or 0, datetime.now(UTC))
-
-    def _advance_all(self, status: NodeStatus) -> list[WorldError]:
-        """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
-        self._go_on_without_what_was_taken_back(status)
-        with self.database.reading() as session:
-            waiting = deque(attempts.open_batches(session))
-        troubles = []
-        while waiting:
-            batch_id = waiting.popleft()
-            tip_hash, trouble = self._handled.get(batch_id, ("", None))
-            if tip_hash != status.tip_hash:
-                trouble, opened = self._advance(batch_id, status)
-                waiting.extend(opened)
-            if trouble is not None:
-                troubles.append(trouble)
-        return troubles
-
-    def _go_on_without_what_was_taken_back(self, status: NodeStatus) -> None:
-        """A backer who takes a coin back makes a whole batch impossible: the others' coins go on in a smaller one."""
-        with self.database.reading() as session:
-            bereft = attempts.bereft_batches(session)
-        for batch_id in bereft:
-            with self.database.transaction() as session:
-                plan, gone = attempts.job(session, batch_id).plan, attempts.spent_coins(session, batch_id)
-                rest = ladder.without(plan, gone, clamp_feerate(self._feerate_sat_vb))
-                attempts.store_parts(session, batch_id, rest, status.height)
-
-    def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:
-        """Sign and send the newest attempt of a batch. Its trouble is returned, so that it keeps nobody else from being
-        paid; so are the batches to go on with: this one after a bump, its parts after a split."""
-        with self.database.reading() as session:
-            job = attempts.job(session, batch_id)
-        try:
-            refusal = self._send_newest(job, status)
-            opened = self._after_refusal(job, refusal, status)
-        except WorldError as error:
-            return error, []
-        trouble = None
-        if not opened:
-            trouble = _standing_trouble(job, refusal, status.height)
-            self._handled[batch_id] = (status.tip_hash, trouble)
-        return trouble, opened
-
-    def _send_newest(self, job: Job, status: NodeStatus) -> str | None:
-        """Sign and send once at each tip; returns the node's refusal. While the signer is away, the newest transaction
-        that it did sign is sent instead."""
-        if self._sent_at.get(job.txid) == status.tip_hash:
-            return job.refusal
-        self._checker.refuse_halted(job.campaign_id)
-        try:
-            raw = job.raw or self._have_signed(job)
-        except WorldError:
-            if job.earlier is not None and self._sent_at.get(f"below {job.txid}") != status.tip_hash:
-                self.backend.broadcast(job.earlier)
-                self._sent_at[f"below {job.txid}"] = status.tip_hash
-            raise
-        self._checker.refuse_halted(job.campaign_id)
-        refusal = self._send(job, raw, status)
-        self._sent_at[job.txid] = status.tip_hash
-        return refusal
-
-    def _after_refusal(self, job: Job, refusal: str | None, status: NodeStatus) -> list[int]:
-        """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
-        on with, none where there is nothing to do but wait."""
-        sent_height = status.height if job.sent_height is None else job.sent_height
-        if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
-            return self._bump(job, status)
-        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
-            return self._split(job, status)
-        return []
-
-    def _bump(self, job: Job, status: NodeStatus) -> list[int]:
-        dearer = ladder.next_attempt(job.plan, self._estimate())
-        if dearer is None:
-            return []
-        with self.database.transaction() as session:
-            txid = attempts.store_attempt(session, job.batch_id, job.number + 1, dearer, status.height)
-        log.info("%s %s follows %s at %s sat/vB", job.kind, txid, job.txid, dearer.feerate_sat_vb)
-        return [job.batch_id]
-
-    def _split(self, job: Job, status: NodeStatus) -> list[int]:
-        parts = ladder.split(job.plan, self._estimate())
-        if not parts:
-            return []
-        with self.database.transaction() as session:
-            opened = attempts.store_parts(session, job.batch_id, parts, status.height)
-        log.warning("%s %s is split: the node refuses it", job.kind, job.txid)
-        return opened
-
-    def _estimate(self) -> int:
-        """Asked anew: what is due for a bump may be so because fees have risen since the last block."""
-        return clamp_feerate(self.backend.feerate_sat_vb(FEE_TARGET_BLOCKS))
-
-    def _have_signed(self, job: Job) -> bytes:
-        """Ask for the signature, check every byte of it, store it."""
-        if job.tx.txid != job.txid:
-            raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
-        raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
-        verify_signed(raw, job.tx, job.descriptor)
-        with self.database.transaction() as session:
-            attempts.store_signed(session, job.txid, raw)
-        log.info("%s %s is signed and stored", job.kind, job.txid)
-        return raw
-
-    def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
-        """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""
-        if not job.sent:
-            with self.database.transaction() as session:
-                attempts.mark_sent(session, job.txid, datetime.now(UTC), status.height)
-        result = self.backend.broadcast(raw)
-        with self.database.transaction() as session:
-            refusal = attempts.note_result(session, job.txid, result)
-        log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
-        return refusal
-
-
-def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldError | None:
-    """What the operator must know of a batch that was sent and for which nothing more can be done at this tip."""
-    if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
-        return WorldError(
-            f"The {job.kind} {job.txid} needs a person: the node refuses it by itself ({refusal}). Everybody else is "
-            "paid without it. It is sent again at each block; another node may take it."
-        )
-    if ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
-        return WorldError(
-            f"The {job.kind} {job.txid} pays {job.plan.feerate_sat_vb} sat/vB, the most that its caps allow, and is in "
-            "no block yet. It is sent again at each block."
-        )
-    return WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
 
 
 def _lost_input(outpoint: str, txid: str) -> WorldError:

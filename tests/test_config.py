@@ -171,6 +171,7 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
             "CA_FILE": __file__,
         },
         {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
+        {"SIGNER": "cold"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
     ],
 )

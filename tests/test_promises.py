@@ -71,6 +71,7 @@ def test_a_receipt_is_checked_by_any_node(world: World) -> None:
 def test_a_receipt_that_says_something_else_is_not_kept(
     world: World, monkeypatch: pytest.MonkeyPatch, change: Mapping[str, str]
 ) -> None:
+    assert world.worker.signer is not None
     asked = world.worker.signer.receipt
 
     def lie(*request: Any) -> SignedReceipt:

@@ -34,6 +34,11 @@ NAME_LIMIT = 60
 MESSAGE_LIMIT = 280
 
 
+_NO_ACCOUNT = {
+    "socket": "The signer has not handed out an account yet; try again in a moment.",
+    "cold": "No account is left for a new campaign; tell the operator, who brings new ones by hand.",
+}
+
 # Not taken by any campaign; an account is never taken twice, its column is unique.
 _is_spare = Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None)))
 _lacks_receipt_key = _is_spare & Account.receipt_key.is_(None)
@@ -132,7 +137,7 @@ def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) 
     usable = select(Account).where(_is_spare, Account.receipt_key.is_not(None))
     account = session.scalar(usable.order_by(Account.index).limit(1))
     if account is None:
-        raise UserError("The signer has not handed out an account yet; try again in a moment.")
+        raise UserError(_NO_ACCOUNT[settings.signer])
     return tip, account
 
 

@@ -8,6 +8,7 @@ addresses. Every address is derived twice, by bitcoinlib and by embit, and shown
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -74,11 +75,20 @@ def derive_key(descriptor: str, index: int) -> PublicKey:
     return _public_branch(descriptor).child(index)
 
 
-def key_origin(descriptor: str, index: int) -> tuple[bytes, list[int]]:
-    """The master key's fingerprint, and all steps from it to the key at `index`; hardened ones are from 2**31 on."""
+@dataclass(frozen=True)
+class KeyOrigin:
+    """A public key (33 bytes), the master key's fingerprint (4 bytes) and the whole BIP 32 path from there."""
+
+    public_key: bytes
+    fingerprint: bytes
+    path: tuple[int, ...]
+
+
+def key_origin(descriptor: str, index: int) -> KeyOrigin:
+    """What a signer that has the seed needs to find the key at `index`."""
     found = Descriptor.from_string(descriptor).key
-    steps = [*found.origin.derivation, *found.allowed_derivation.indexes[:-1], index]
-    return bytes(found.origin.fingerprint), steps
+    steps = (*found.origin.derivation, *found.allowed_derivation.indexes[:-1], index)
+    return KeyOrigin(derive_key(descriptor, index).sec(), bytes(found.origin.fingerprint), steps)
 
 
 def _address_by_embit(descriptor: str, index: int, network_name: str) -> str:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crowdfund.config import Settings
 from crowdfund.errors import WorldError
 from crowdfund.wallet.policy import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import UnsignedTx
@@ -39,8 +38,6 @@ class SignedReceipt:
 
 class SignerClient:
     """The signer as its clients see it."""
-
-    is_cold = False
 
     def __init__(self, socket_path: Path) -> None:
         self._path = socket_path
@@ -110,35 +107,6 @@ class SignerClient:
         if "error" in answer:
             raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
         return answer
-
-
-class ColdSigner(SignerClient):
-    """In the place of a signer that is on another machine: asked for anything, it says what a person has to do."""
-
-    is_cold = True
-
-    def __init__(self) -> None:
-        super().__init__(Path())
-
-    def accounts(self, first: int, count: int) -> list[Account]:
-        """None to compare with; raises WorldError where new ones are needed."""
-        if count > 1:
-            raise WorldError(
-                "Few spare accounts are left: make more with `crowdfund cold accounts` on the machine with the seed, "
-                "and import them here."
-            )
-        return []
-
-    def _ask(self, message: dict[str, object]) -> dict[str, Any]:
-        raise WorldError(
-            "What is due waits for signatures: run `crowdfund cold export`, sign on the machine with the seed, "
-            "and run `crowdfund cold import`."
-        )
-
-
-def signer_of(settings: Settings) -> SignerClient:
-    """How these settings have things signed."""
-    return ColdSigner() if settings.signer == "cold" else SignerClient(settings.signer_socket)
 
 
 def tx_fields(tx: UnsignedTx) -> dict[str, object]:

@@ -23,7 +23,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
-from crowdfund.wallet.signer_client import signer_of
+from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
 from support import ledger
@@ -48,12 +48,8 @@ class World:
                 **{f"CROWDFUND_{name}": value for name, value in settings.items()},
             }
         )
-        seed = folder / "signer" / "seed"
-        if not seed.exists():
-            create_seed(seed)
-        signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
-        self.signer_server = SignerServer(signer, self.settings.signer_socket)
-        self.serve_signer()
+        if self.settings.signer == "socket":
+            self._start_signer(folder)
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
         self.backend = watched_backend(self.settings)
@@ -69,13 +65,22 @@ class World:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.signer_server.shutdown()
-        self.signer_server.server_close()
+        if self.settings.signer == "socket":
+            self.signer_server.shutdown()
+            self.signer_server.server_close()
         self.database.close()
         self.backend.close()
         self.core.close()
         if self.second is not None:
             self.second.close()
+
+    def _start_signer(self, folder: Path) -> None:
+        seed = folder / "signer" / "seed"
+        if not seed.exists():
+            create_seed(seed)
+        signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
+        self.signer_server = SignerServer(signer, self.settings.signer_socket)
+        self.serve_signer()
 
     def serve_signer(self) -> None:
         """Let the signer answer."""
@@ -83,7 +88,8 @@ class World:
 
     def new_worker(self) -> Worker:
         """A worker without memory, as after a restart."""
-        return Worker(self.database, self.backend, signer_of(self.settings), "regtest", self.second, second_every_s=0)
+        signer = SignerClient(self.settings.signer_socket) if self.settings.signer == "socket" else None
+        return Worker(self.database, self.backend, signer, "regtest", self.second, second_every_s=0)
 
     def sync(self) -> None:
         """Rounds until nothing changes."""

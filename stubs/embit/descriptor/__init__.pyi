@@ -5,6 +5,7 @@ from embit.script import Script
 class Descriptor:
     key: Any
     wpkh: bool
+    keys: list[Any]
     @classmethod
     def from_string(cls, desc: str) -> Descriptor: ...
     def derive(self, idx: int) -> Descriptor: ...
