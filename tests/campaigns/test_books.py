@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,12 +11,13 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books, recording, settling
-from crowdfund.campaigns.ledger import Bucket
+from crowdfund.campaigns.ledger import Bucket, Posted
 from crowdfund.campaigns.models import Pledge
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend
 from support import ledger
@@ -139,8 +140,13 @@ def test_one_new_coin_reads_no_other(paper: Paper) -> None:
     paper.mine([coin(pledge, 10_000, str(n)) for n in range(50)])
     seen: list[int] = []
     honest = books.transfers_of
+
+    def counting(session: Session, coin_ids: Collection[int]) -> dict[int, list[Posted]]:
+        seen.append(len(coin_ids))
+        return honest(session, coin_ids)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(books, "transfers_of", lambda s, ids: seen.append(len(list(ids))) or honest(s, ids))
+        patch.setattr(books, "transfers_of", counting)
         paper.mine([coin(pledge, 10_000, "new")])
     assert seen == [1]
     assert paper.summary(campaign).received_sats == 510_000
@@ -249,14 +255,13 @@ class Ledger(RuleBasedStateMachine):
 
 
 TestLedger = Ledger.TestCase
-TestLedger.settings = settings(max_examples=6, stateful_step_count=20, deadline=None)
+TestLedger.settings = settings(max_examples=4, stateful_step_count=15, deadline=None)
 
 
 @pytest.mark.long
-class TestLedgerLong(Ledger.TestCase):
-    """Many more of the same."""
-
-    settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+def test_the_ledger_holds_in_many_stories() -> None:
+    many = settings(max_examples=100, stateful_step_count=50, deadline=None)
+    run_state_machine_as_test(Ledger, settings=many)
 
 
 def test_a_coin_in_two_blocks_in_one_write_is_taken_out_and_comes_in_anew(paper: Paper) -> None:
