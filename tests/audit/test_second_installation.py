@@ -6,6 +6,7 @@ from pathlib import Path
 
 from audit.auditing import audited, bundle_of
 from crowdfund.audit.bundle import build_bundle, bundle_json
+from crowdfund.campaigns import books
 from crowdfund.campaigns.models import (
     Account,
     Campaign,
@@ -45,6 +46,7 @@ def test_the_same_promises_and_the_same_chain_give_the_same_bytes(world: World, 
         with world.database.reading() as source, other.database.transaction() as target:
             copy_rows(source, target, (DecisionRow,))
             copy_plans(source, target)
+            books.post_whole(target, [settled])
         assert _text(other, settled) == _text(world, settled)
         audited(other, settled)
 

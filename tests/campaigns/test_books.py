@@ -146,13 +146,13 @@ def test_one_new_coin_reads_no_other(paper: Paper) -> None:
     paper.mine([coin(pledge, 10_000, str(n)) for n in range(50)])
     seen: list[int] = []
     honest = books.transfers_of
+
+    def counting(session: Session, coin_ids: Collection[int]) -> dict[int, list[Posted]]:
+        seen.append(len(coin_ids))
+        return honest(session, coin_ids)
+
     with pytest.MonkeyPatch.context() as patch:
-
-        def counted(session: Session, coin_ids: Collection[int]) -> dict[int, list[Posted]]:
-            seen.append(len(coin_ids))
-            return honest(session, coin_ids)
-
-        patch.setattr(books, "transfers_of", counted)
+        patch.setattr(books, "transfers_of", counting)
         paper.mine([coin(pledge, 10_000, "new")])
     assert seen == [1]
     assert paper.summary(campaign).received_sats == 510_000
@@ -260,7 +260,7 @@ class Ledger(RuleBasedStateMachine):
 
 
 def test_the_ledger_in_stories_that_hypothesis_makes_up() -> None:
-    run_state_machine_as_test(Ledger, settings=settings(max_examples=6, stateful_step_count=20, deadline=None))
+    run_state_machine_as_test(Ledger, settings=settings(max_examples=4, stateful_step_count=15, deadline=None))
 
 
 @pytest.mark.long
