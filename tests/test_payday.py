@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from support.payday import TALLY, Payday
-from support.payhouse import prepared
+from support.payhouse import beginning, prepared
+from support.sabotage import QUICK, SLOW, Patch
 
 SEED = int(os.environ.get("PAYDAY_SEED") or os.environ.get("MODEL_SEED") or 20261128)
 STEPS = int(os.environ.get("PAYDAY_STEPS") or 1_000_000)
 PARTS = 40
-STORY = 60
+STORY = 120
 FEW_STEPS = 1_200
+ENOUGH_STEPS = 6_000
 
 
 def told(steps: int, number: int, shrink: bool = True) -> None:
@@ -33,6 +35,7 @@ def told(steps: int, number: int, shrink: bool = True) -> None:
             deadline=None,
             print_blob=True,
             database=None,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.generate, Phase.shrink] if shrink else [Phase.generate],
         )
@@ -57,3 +60,21 @@ def test_everybody_is_paid_once() -> None:
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_everybody_is_paid_once_in_a_million_steps(part: int) -> None:
     told(-(-STEPS // PARTS), part)
+
+
+def is_found(fault: Callable[[Patch], None], patch: Patch) -> None:
+    beginning()
+    fault(patch)
+    with pytest.raises(AssertionError):
+        told(ENOUGH_STEPS, 0, shrink=False)
+
+
+@pytest.mark.parametrize("fault", QUICK, ids=lambda fault: fault.__name__.strip("_"))
+def test_a_fault_is_found(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    is_found(fault, monkeypatch)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", SLOW, ids=lambda fault: fault.__name__.strip("_"))
+def test_another_fault_is_found(fault: Callable[[Patch], None], monkeypatch: Patch) -> None:
+    is_found(fault, monkeypatch)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from sqlalchemy.exc import DBAPIError
 
 from crowdfund.campaigns import service
@@ -28,7 +28,7 @@ from support.simchain import NOBODY
 from support.thieves import thefts
 
 POISONED = REFUNDS[1]
-MOST_ROUNDS, MOST_BLOCKS = 60, 160
+MOST_ROUNDS, MOST_BLOCKS, BLOCKS_AT_ONCE = 60, 200, 8
 NUMBERS = st.integers(0, 2**10)
 FEW = st.integers(1, 3)
 SECONDS = st.sampled_from([600, 600, 2 * HOUR, 1, -900])
@@ -91,12 +91,26 @@ class Payday(RuleBasedStateMachine):
             for database in self.databases:
                 database.close()
             TALLY["stories"] += 1
+            TALLY.update({f"died {label}": times for label, times in self.steps.died.items()})
 
     @invariant()
     def nothing_is_wrong(self) -> None:
         """After every step."""
         TALLY["steps"] += 1
         self.judge.check()
+
+    @initialize(stage=st.sampled_from(("fresh", "paid", "paid", "over", "over", "decided")), poor=st.integers(0, 3))
+    def it_begins(self, stage: str, poor: int) -> None:
+        """Early or late in the life of the campaigns; one of them is poor, or none."""
+        if stage == "fresh":
+            return
+        for number in range(3):
+            if number != poor:
+                self.a_crowd_pays(number)
+        if stage != "paid":
+            self.the_deadline_passes(full=True)
+        if stage == "decided":
+            self.work(3)
 
     # What people do
 
@@ -350,16 +364,18 @@ class Payday(RuleBasedStateMachine):
 
     def settle(self) -> None:
         """Liveness: blocks come until everything owed is settled and deep."""
-        for number in range(MOST_BLOCKS):
+        for number in range(MOST_BLOCKS // BLOCKS_AT_ONCE):
             for _ in range(MOST_ROUNDS):
                 if not self.workers[0].round():
                     break
             else:
                 raise AssertionError("the worker never comes to rest")
             self.judge.check()
-            if number > 14 and self.judge.decided.keys() == self.judge.terms.keys() and not self.judge.unsettled():
+            if self.judge.decided.keys() == self.judge.terms.keys() and not self.judge.unsettled():
                 break
-            self.chain.mine([*self.chain.pool.values(), *self.chain.strangers.values()], HOUR if number < 14 else 600)
+            for _ in range(BLOCKS_AT_ONCE):
+                waiting = [*self.chain.pool.values(), *self.chain.strangers.values()]
+                self.chain.mine(waiting, HOUR if number < 2 else 600)
         blocked = self.judge.blocked()
         unpaid = {o: kind for o, kind in self.judge.unsettled().items() if o not in blocked}
         assert self.judge.decided.keys() == self.judge.terms.keys(), "a campaign is not decided"

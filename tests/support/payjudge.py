@@ -220,10 +220,11 @@ class Judge:
         rows = {((row[0], row[1]), *row[2:]) for row in self.shelf.confirmed()}
         assert rows == {(c.outpoint, c.sats, c.given.script, c.height, c.spent_by) for c in truth}, "other coins"
         for name in self.terms:
-            key = (tip, len(self.shelf.attempts()), len(self.planned), self.decided.get(name))
+            own = [c for c in truth if c.given.campaign == name]
+            key = (own, len(self.shelf.attempts()), len(self.planned), self.decided.get(name))
             if self._sums.get(name) != key:
                 self._sums[name] = key
-                spent, lying_sats = self.where_it_is(name, [c for c in truth if c.given.campaign == name])
+                spent, lying_sats = self.where_it_is(name, own)
                 assert self.shelf.buckets(name) == (spent, lying_sats), (spent, lying_sats, self.shelf.buckets(name))
 
     def where_it_is(self, campaign: str, coins: Sequence[Mined]) -> tuple[dict[str, int], int]:
