@@ -5,8 +5,10 @@ All that is known here of tables and columns is known in this file only.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from crowdfund.campaigns import queries
@@ -44,6 +46,19 @@ class Plan:
     campaign: str
     kind: str
     batch: int
+    parent: int | None
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What was agreed on; the deadline in unix seconds, a cap of 0 for none."""
+
+    id: str
+    goal_sats: int
+    deadline: int
+    confirmations: int
+    payout_script: bytes
+    cap_sats: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +95,22 @@ class Shelf:
         """The hash of the last recorded block."""
         return str(self.rows("SELECT hash FROM blocks ORDER BY height DESC LIMIT 1")[0][0])
 
+    def terms(self) -> dict[str, Terms]:
+        """Every published campaign, by its id."""
+        found = {}
+        for name, text in self.rows("SELECT id, terms FROM campaigns WHERE terms IS NOT NULL ORDER BY id"):
+            terms = json.loads(text)
+            deadline = int(datetime.fromisoformat(terms["deadline_at"]).timestamp())
+            found[str(name)] = Terms(
+                name,
+                terms["goal_sats"],
+                deadline,
+                terms["confirmations"],
+                bytes.fromhex(terms["payout_script"]),
+                terms.get("cap_sats", 0),
+            )
+        return found
+
     def decisions(self) -> dict[str, Verdict]:
         """By campaign."""
         rows = self.rows("SELECT campaign_id, outcome, counted_sats, closing_height, closing_hash FROM decisions")
@@ -88,7 +119,7 @@ class Shelf:
     def plans(self) -> list[Plan]:
         """Every input of every batch, the oldest first."""
         rows = self.rows(
-            "SELECT coins.txid, coins.vout, campaign_id, kind, batches.id FROM batch_inputs"
+            "SELECT coins.txid, coins.vout, campaign_id, kind, batches.id, parent_id FROM batch_inputs"
             " JOIN coins ON coins.id = coin_id JOIN batches ON batches.id = batch_id ORDER BY batches.id, position"
         )
         return [Plan((row[0], row[1]), *row[2:]) for row in rows]

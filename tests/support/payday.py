@@ -35,6 +35,7 @@ SECONDS = st.sampled_from([600, 600, 2 * HOUR, 1, -900])
 PAYMENTS = ("right", "right", "right", "short", "over", "two coins", "many coins", "dust", "small", "change", "to two")
 WAYS = ("same", "none", "some", "others", "backwards")
 CHANCES = ("headers", "block", "block_hash", "mempool_txids", "unspent", "broadcast", "feerate_sat_vb", "status")
+EVENTS = ("block", "reorganisation", "forgets", "second worker")
 
 TALLY: Counter[str] = Counter()
 """What the stories of this process came to."""
@@ -59,8 +60,8 @@ class Payday(RuleBasedStateMachine):
         for database in self.databases:
             database.steps = self.steps
         self.shelf = Shelf(str(self.path), self.databases[0])
-        self.judge = Judge(self.chain, self.shelf, begun.terms)
-        self.vault = Vault(begun.folder, self.steps, DISK, self.judge.seen)
+        self.judge = Judge(self.chain, self.shelf, self.shelf.terms())
+        self.vault = Vault(begun.folder / "vault", self.steps, DISK, self.judge.seen)
         self.chain.received = self.judge.received
         self.chain.before = self.interrupt
         self.interruption: tuple[str, Callable[[], None]] | None = None
@@ -74,7 +75,8 @@ class Payday(RuleBasedStateMachine):
         for ending in ("-wal", "-shm"):
             self.path.with_name(self.path.name + ending).unlink(missing_ok=True)
         shutil.copy(begun.database, self.path)
-        shutil.copy(begun.folder / "template.jsonl", begun.folder / "log.jsonl")
+        shutil.rmtree(begun.folder / "vault", ignore_errors=True)
+        shutil.copytree(begun.folder / "new vault", begun.folder / "vault")
 
     def new_worker(self, number: int) -> Worker:
         """A worker that knows what the database says and nothing else. Number 1 is a second one, which must not be."""
@@ -114,7 +116,12 @@ class Payday(RuleBasedStateMachine):
 
     # What people do
 
-    @rule(campaign=st.integers(0, 2), amount=st.sampled_from(AMOUNTS), refund=st.sampled_from(REFUNDS), dies=st.none() | FEW)
+    @rule(
+        campaign=st.integers(0, 2),
+        amount=st.sampled_from(AMOUNTS),
+        refund=st.sampled_from(REFUNDS),
+        dies=st.none() | FEW,
+    )
     def a_pledge(self, campaign: int, amount: int, refund: bytes, dies: int | None) -> None:
         """Somebody promises; the web process may die over it."""
         name = list(self.judge.terms)[campaign]
@@ -217,8 +224,7 @@ class Payday(RuleBasedStateMachine):
         else:
             self.chain.poison = {POISONED} if what == "is choosy" else set()
 
-    @rule(moment=st.sampled_from(CHANCES), what=st.sampled_from(("block", "reorganisation", "forgets", "second worker")),
-          number=NUMBERS)  # fmt: skip
+    @rule(moment=st.sampled_from(CHANCES), what=st.sampled_from(EVENTS), number=NUMBERS)
     def a_chance(self, moment: str, what: str, number: int) -> None:
         """Something happens while the worker looks, right before this answer of the node."""
 
@@ -316,17 +322,21 @@ class Payday(RuleBasedStateMachine):
         for _ in range(rounds):
             self.disturbed = False
             self._time_heals()
-            try:
-                again = worker.round()
-            except WorldError as error:
-                worker.note_trouble(error)
-                again = False
-            except DBAPIError:
-                assert self.disturbed, "the database refuses what a lone worker writes"
-                worker.note_fault()
-                again = True
+            again = self.look(worker)
             if not again:
                 return
+
+    def look(self, worker: Worker) -> bool:
+        """One round; True if another one should follow."""
+        try:
+            return worker.round()
+        except WorldError as error:
+            worker.note_trouble(error)
+            return False
+        except DBAPIError as error:
+            assert self.disturbed, f"the database refuses what a lone worker writes: {error.orig}"
+            worker.note_fault()
+            return True
 
     def second_acts(self) -> None:
         """The other worker has a round, at a moment that the first one knows nothing of."""
@@ -356,31 +366,39 @@ class Payday(RuleBasedStateMachine):
 
     def all_is_well(self) -> None:
         """Every fault ends."""
+        self.disturbed = False
         self.interruption = self.steps.left = self.steps.between = None
-        self.chain.away, self.chain.replies_lost, self.chain.poison = False, 0, set()
+        self.chain.away, self.chain.replies_lost = False, 0
         self.chain.estimate_sat_vb, self.chain.floor_sat_vb = 2, 1
         self.vault.away = self.vault.dies_alone = DISK.full = False
         self.restart()
 
     def settle(self) -> None:
-        """Liveness: blocks come until everything owed is settled and deep."""
+        """Liveness: blocks come until everything owed is settled. What one script is disliked for keeps nobody else
+        waiting."""
+        self._settle_all_but(self.judge.disliked)
+        if self.chain.poison:
+            self.chain.poison = set()
+            self._settle_all_but(self.judge.disliked)
+        self._count(self.judge.blocked())
+
+    def _settle_all_but(self, excused: Callable[[], set[Outpoint]]) -> None:
         for number in range(MOST_BLOCKS // BLOCKS_AT_ONCE):
             for _ in range(MOST_ROUNDS):
-                if not self.workers[0].round():
+                if not self.look(self.workers[0]):
                     break
             else:
                 raise AssertionError("the worker never comes to rest")
             self.judge.check()
-            if self.judge.decided.keys() == self.judge.terms.keys() and not self.judge.unsettled():
-                break
+            decided = self.judge.decided.keys() == self.judge.terms.keys()
+            if decided and not self.judge.unsettled().keys() - excused():
+                return
             for _ in range(BLOCKS_AT_ONCE):
                 waiting = [*self.chain.pool.values(), *self.chain.strangers.values()]
                 self.chain.mine(waiting, HOUR if number < 2 else 600)
-        blocked = self.judge.blocked()
-        unpaid = {o: kind for o, kind in self.judge.unsettled().items() if o not in blocked}
-        assert self.judge.decided.keys() == self.judge.terms.keys(), "a campaign is not decided"
+        assert decided, "a campaign is not decided"
+        unpaid = self.judge.unsettled().keys() - self.judge.blocked() - excused()
         assert not unpaid, f"still owed: {unpaid}"
-        self._count(blocked)
 
     def _count(self, blocked: set[Outpoint]) -> None:
         TALLY["blocked coins"] += len(blocked)

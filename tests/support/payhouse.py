@@ -18,18 +18,15 @@ from crowdfund.campaigns.drafts import Draft
 from crowdfund.config import Settings
 from crowdfund.wallet import descriptors, signer_log
 from crowdfund.wallet.addresses import address_of
-from crowdfund.wallet.signer_client import Account
 from crowdfund.worker import Worker
 from support.paychain import PayChain
-from support.payjudge import Terms
-from support.payparts import Clock, CountedDatabase, Disk, InTurn, NearClient, Steps, Vault, keystore
+from support.payparts import Clock, CountedDatabase, Disk, InTurn, NearClient, Steps, Vault
 
 HOUR = 3_600
 GOALS, CONFIRMATIONS, HOURS = (50_000, 100_000, 30_000), (2, 1, 3), (3, 5, 3)
 AMOUNTS = (10_000, 30_000, 70_000, 400_000)
 REFUNDS = (b"\x00\x14" + b"r" * 20, b"\x00\x20" + b"s" * 32, b"\x76\xa9\x14" + b"t" * 20 + b"\x88\xac",
            b"\xa9\x14" + b"u" * 20 + b"\x87", b"\x51\x20" + b"v" * 32, b"\x00\x14" + b"w" * 20)  # fmt: skip
-ACCOUNTS = 20
 DISK = Disk(Steps())
 IDS = InTurn()
 
@@ -42,12 +39,12 @@ class Beginning:
     database: Path
     folder: Path
     settings: Settings
-    terms: dict[str, Terms]
 
 
 def prepared(patch: pytest.MonkeyPatch) -> None:
     """Time, ids and the signer's disk are the stories'; an address is derived once, as long as the terms are the
     same."""
+    patch.setattr(worker_module.log, "disabled", True)
     patch.setattr(worker_module, "datetime", Clock)
     patch.setattr(service, "datetime", Clock)
     patch.setattr(service, "derive_address", lru_cache(maxsize=None)(descriptors.derive_address))
@@ -67,16 +64,12 @@ def beginning() -> Beginning:
     steps = Steps()
     DISK.steps, DISK.full = steps, False
     Clock.seconds = staticmethod(lambda: chain.tip.time)
-    store = keystore()
     with database.transaction() as session:
-        service.store_accounts(
-            session, [Account(n, store.account_xpub(n), store.fingerprint) for n in range(ACCOUNTS)]
-        )
         creator = creators.sign_up(session, "alice", "correct horse battery", datetime.now(UTC)).id
-    worker = Worker(database, chain, NearClient(Vault(folder, steps, DISK, lambda _: None)), "regtest")
+    worker = Worker(database, chain, NearClient(Vault(folder / "new vault", steps, DISK, lambda _: None)), "regtest")
     while worker.round():
         pass
-    terms, settings = {}, None
+    settings = None
     for number, goal_sats in enumerate(GOALS):
         settings = Settings.from_env(
             {"CROWDFUND_DATA_DIR": str(folder), "CROWDFUND_CONFIRMATIONS": str(CONFIRMATIONS[number])}
@@ -90,14 +83,12 @@ def beginning() -> Beginning:
         with database.transaction() as session:
             made = service.save_draft(session, settings, creator, draft).id
             service.publish(session, settings, creator, made)
-        terms[made] = Terms(made, goal_sats, deadline, CONFIRMATIONS[number], payout)
         for amount, refund in zip(AMOUNTS, REFUNDS, strict=False):
             service.open_pledge(database, settings, made, amount, address_of(refund, "regtest"))
     worker.round()
     database.close()
-    (folder / "log.jsonl").rename(folder / "template.jsonl")
     assert settings is not None
-    return Beginning(chain, path, folder, settings, terms)
+    return Beginning(chain, path, folder, settings)
 
 
 @lru_cache(maxsize=2)

@@ -11,22 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from support.model import DUST_BELOW_SATS, Block, Outpoint, Verdict
-from support.paybooks import Given, Plan, Row, Shelf
+from support.paybooks import Given, Plan, Row, Shelf, Terms
 from support.paychain import RIPE_AFTER, PayChain, Sealed
 
 MOST_SAT_VB, MOST_FEE_SATS, MOST_WEIGHT = 500, 5_000_000, 400_000
 INPUT_WEIGHT = 41 * 4 + 1 + 1 + 72 + 1 + 33  # a key hash's, with the longest signature
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What was agreed on; the deadline in unix seconds."""
-
-    id: str
-    goal_sats: int
-    deadline: int
-    confirmations: int
-    payout_script: bytes
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,9 @@ class Judge:
         sealed = self.chain.sign(raw)
         if sealed.tx.txid in self.signed:
             return
-        assert sealed.tx.spends and all(spent in self.chain.made for spent in sealed.tx.spends), "spends what is nowhere"
+        assert sealed.tx.spends and all(spent in self.chain.made for spent in sealed.tx.spends), (
+            "spends what is nowhere"
+        )
         owners = [self.given.get(self.chain.made[spent][1]) for spent in sealed.tx.spends]
         spent = [owner for owner in owners if owner is not None]
         assert len(spent) == len(owners), "spends what is not ours"
@@ -209,8 +200,10 @@ class Judge:
         for outpoint, plan in now.items():
             before = self.planned.get(outpoint)
             assert before is None or before == plan
-            if before is None:
-                assert any(self.owed(tip, outpoint, plan.campaign) == plan.kind for tip in tips), f"not owed: {plan}"
+        fresh = [plan for outpoint, plan in now.items() if outpoint not in self.planned]
+        owed = {name: [self.owed(tip, name) for tip in tips] for name in {plan.campaign for plan in fresh}}
+        for plan in fresh:
+            assert any(one.get(plan.outpoint) == plan.kind for one in owed[plan.campaign]), f"not owed: {plan}"
         self.planned = now
 
     def _check_sums(self) -> None:
@@ -265,41 +258,56 @@ class Judge:
         if closing is None or branch[-1].height - closing.height + 1 < terms.confirmations:
             return None
         own = [c for c in self.coins(tip) if c.given.campaign == terms.id]
-        total = sum(c.sats for c in own if counts(c, closing.height))
+        counted = counting(own, closing.height, terms.cap_sats)
+        total = sum(c.sats for c in own if c.outpoint in counted)
         return Verdict("funded" if total >= terms.goal_sats else "failed", total, closing.height, closing.hash)
 
-    def owed(self, tip: str, outpoint: Outpoint, campaign: str) -> str | None:
-        """What is owed for a coin, if this branch is the chain; None if nothing, or not yet."""
+    def owed(self, tip: str, campaign: str) -> dict[Outpoint, str]:
+        """What is owed for the campaign's unspent coins, if this branch is the chain and they are deep enough."""
         decision, terms = self.decided[campaign], self.terms[campaign]
-        coin = next((c for c in self.coins(tip) if c.outpoint == outpoint), None)
-        if coin is None or coin.given.campaign != campaign or coin.sats < DUST_BELOW_SATS or coin.spent_by:
-            return None
-        needed = RIPE_AFTER if coin.coinbase else terms.confirmations
-        if self.chain.known[tip].height - coin.height + 1 < needed:
-            return None
-        return "release" if counts(coin, decision.closing_height) and decision.outcome == "funded" else "refund"
+        own = [c for c in self.coins(tip) if c.given.campaign == campaign]
+        counted = counting(own, decision.closing_height, terms.cap_sats)
+        height = self.chain.known[tip].height
+        return {
+            c.outpoint: "release" if c.outpoint in counted and decision.outcome == "funded" else "refund"
+            for c in own
+            if c.sats >= DUST_BELOW_SATS and c.spent_by is None
+            if height - c.height + 1 >= (RIPE_AFTER if c.coinbase else terms.confirmations)
+        }
 
     def unsettled(self) -> Mapping[Outpoint, str]:
         """Coins that are owed now and that no block spends, with what is owed for them; all others were settled, each
         once, as the chain does not let a coin be spent twice."""
-        found = {}
-        for coin in self.coins(self.chain.tip.hash):
-            kind = self.owed(self.chain.tip.hash, coin.outpoint, coin.given.campaign)
-            if kind is not None:
-                found[coin.outpoint] = kind
+        found: dict[Outpoint, str] = {}
+        for name in self.decided:
+            found |= self.owed(self.chain.tip.hash, name)
         return found
 
     def blocked(self) -> set[Outpoint]:
-        """Coins in one batch with a coin that a reorganisation took away for good."""
+        """Coins that wait in one batch with a coin that a reorganisation took away for good."""
         there = {c.outpoint for c in self.coins(self.chain.tip.hash)}
-        lost = {plan.batch for plan in self.shelf.plans() if plan.outpoint not in there}
-        return {plan.outpoint for plan in self.shelf.plans() if plan.batch in lost}
+        plans = self.shelf.plans()
+        whole = {plan.parent for plan in plans}
+        lost = {plan.batch for plan in plans if plan.outpoint not in there and plan.batch not in whole}
+        return {plan.outpoint for plan in plans if plan.batch in lost}
+
+    def disliked(self) -> set[Outpoint]:
+        """Coins whose refund no node takes just now."""
+        coins = self.coins(self.chain.tip.hash)
+        return {c.outpoint for c in coins if c.given.refund_script in self.chain.poison}
 
 
-def counts(coin: Mined, closing_height: int) -> bool:
-    """Does a confirmed coin count for the goal? A miner's fresh one is as if it came when it ripens."""
-    comes_at = coin.height + (RIPE_AFTER if coin.coinbase else 0)
-    return coin.sats >= DUST_BELOW_SATS and comes_at < closing_height
+def counting(coins: Iterable[Mined], closing_height: int, cap_sats: int) -> set[Outpoint]:
+    """The coins of a campaign that count for the goal: in the order of the chain, until the cap is reached (0 is none).
+    A miner's fresh coin is as if it came when it ripens."""
+    found, room_sats = set(), cap_sats
+    for coin in sorted(coins, key=lambda c: (c.height, c.outpoint)):
+        comes_at = coin.height + (RIPE_AFTER if coin.coinbase else 0)
+        if coin.sats >= DUST_BELOW_SATS and comes_at < closing_height:
+            if not cap_sats or room_sats > 0:
+                found.add(coin.outpoint)
+            room_sats -= coin.sats
+    return found
 
 
 def dust_sats(script: bytes) -> int:

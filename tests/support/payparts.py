@@ -10,7 +10,7 @@ import errno
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
@@ -21,14 +21,13 @@ from sqlalchemy import event
 from sqlalchemy.orm import Session
 
 from crowdfund.db import Database
-from crowdfund.errors import UserError, WorldError
+from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 
 WORDS = "abandon " * 11 + "about"
-UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 
 class Killed(BaseException):
@@ -81,33 +80,13 @@ def _do_not_wait(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
 
-class KnownKey:
-    """A private key whose children are derived once."""
-
-    def __init__(self, key: Any) -> None:
-        self.child_private = lru_cache(maxsize=None)(key.child_private)
-
-
 class KnownKeystore(Keystore):
-    """Every key is derived once."""
+    """Every key is derived once, however often a signer starts anew."""
 
     def __init__(self, words: str, network_name: str) -> None:
         super().__init__(words, network_name)
-        self._xpubs: dict[int, str] = {}
-        self._keys: dict[tuple[int, bytes], KnownKey] = {}
-
-    def account_xpub(self, account_index: int) -> str:
-        """See the parent."""
-        if account_index not in self._xpubs:
-            self._xpubs[account_index] = super().account_xpub(account_index)
-        return self._xpubs[account_index]
-
-    def campaign_key(self, account_index: int, terms_hash: bytes) -> Any:
-        """See the parent."""
-        found = (account_index, terms_hash)
-        if found not in self._keys:
-            self._keys[found] = KnownKey(super().campaign_key(account_index, terms_hash))
-        return self._keys[found]
+        for name in ("account_xpub", "branch", "receipt_key"):
+            setattr(self, name, lru_cache(maxsize=None)(getattr(self, name)))
 
 
 @lru_cache(maxsize=1)
@@ -120,7 +99,7 @@ class Disk:
     """`os` as the signer's log sees it: a disk that can be full, and a power cut in the midst of a line."""
 
     def __init__(self, steps: Steps) -> None:
-        self._steps = steps
+        self.steps = steps
         self.full = False
 
     def __getattr__(self, name: str) -> Any:
@@ -128,13 +107,13 @@ class Disk:
 
     def write(self, descriptor: int, data: bytes) -> int:
         """Half of it, where something comes in between."""
-        self._steps("log: before a line", quiet=False)
+        self.steps("log: before a line", quiet=False)
         half = data[: len(data) // 2]
         if self.full:
             os.write(descriptor, half)
             raise OSError(errno.ENOSPC, "No space left on device")
         try:
-            self._steps("log: half a line", quiet=False)
+            self.steps("log: half a line", quiet=False)
         except Killed:
             os.write(descriptor, half)
             raise
@@ -142,7 +121,7 @@ class Disk:
 
     def fsync(self, descriptor: int) -> None:
         """Nothing to wait for; but the line is there."""
-        self._steps("log: after a line", quiet=False)
+        self.steps("log: after a line", quiet=False)
 
 
 class Vault:
@@ -156,22 +135,21 @@ class Vault:
         self.seen = seen
         self.away = False
         self.dies_alone = False
-        self.signer = self.opened()
-
-    def opened(self) -> Signer:
-        """A signer that knows what its log says and nothing else."""
-        return Signer(keystore(), SignerLog(self.path), "regtest")
+        self.restart()
 
     def restart(self) -> None:
-        """From disk."""
-        self.signer = self.opened()
+        """A signer that knows what its log says and nothing else."""
+        self.signer = Signer(keystore(), SignerLog(self.path), "regtest")
 
     def answer(self, message: Mapping[str, object]) -> dict[str, Any]:
         """As its socket answers. Raises WorldError where nobody is there, Killed where everything ends."""
         if self.away:
             raise WorldError("The signer does not answer.")
         try:
-            answer = self._answer(json.loads(json.dumps(message)))
+            answer = self.signer.reply(json.dumps(message).encode())
+            if "raw" in answer:
+                self.seen(bytes.fromhex(str(answer["raw"])))
+            self.steps("answer: made, not sent", quiet=False)
         except Killed:
             self.restart()
             if self.dies_alone:
@@ -179,18 +157,6 @@ class Vault:
             raise
         whole: dict[str, Any] = json.loads(json.dumps(answer))
         return whole
-
-    def _answer(self, message: dict[str, Any]) -> dict[str, object]:
-        try:
-            answer = self.signer.answer(message)
-        except (UserError, WorldError) as error:
-            return {"error": error.sentence}
-        except UNREADABLE:
-            return {"error": "the request cannot be read."}
-        if "raw" in answer:
-            self.seen(bytes.fromhex(str(answer["raw"])))
-        self.steps("answer: made, not sent", quiet=False)
-        return answer
 
 
 class NearClient(SignerClient):

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
-from crowdfund.campaigns import lifecycle, queries, recording, settlement, settling
+from crowdfund.campaigns import attempts, ladder, lifecycle, queries, recording, settlement, settling
 from crowdfund.campaigns.lifecycle import Standing
+from crowdfund.campaigns.models import Coin
+from crowdfund.wallet import fees, policy
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
 
@@ -33,7 +35,7 @@ def _sends_before_it_notes(patch: Patch) -> None:
 
 def _forgets_what_was_signed(patch: Patch) -> None:
     """The signed bytes are never stored."""
-    patch.setattr(settling, "store_signed", lambda *_: None)
+    patch.setattr(attempts, "store_signed", lambda *_: None)
 
 
 def _pays_the_wrong_backer(patch: Patch) -> None:
@@ -49,9 +51,14 @@ def _pays_the_wrong_backer(patch: Patch) -> None:
 
 
 def _decides_a_block_early(patch: Patch) -> None:
-    """One confirmation less than the terms ask for."""
-    for module in (settling, lifecycle):
-        patch.setattr(module, "depth", lambda height, tip_height: max(0, tip_height - height + 2))
+    """The block before the closing block is taken for it."""
+    right = settling.closing_block
+
+    def hasty(session: Any, deadline: Any) -> Any:
+        found = right(session, deadline)
+        return found and session.get_one(type(found), found.height - 1)
+
+    patch.setattr(settling, "closing_block", hasty)
 
 
 def _counts_what_came_late(patch: Patch) -> None:
@@ -68,13 +75,13 @@ def _counts_what_came_late(patch: Patch) -> None:
 
 def _drops_an_attempt(patch: Patch) -> None:
     """What was sent once is not looked after any more."""
-    jobs = settling.open_jobs
-    patch.setattr(settling, "open_jobs", lambda session: [job for job in jobs(session) if not job.sent])
+    jobs, job = attempts.open_batches, attempts.job
+    patch.setattr(attempts, "open_batches", lambda session: [b for b in jobs(session) if not job(session, b).sent])
 
 
 def _lets_one_pay_for_all(patch: Patch) -> None:
     """The first pledge bears the fee of the second one, too."""
-    share = settlement.largest_remainder
+    share = fees.largest_remainder
 
     def unfair(total: int, weights: Sequence[int]) -> list[int]:
         parts = share(total, weights)
@@ -84,14 +91,8 @@ def _lets_one_pay_for_all(patch: Patch) -> None:
 
 
 def _signs_both_kinds(patch: Patch) -> None:
-    """The signer takes every settlement for the first one."""
-    settle = SignerLog.settle
-
-    def forgetful(self: Any, *what: Any) -> None:
-        self._settled.clear()
-        settle(self, *what)
-
-    patch.setattr(SignerLog, "settle", forgetful)
+    """The signer forgets of what kind an outpoint's settlement was."""
+    patch.setattr(SignerLog, "kind", lambda *_: None)
 
 
 def _forgets_with_the_power(patch: Patch) -> None:
@@ -99,15 +100,15 @@ def _forgets_with_the_power(patch: Patch) -> None:
     patch.setattr(SignerLog, "_write", lambda *_: None)
 
 
-def _plans_what_a_reorganisation_gave_back(patch: Patch) -> None:
-    """A coin that no block spends any more is planned anew."""
-    patch.setattr(settling, "_is_spendable", lambda _snapshot, coin: coin.height is not None and coin.spent_by is None)
+def _plans_again(patch: Patch) -> None:
+    """A coin that no block spends is planned anew, whatever was planned before."""
+    patch.setattr(settling, "_is_spendable", lambda _coin, _confirmations, _tip_height: True)
 
 
 def _takes_gone_for_paid(patch: Patch) -> None:
     """A transaction whose inputs the node misses is thought to be in a block."""
-    jobs = settling.open_jobs
-    patch.setattr(settling, "open_jobs", lambda session: [job for job in jobs(session) if not job.refusal])
+    jobs, job = attempts.open_batches, attempts.job
+    patch.setattr(attempts, "open_batches", lambda session: [b for b in jobs(session) if not job(session, b).refusal])
 
 
 def _keeps_lost_blocks(patch: Patch) -> None:
@@ -115,12 +116,29 @@ def _keeps_lost_blocks(patch: Patch) -> None:
     roll_back = recording._roll_back
 
     def stubborn(session: Any, fork_height: int, now: Any) -> None:
-        held = [(coin, coin.height, coin.block_hash) for coin in session.query(recording.Coin) if coin.height]
+        held = [(coin, coin.height, coin.block_hash) for coin in session.query(Coin)]
         roll_back(session, fork_height, now)
-        for coin, height, block_hash in held[:1]:
-            coin.height, coin.block_hash = height, block_hash
+        for coin, height, block_hash in held:
+            if height is not None and height > fork_height:
+                coin.height, coin.block_hash = height, block_hash
 
     patch.setattr(recording, "_roll_back", stubborn)
+
+
+def _climbs_without_end(patch: Patch) -> None:
+    """The caps of fees are forgotten, by planner and signer alike."""
+    patch.setattr(settlement.FeeCaps, "allow", lambda *_: True)
+    patch.setattr(ladder, "CAPS", settlement.FeeCaps(feerate_sat_vb=5_000))
+    patch.setattr(ladder.next_attempt, "__defaults__", (ladder.CAPS,))
+    patch.setattr(policy, "MAX_FEERATE_SAT_VB", 5_000)
+    patch.setattr(policy, "MAX_REFUND_FEE_PERCENT", 100)
+    patch.setattr(policy, "MAX_RELEASE_FEE_PERCENT", 100)
+
+
+def _leaves_a_part_out(patch: Patch) -> None:
+    """Of a batch that is split, only the first half is kept."""
+    halves = ladder._halves
+    patch.setattr(ladder, "_halves", lambda whole: halves(whole)[:1])
 
 
 def _with(coin: Any, **changes: Any) -> Any:
@@ -136,7 +154,9 @@ SLOW: tuple[Callable[[Patch], None], ...] = (
     _drops_an_attempt,
     _signs_both_kinds,
     _forgets_with_the_power,
-    _plans_what_a_reorganisation_gave_back,
+    _plans_again,
+    _climbs_without_end,
+    _leaves_a_part_out,
     _takes_gone_for_paid,
     _keeps_lost_blocks,
 )
