@@ -376,10 +376,10 @@ class Payday(RuleBasedStateMachine):
     def settle(self) -> None:
         """Liveness: blocks come until everything owed is settled. What one script is disliked for keeps nobody else
         waiting."""
-        self._settle_all_but(self.judge.disliked)
+        self._settle_all_but(lambda: self.judge.disliked() | self.judge.too_small())
         if self.chain.poison:
             self.chain.poison = set()
-            self._settle_all_but(self.judge.disliked)
+            self._settle_all_but(self.judge.too_small)
         self._count(self.judge.blocked())
 
     def _settle_all_but(self, excused: Callable[[], set[Outpoint]]) -> None:
@@ -398,7 +398,8 @@ class Payday(RuleBasedStateMachine):
                 self.chain.mine(waiting, HOUR if number < 2 else 600)
         assert decided, "a campaign is not decided"
         unpaid = self.judge.unsettled().keys() - self.judge.blocked() - excused()
-        assert not unpaid, f"still owed: {unpaid}"
+        coins = {c.outpoint: c for c in self.judge.coins(self.chain.tip.hash)}
+        assert not unpaid, f"still owed: {[(coins[o], self.judge.planned.get(o)) for o in unpaid]}"
 
     def _count(self, blocked: set[Outpoint]) -> None:
         TALLY["blocked coins"] += len(blocked)

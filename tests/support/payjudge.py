@@ -120,6 +120,7 @@ class Judge:
             got, owed = sorted(back.pop(script, [])), sorted(paid[p] for p in pledges)
             assert len(got) == len(owed), "a refund of this pledge is missing, or is there twice"
             assert all(a <= b for a, b in zip(got, owed, strict=True)), "more than the pledge paid"
+            assert all(2 * a >= b for a, b in zip(got, owed, strict=True)), "more than half of it went to the miners"
             if len(pledges) == 1:
                 share = owed[0] - got[0]
                 exact = fee_sats * weight[pledges[0]]
@@ -131,6 +132,8 @@ class Judge:
         assert self.chain.is_valid(sealed), "a signature is not valid"
         longest = -(-(sealed.weight + 3 * len(sealed.tx.spends)) // 4)
         assert 0 < fee_sats <= min(MOST_FEE_SATS, MOST_SAT_VB * longest), f"a fee of {fee_sats} for {longest} vB"
+        spent_sats = sum(self.chain.made[spent][0] for spent in sealed.tx.spends)
+        assert made.kind == "refund" or 10 * fee_sats <= spent_sats, "more than a tenth of a release for the miners"
         assert sealed.weight <= MOST_WEIGHT
         assert sealed.sequences == {0xFFFFFFFD}
         assert all(sats >= dust_sats(script) for sats, script in sealed.tx.outputs), "dust"
@@ -290,6 +293,18 @@ class Judge:
         whole = {plan.parent for plan in plans}
         lost = {plan.batch for plan in plans if plan.outpoint not in there and plan.batch not in whole}
         return {plan.outpoint for plan in plans if plan.batch in lost}
+
+    def too_small(self) -> set[Outpoint]:
+        """Coins that nobody planned and that together cannot be released for a tenth of what they hold."""
+        found: set[Outpoint] = set()
+        sats = {c.outpoint: c.sats for c in self.coins(self.chain.tip.hash)}
+        for name, terms in self.terms.items():
+            owed = self.owed(self.chain.tip.hash, name) if name in self.decided else {}
+            loose = [o for o, kind in owed.items() if kind == "release" and o not in self.planned]
+            weight = 42 + 8 + INPUT_WEIGHT * len(loose) + 4 * (9 + len(terms.payout_script))
+            if 10 * (weight // 4) > sum(sats[o] for o in loose):
+                found |= set(loose)
+        return found
 
     def disliked(self) -> set[Outpoint]:
         """Coins whose refund no node takes just now."""

@@ -52,7 +52,7 @@ def _pays_the_wrong_backer(patch: Patch) -> None:
 
 def _decides_a_block_early(patch: Patch) -> None:
     """The block before the closing block is taken for it."""
-    right = settling.closing_block
+    right = recording.closing_block
 
     def hasty(session: Any, deadline: Any) -> Any:
         found = right(session, deadline)
@@ -128,8 +128,7 @@ def _keeps_lost_blocks(patch: Patch) -> None:
 def _climbs_without_end(patch: Patch) -> None:
     """The caps of fees are forgotten, by planner and signer alike."""
     patch.setattr(settlement.FeeCaps, "allow", lambda *_: True)
-    patch.setattr(ladder, "CAPS", settlement.FeeCaps(feerate_sat_vb=5_000))
-    patch.setattr(ladder.next_attempt, "__defaults__", (ladder.CAPS,))
+    patch.setattr(ladder.next_attempt, "__defaults__", (settlement.FeeCaps(feerate_sat_vb=5_000),))
     patch.setattr(policy, "MAX_FEERATE_SAT_VB", 5_000)
     patch.setattr(policy, "MAX_REFUND_FEE_PERCENT", 100)
     patch.setattr(policy, "MAX_RELEASE_FEE_PERCENT", 100)
