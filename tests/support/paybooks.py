@@ -26,14 +26,14 @@ FOREVER: dict[str, tuple[str, ...]] = {
     "batch_outputs": (),
     "attempts": ("sealed", "refusal"),
     "attempt_outputs": (),
-    "pledges": ("registered",),
+    "pledges": ("registered", "receipt_due"),
     "coins": ("in_mempool", "height", "block_hash", "spent_by", "spent_height"),
     "coin_entries": (),
     "payment_inputs": (),
     "watched_scripts": (),
     "accounts": (),
     "transfers": (),
-    "entries": (),
+    "receipts": (),
 }
 SPENT_BUCKETS = ("paid_out", "refunded", "miner_fee", "foreign_spend")
 
@@ -59,6 +59,8 @@ class Terms:
     confirmations: int
     payout_script: bytes
     cap_sats: int
+    timelock_height: int
+    timelock_sat_vb: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ class Shelf:
                 deadline,
                 terms["confirmations"],
                 bytes.fromhex(terms["payout_script"]),
-                terms.get("cap_sats", 0),
+                terms["cap_sats"],
+                terms["timelock_height"],
+                terms["timelock_feerate_sat_vb"],
             )
         return found
 
@@ -162,11 +166,17 @@ class Shelf:
         )
 
     def buckets(self, campaign: str) -> tuple[dict[str, int], int]:
-        """(the buckets of money that was spent, the sum of all others), as pages show them."""
+        """(what the ledger has of money that was spent, the sum of all that it has lying at our addresses)."""
+        rows = self.rows("SELECT account, sats FROM balances WHERE campaign_id = ? AND account <> 'outside'", campaign)
+        spent = {account: sats for account, sats in rows if account in SPENT_BUCKETS}
+        return dict.fromkeys(SPENT_BUCKETS, 0) | spent, sum(sats for _, sats in rows) - sum(spent.values())
+
+    def shown(self, campaign: str) -> tuple[dict[str, int], int]:
+        """The same as pages show it."""
         with self._database.reading() as session:
             found = queries.summarise(queries.load(session, campaign)).buckets
-        spent = {name: sats for name, sats in found.items() if name in SPENT_BUCKETS}
-        return {str(name): sats for name, sats in spent.items()}, sum(found.values()) - sum(spent.values())
+        spent = {str(name): sats for name, sats in found.items() if name in SPENT_BUCKETS}
+        return spent, sum(found.values()) - sum(spent.values())
 
     def forever(self) -> dict[Row, Row]:
         """(table, key) -> what must stay as it is."""

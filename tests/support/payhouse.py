@@ -23,7 +23,7 @@ from support.paychain import PayChain
 from support.payparts import Clock, CountedDatabase, Disk, InTurn, NearClient, Steps, Vault
 
 HOUR = 3_600
-GOALS, CONFIRMATIONS, HOURS = (50_000, 100_000, 30_000), (2, 1, 3), (3, 5, 3)
+GOALS, CAPS, CONFIRMATIONS, HOURS = (50_000, 100_000, 30_000), (0, 0, 80_000), (2, 1, 3), (3, 5, 3)
 AMOUNTS = (10_000, 30_000, 70_000, 400_000)
 REFUNDS = (b"\x00\x14" + b"r" * 20, b"\x00\x20" + b"s" * 32, b"\x76\xa9\x14" + b"t" * 20 + b"\x88\xac",
            b"\xa9\x14" + b"u" * 20 + b"\x87", b"\x51\x20" + b"v" * 32, b"\x00\x14" + b"w" * 20)  # fmt: skip
@@ -78,7 +78,7 @@ def beginning() -> Beginning:
         payout = b"\x00\x14" + b"p" * 19 + bytes([number])
         draft = Draft(
             f"Campaign {number}", "Drawings.", "By hand.", goal_sats, datetime.fromtimestamp(deadline, UTC),
-            address_of(payout, "regtest"), "https://example.org", "MIT",
+            address_of(payout, "regtest"), "https://example.org", "MIT", CAPS[number],
         )  # fmt: skip
         with database.transaction() as session:
             made = service.save_draft(session, settings, creator, draft).id

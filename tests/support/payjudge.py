@@ -57,6 +57,7 @@ class Judge:
     decided: dict[str, Verdict] = field(default_factory=dict)
     planned: dict[Outpoint, Plan] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
+    timelocked: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._forever: dict[Row, Row] = {}
@@ -71,7 +72,7 @@ class Judge:
     def seen(self, raw: bytes) -> None:
         """The signer has signed this: I3, I4, I5 and I10."""
         sealed = self.chain.sign(raw)
-        if sealed.tx.txid in self.signed:
+        if sealed.tx.txid in self.signed.keys() | self.timelocked:
             return
         assert sealed.tx.spends and all(spent in self.chain.made for spent in sealed.tx.spends), (
             "spends what is nowhere"
@@ -84,15 +85,29 @@ class Judge:
         terms = self.terms[campaigns.pop()]
         to_payout = {script for _, script in sealed.tx.outputs} == {terms.payout_script}
         made = Signed(sealed, terms.id, "release" if to_payout and len(sealed.tx.outputs) == 1 else "refund")
+        if sealed.locktime == terms.timelock_height:
+            self._check_timelocked(sealed, spent[0], terms)
+            return
         if made.kind == "refund":
             self._check_refund(sealed, spent)
         self._check_fee(made)
         for outpoint in made.spends:
-            assert self.kinds.setdefault(outpoint, made.kind) == made.kind, f"{outpoint} signed for both kinds"
+            kind = self.kinds.setdefault(outpoint, made.kind)
+            assert kind == made.kind, f"{outpoint} was signed for a {kind}, and now: {made}"
         for other in self.signed.values():
             common = made.spends & other.spends
             assert common in (set(), made.spends, other.spends), "two transactions overlap, neither holds the other"
         self.signed[sealed.tx.txid] = made
+
+    def _check_timelocked(self, sealed: Sealed, spent: Given, terms: Terms) -> None:
+        """A refund that its backer keeps: of one coin, to the backer's own address, for the fee in the terms. Until its
+        height has come no block can hold it, so it may stand beside a release."""
+        ((sats, script),) = sealed.tx.outputs
+        assert script == spent.refund_script, "a time-locked refund to somebody else"
+        weight = 34 + 8 + INPUT_WEIGHT + 4 * (9 + len(script))
+        assert self.chain.fee_sats(sealed.tx) == -(-weight // 4) * terms.timelock_sat_vb
+        assert len(sealed.tx.spends) == 1 and self.chain.is_valid(sealed) and sats >= dust_sats(script)
+        self.timelocked.add(sealed.tx.txid)
 
     def received(self, raw: bytes) -> None:
         """Somebody broadcasts this: I6."""
@@ -220,8 +235,9 @@ class Judge:
             key = (own, len(self.shelf.attempts()), len(self.planned), self.decided.get(name))
             if self._sums.get(name) != key:
                 self._sums[name] = key
-                spent, lying_sats = self.where_it_is(name, own)
-                assert self.shelf.buckets(name) == (spent, lying_sats), (spent, lying_sats, self.shelf.buckets(name))
+                right = self.where_it_is(name, own)
+                assert self.shelf.buckets(name) == right, (right, self.shelf.buckets(name))
+                assert self.shelf.shown(name) == right, (right, self.shelf.shown(name))
 
     def where_it_is(self, campaign: str, coins: Sequence[Mined]) -> tuple[dict[str, int], int]:
         """(what became of the spent coins, the sum of those that lie at our addresses)."""
@@ -301,7 +317,7 @@ class Judge:
         for name, terms in self.terms.items():
             owed = self.owed(self.chain.tip.hash, name) if name in self.decided else {}
             loose = [o for o, kind in owed.items() if kind == "release" and o not in self.planned]
-            weight = 42 + 8 + INPUT_WEIGHT * len(loose) + 4 * (9 + len(terms.payout_script))
+            weight = 34 + 8 + INPUT_WEIGHT * len(loose) + 4 * (9 + len(terms.payout_script))
             if 10 * (weight // 4) > sum(sats[o] for o in loose):
                 found |= set(loose)
         return found
