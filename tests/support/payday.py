@@ -186,6 +186,16 @@ class Payday(RuleBasedStateMachine):
         for _ in range(8):
             self.chain.mine(list(self.chain.pool.values()) if full else [], HOUR)
 
+    @rule(campaign=st.integers(0, 2), mask=NUMBERS, chance=st.integers(0, 5))
+    def the_time_locks_open(self, campaign: int, mask: int, chance: int) -> None:
+        """Once in a while nobody does anything until backers may take their coins back by themselves; some do."""
+        height = list(self.judge.terms.values())[campaign].timelock_height
+        if chance == 5:
+            while self.chain.tip.height < height:
+                self.chain.mine([], 600)
+            backers = [made.sealed.tx for made in self.judge.timelocked.values()]
+            self.chain.mine(self.some(mask, backers), 600)
+
     @rule(depth=st.integers(1, 6), length=st.integers(-2, 3), mask=NUMBERS, way=st.sampled_from(WAYS),
           remember=st.booleans(), seconds=SECONDS)  # fmt: skip
     def a_reorganisation(self, depth: int, length: int, mask: int, way: str, remember: bool, seconds: int) -> None:
@@ -404,7 +414,9 @@ class Payday(RuleBasedStateMachine):
     def _count(self, blocked: set[Outpoint]) -> None:
         TALLY["blocked coins"] += len(blocked)
         for coin in self.judge.coins(self.chain.tip.hash):
-            if coin.spent_by is not None:
+            if coin.spent_by in self.judge.timelocked:
+                TALLY["coins taken back"] += 1
+            elif coin.spent_by is not None:
                 kind = self.judge.signed[coin.spent_by].kind
                 assert kind == self.judge.planned[coin.outpoint].kind
                 TALLY[f"coins settled by {kind}"] += 1
@@ -437,7 +449,7 @@ class Payday(RuleBasedStateMachine):
 
     def candidates(self) -> list[Tx]:
         """All that a miner may hold: what waits, all that was ever signed, and payments that were lost."""
-        signed = [made.sealed.tx for made in self.judge.signed.values()]
+        signed = [made.sealed.tx for made in (self.judge.signed | self.judge.timelocked).values()]
         waiting = [tx for tx in self.chain.pool.values() if tx.txid not in self.judge.signed]
         return [*signed, *waiting, *list(self.chain.strangers.values())[-6:]]
 

@@ -57,7 +57,7 @@ class Judge:
     decided: dict[str, Verdict] = field(default_factory=dict)
     planned: dict[Outpoint, Plan] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
-    timelocked: set[str] = field(default_factory=set)
+    timelocked: dict[str, Signed] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._forever: dict[Row, Row] = {}
@@ -72,7 +72,7 @@ class Judge:
     def seen(self, raw: bytes) -> None:
         """The signer has signed this: I3, I4, I5 and I10."""
         sealed = self.chain.sign(raw)
-        if sealed.tx.txid in self.signed.keys() | self.timelocked:
+        if sealed.tx.txid in self.signed or sealed.tx.txid in self.timelocked:
             return
         assert sealed.tx.spends and all(spent in self.chain.made for spent in sealed.tx.spends), (
             "spends what is nowhere"
@@ -107,7 +107,7 @@ class Judge:
         weight = 34 + 8 + INPUT_WEIGHT + 4 * (9 + len(script))
         assert self.chain.fee_sats(sealed.tx) == -(-weight // 4) * terms.timelock_sat_vb
         assert len(sealed.tx.spends) == 1 and self.chain.is_valid(sealed) and sats >= dust_sats(script)
-        self.timelocked.add(sealed.tx.txid)
+        self.timelocked[sealed.tx.txid] = Signed(sealed, terms.id, "refund")
 
     def received(self, raw: bytes) -> None:
         """Somebody broadcasts this: I6."""
@@ -175,7 +175,8 @@ class Judge:
                 self._looked_at.add(block.hash)
                 for tx in block.txs[1:]:
                     ours = [spent for spent in tx.spends if self.chain.made.get(spent, (0, b""))[1] in self.given]
-                    assert not ours or tx.txid in self.signed, f"{tx.txid} spends {ours}, and nobody signed it"
+                    known = tx.txid in self.signed or tx.txid in self.timelocked
+                    assert known or not ours, f"{tx.txid} spends {ours}, and nobody signed it"
 
     def _check_kept(self) -> None:
         """I9: what was written for ever is there, as it was. A column that was empty may have been filled."""
@@ -243,7 +244,7 @@ class Judge:
         """(what became of the spent coins, the sum of those that lie at our addresses)."""
         spent = dict.fromkeys(("paid_out", "refunded", "miner_fee", "foreign_spend"), 0)
         for txid in {c.spent_by for c in coins if c.spent_by is not None}:
-            outputs = self.signed[txid].sealed.tx.outputs
+            outputs = (self.signed.get(txid) or self.timelocked[txid]).sealed.tx.outputs
             for sats, script in outputs:
                 spent["paid_out" if script == self.terms[campaign].payout_script else "refunded"] += sats
             spent["miner_fee"] += sum(c.sats for c in coins if c.spent_by == txid) - sum(sats for sats, _ in outputs)

@@ -11,26 +11,26 @@ from typing import Any
 
 import pytest
 
-from crowdfund.campaigns import attempts, ladder, lifecycle, queries, recording, settlement, settling
+from crowdfund.campaigns import attempts, ladder, lifecycle, queries, recording, settlement, settling, tip
 from crowdfund.campaigns.lifecycle import Standing
 from crowdfund.campaigns.models import Coin
+from crowdfund.paying import Payer
 from crowdfund.wallet import fees, policy
 from crowdfund.wallet.signer_log import SignerLog
-from crowdfund.worker import Worker
 
 Patch = pytest.MonkeyPatch
 
 
 def _sends_before_it_notes(patch: Patch) -> None:
     """The bytes go out, and only then is it written down that they did."""
-    send = Worker._send
+    send = Payer._send
 
     def hasty(self: Any, job: Any, raw: bytes, *rest: Any) -> Any:
         if not job.sent:
             self.backend.broadcast(raw)
         return send(self, job, raw, *rest)
 
-    patch.setattr(Worker, "_send", hasty)
+    patch.setattr(Payer, "_send", hasty)
 
 
 def _forgets_what_was_signed(patch: Patch) -> None:
@@ -52,7 +52,7 @@ def _pays_the_wrong_backer(patch: Patch) -> None:
 
 def _decides_a_block_early(patch: Patch) -> None:
     """The block before the closing block is taken for it."""
-    right = recording.closing_block
+    right = tip.closing_block
 
     def hasty(session: Any, deadline: Any) -> Any:
         found = right(session, deadline)
