@@ -64,6 +64,8 @@ def test_everybody_is_paid_once() -> None:
 @pytest.mark.parametrize("part", range(1, PARTS + 1))
 def test_everybody_is_paid_once_in_a_million_steps(part: int) -> None:
     told(-(-STEPS // PARTS), part)
+    wanted = ("deaths", "deaths in recovery", "thefts refused", "coins settled by release", "coins settled by refund")
+    assert STEPS < 100_000 or all(TALLY[name] for name in wanted), "the stories were not about what they should be"
 
 
 def is_found(fault: Callable[[Patch], None], patch: Patch) -> None:
