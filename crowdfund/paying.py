@@ -114,13 +114,13 @@ class Payer:
             self._sent_at[f"below {job.txid}"] = status.tip_hash
 
     def _after_refusal(self, job: Job, refusal: str | None, status: NodeStatus) -> list[int]:
-        """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
-        on with, none where there is nothing to do but wait."""
+        """Two halves where the node does not like what is in it (no fee would help), a dearer attempt where one is due:
+        the batches to go on with, none where there is nothing to do but wait."""
+        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
+            return self._split(job, status)
         sent_height = status.height if job.sent_height is None else job.sent_height
         if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
             return self._bump(job, status)
-        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
-            return self._split(job, status)
         return []
 
     def _bump(self, job: Job, status: NodeStatus) -> list[int]:
