@@ -19,9 +19,9 @@ from crowdfund.errors import UserError, WorldError
 
 if TYPE_CHECKING:
     from crowdfund.campaigns.attempts import Job
+    from crowdfund.campaigns.cold import Shown
     from crowdfund.db import Database
     from crowdfund.wallet.manifest import CampaignToSign, ToSign
-    from crowdfund.wallet.outcome_proof import OutcomeProof
     from crowdfund.wallet.signer_client import Account, SignerClient
 
 MANIFEST = "manifest.json"
@@ -83,9 +83,9 @@ def export(folder: Path, qr: bool) -> None:
     with _database(settings) as database:
         with database.reading() as session:
             jobs = unsigned_jobs(session)
-        proofs = _proofs(settings, database, jobs)
+        shown = _shown(settings, database, jobs)
         with database.reading() as session:
-            whole = manifest(session, settings.network, proofs)
+            whole = manifest(session, settings.network, shown)
     _make(folder)
     for job in jobs:
         _write_psbt(folder, job, qr)
@@ -144,6 +144,7 @@ def _sign_campaign(signer: SignerClient, campaign: CampaignToSign, folder: Path,
         signer.register(campaign.terms, campaign.account_index, campaign.refunds)
         if campaign.proof is not None:
             signer.prove(campaign.terms, campaign.account_index, campaign.proof)
+        signer.show(campaign.terms, campaign.account_index, campaign.shown)
     except (UserError, WorldError) as error:
         click.echo(f"Nothing is signed for account {campaign.account_index}: {error.sentence}", err=True)
         return 0, max(1, len(campaign.waiting))
@@ -232,22 +233,25 @@ def _database(settings: Settings) -> Iterator[Database]:
         database.close()
 
 
-def _proofs(settings: Settings, database: Database, jobs: Sequence[Job]) -> dict[str, OutcomeProof]:
-    """From the server that the chain is watched through: how each campaign has ended of which something waits."""
+def _shown(settings: Settings, database: Database, jobs: Sequence[Job]) -> dict[str, Shown]:
+    """What the machine with the seed wants to see of each campaign of which something waits. One that cannot be shown
+    now, as its server lacks a part, is named and keeps nobody else waiting."""
     from crowdfund.chain.backends import watched_backend
-    from crowdfund.proving import outcome_proof
+    from crowdfund.proving import outcome_proof, shown_coins
 
-    kinds: dict[str, set[str]] = {}
-    for job in jobs:
-        kinds.setdefault(job.campaign_id, set()).add(job.kind)
+    found: dict[str, Shown] = {}
     backend = watched_backend(settings)
-    try:
-        return {
-            campaign_id: outcome_proof(database, backend, campaign_id, with_coins="release" in found)[0]
-            for campaign_id, found in kinds.items()
-        }
-    finally:
-        backend.close()
+    for campaign_id in {job.campaign_id for job in jobs}:
+        own = [job for job in jobs if job.campaign_id == campaign_id]
+        with_coins = any(job.kind == "release" for job in own)
+        try:
+            proof, _ = outcome_proof(database, backend, campaign_id, with_coins=with_coins)
+            inputs = [i for job in own for i in job.tx.inputs]
+            found[campaign_id] = (proof, tuple(shown_coins(database, backend, inputs)))
+        except WorldError as error:
+            click.echo(f"Campaign {campaign_id} cannot be shown now: {error.sentence}", err=True)
+    backend.close()
+    return found
 
 
 def _write_psbt(folder: Path, job: Job, qr: bool) -> None:

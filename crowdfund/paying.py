@@ -36,13 +36,10 @@ class Payer:
     backend: AnyBackend
     signer: SignerClient | None
     checker: Checker
+    prover: Prover
     unsigned: int = 0
     _sent_at: dict[str, str] = field(default_factory=dict)
     _handled: dict[int, tuple[str, WorldError | None]] = field(default_factory=dict)
-    _prover: Prover = field(init=False)
-
-    def __post_init__(self) -> None:
-        self._prover = Prover(self.database, self.backend)
 
     def pay(self, status: NodeStatus, feerate_sat_vb: int) -> list[WorldError]:
         """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
@@ -151,13 +148,21 @@ class Payer:
             raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
         if self.signer is None:
             return None
-        self._prover.show(self.signer, job)
-        raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
+        raw = self._signature(self.signer, job)
         verify_signed(raw, job.tx, job.descriptor)
         with self.database.transaction() as session:
             attempts.store_signed(session, job.txid, raw)
         log.info("%s %s is signed and stored", job.kind, job.txid)
         return raw
+
+    def _signature(self, signer: SignerClient, job: Job) -> bytes:
+        try:
+            self.prover.show(signer, job)
+            return signer.sign(job.terms, job.account_index, job.kind, job.tx)
+        except WorldError as error:
+            if not error.retryable:
+                self.prover.forget(job.account_index)
+            raise
 
     def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
         """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from crowdfund.campaigns import promises
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.proving import Prover
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
 
@@ -23,6 +24,7 @@ class Promises:
 
     database: Database
     signer: SignerClient | None
+    prover: Prover
     _done_at: str = ""
 
     def keep(self, tip_hash: str) -> None:
@@ -59,11 +61,13 @@ class Promises:
         refused = None
         for one in owed:
             try:
+                self.prover.show_coins(signer, one.terms, one.account_index, one.tx)
                 raw = signer.timelocked_refund(one.terms, one.account_index, one.tx)
                 verify_signed(raw, one.tx, one.descriptor)
             except WorldError as error:
                 if error.retryable:
                     raise
+                self.prover.forget(one.account_index)
                 refused = error
                 continue
             with self.database.transaction() as session:

@@ -32,6 +32,7 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
+from crowdfund.proving import Prover
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 
@@ -64,6 +65,7 @@ class Worker:
     second_every_s: float = 5.0
     _follower: Follower = field(init=False)
     _watched: recording.RecordedWatch = field(init=False)
+    _prover: Prover = field(init=False)
     _promises: Promises = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
@@ -78,9 +80,10 @@ class Worker:
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
-        self._promises = Promises(self.database, self.signer)
+        self._prover = Prover(self.database, self.backend)
+        self._promises = Promises(self.database, self.signer, self._prover)
         self._checker = checking.Checker(self.database)
-        self._payer = Payer(self.database, self.backend, self.signer, self._checker)
+        self._payer = Payer(self.database, self.backend, self.signer, self._checker, self._prover)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -227,6 +230,7 @@ class Worker:
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
         troubles, failed, pause = [], [], self._view.pause
+        self._prover.keep(status.tip_hash)
         for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
             try:
                 step()

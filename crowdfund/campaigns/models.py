@@ -357,6 +357,19 @@ class TimelockedRefund(Base):
     created_at: Mapped[datetime]
 
 
+class CoinEvidence(Base):
+    """What shows that a block holds a coin: its transaction, the Merkle branch (32 bytes a step, as people read hashes)
+    and the position. Replaced when another block holds it."""
+
+    __tablename__ = "coin_evidence"
+
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True, autoincrement=False)
+    block_hash: Mapped[str]
+    raw: Mapped[bytes]
+    branch: Mapped[bytes]
+    position: Mapped[int]
+
+
 class ChainView(Base):
     """One row: how the worker sees the node, and a counter that grows with every change a page could show.
 

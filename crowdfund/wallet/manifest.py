@@ -15,7 +15,7 @@ from typing import Any
 from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
-from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof
+from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 VERSION = 1
@@ -35,7 +35,7 @@ class ToSign:
 @dataclass(frozen=True)
 class CampaignToSign:
     """A campaign's canonical terms, its account, its refund scripts by address index, what waits, and the proof of how
-    the campaign ended (None while nothing waits)."""
+    the campaign ended (None while nothing waits), and the transactions that made the coins which are to be spent."""
 
     terms: str
     account_index: int
@@ -43,6 +43,7 @@ class CampaignToSign:
     refunds: Mapping[int, bytes]
     waiting: tuple[ToSign, ...]
     proof: OutcomeProof | None = None
+    shown: tuple[ShownCoin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,7 @@ def _campaign_json(campaign: CampaignToSign) -> dict[str, object]:
         "account": campaign.account_index,
         "descriptor": campaign.descriptor,
         "proof": None if campaign.proof is None else _proof_json(campaign.proof),
+        "shown": [[b64encode(coin.raw).decode(), coin.vout, coin.index] for coin in campaign.shown],
         "refunds": {str(index): script.hex() for index, script in campaign.refunds.items()},
         "transactions": [
             {
@@ -147,6 +149,7 @@ def _campaign(read: Mapping[str, Any]) -> CampaignToSign:
         refunds={int(index): bytes.fromhex(script) for index, script in read["refunds"].items()},
         waiting=tuple(_to_sign(one) for one in read["transactions"]),
         proof=None if read["proof"] is None else _proof(read["proof"]),
+        shown=tuple(ShownCoin(b64decode(raw, validate=True), _whole(v), _whole(i)) for raw, v, i in read["shown"]),
     )
 
 
@@ -182,6 +185,6 @@ def _to_sign(read: Mapping[str, Any]) -> ToSign:
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 2**62:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("not a whole number")
     return value

@@ -29,7 +29,7 @@ from crowdfund.wallet.fees import (
     transaction_vsize,
     transaction_weight,
 )
-from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, within_cap
+from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ShownCoin, within_cap
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 MAX_INDEX = 2**31 - 1
@@ -90,8 +90,8 @@ class Held(Protocol):
     def kind(self, outpoint: str) -> str | None:
         """ "release" or "refund", None where the outpoint was signed for neither."""
 
-    def value_sats(self, outpoint: str) -> int | None:
-        """What the outpoint was said to hold, None where nobody said."""
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        """(account, index, satoshi) of a coin whose transaction was shown, None where none was."""
 
 
 def read_terms(text: object, network: str) -> TermsFacts:
@@ -222,6 +222,14 @@ def read_coin_proof(fields: object) -> CoinProof:
     )
 
 
+def read_shown_coin(fields: object) -> ShownCoin:
+    """A coin as requests show it. Raises UserError, ValueError."""
+    if not isinstance(fields, list) or len(fields) != 3:
+        raise ValueError("a coin is shown in three parts")
+    raw, vout, index = fields
+    return ShownCoin(b64decode(raw, validate=True), whole(vout, MAX_UINT32), whole(index, MAX_INDEX))
+
+
 def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: int, held: Held) -> None:
     """Refuse whatever is not a release or a refund under these terms, or contradicts what was promised."""
     _check_form(tx)
@@ -233,7 +241,7 @@ def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: i
         _check_refund(tx, account, held)
     else:
         raise UserError("a settlement is a release or a refund.")
-    _check_values(tx, held)
+    _check_values(tx, account, held)
     for i in tx.inputs:
         if held.kind(outpoint(i)) not in (None, kind):
             raise UserError(f"{outpoint(i)} was signed for a {held.kind(outpoint(i))} and is signed for nothing else.")
@@ -254,7 +262,7 @@ def check_timelocked(tx: UnsignedTx, terms: TermsFacts, account: int, held: Held
     fee_sats = transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
     if tx.fee_sats != fee_sats:
         raise UserError(f"the fee of this time-locked refund is {fee_sats} sat, as the terms say.")
-    _check_values(tx, held)
+    _check_values(tx, account, held)
 
 
 def outpoint(spent: TxInput) -> str:
@@ -339,12 +347,12 @@ def _check_refund(tx: UnsignedTx, account: int, held: Held) -> None:
             raise UserError(f"at most {MAX_REFUND_FEE_PERCENT} % of what a pledge holds goes to the fee of its refund.")
 
 
-def _check_values(tx: UnsignedTx, held: Held) -> None:
-    """A signature covers only its own input's value, so signatures got with different stories about the values could
-    be put together to one transaction whose fee was never checked: the first story counts."""
+def _check_values(tx: UnsignedTx, account: int, held: Held) -> None:
+    """Every coin is one that was shown to lie at an address of this campaign, with this value and of this pledge. A
+    signature covers only its own input's value: with a false story about the others, money would go astray."""
     for i in tx.inputs:
-        if held.value_sats(outpoint(i)) not in (None, i.value_sats):
-            raise UserError(f"{outpoint(i)} was said to hold another amount, and the first word counts.")
+        if held.shown(outpoint(i)) != (account, i.index, i.value_sats):
+            raise UserError(f"{outpoint(i)} was not shown to be a coin of this pledge with this value.")
 
 
 def _canonical(value: object) -> str:

@@ -28,7 +28,16 @@ from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, Closing, CoinProof, ProvenCoin, prove_closing, prove_coin
+from crowdfund.wallet.outcome_proof import (
+    COINS_AT_ONCE,
+    Closing,
+    CoinProof,
+    ProvenCoin,
+    digest,
+    own_coin,
+    prove_closing,
+    prove_coin,
+)
 from crowdfund.wallet.policy import MAX_INDEX, TermsFacts, outpoint, whole
 from crowdfund.wallet.receipts import Receipt, sign_text
 from crowdfund.wallet.signer_client import MAX_LINE
@@ -66,6 +75,7 @@ class Signer:
             "receipt": self._receipt,
             "prove_closing": self._prove_closing,
             "prove_coins": self._prove_coins,
+            "show_coins": self._show_coins,
         }
         wanted = message.get("op")
         if not isinstance(wanted, str) or wanted not in operations:
@@ -133,7 +143,7 @@ class Signer:
         while len(self._closings) > KEPT_CLOSINGS:
             self._closings.pop(next(iter(self._closings)))
         proven = self._log.proven(account)
-        return {"closing_height": closing.height, "proven": len(proven.coins) if proven else 0}
+        return {"closing_height": closing.height, "proven": digest(proven.coins) if proven else ""}
 
     def _prove_coins(self, message: dict[str, Any]) -> dict[str, object]:
         account, terms = self._account_and_terms(message)
@@ -142,12 +152,30 @@ class Signer:
             raise UserError("the end of this campaign has to be proven first, once in each life of the signer.")
         if not isinstance(coins, list) or len(coins) > COINS_AT_ONCE:
             raise UserError(f"at most {COINS_AT_ONCE} coins are proven at once.")
-        try:
-            found = [self._proven_coin(policy.read_coin_proof(each), closing, account, terms) for each in coins]
-        except ValueError as error:
-            raise UserError(f"a coin is not proven: {error}.") from error
+        found, refused = [], []
+        for each in coins:
+            try:
+                found.append(self._proven_coin(policy.read_coin_proof(each), closing, account, terms))
+            except ValueError as error:
+                refused.append(str(error))
         self._log.prove(account, terms.hash, found)
-        return {"proven": len(found)}
+        return {"proven": len(found), "refused": refused}
+
+    def _show_coins(self, message: dict[str, Any]) -> dict[str, object]:
+        """Only what is shown here is ever signed for: a coin at an address of ours, with the value that it has."""
+        account, terms = self._account_and_terms(message)
+        coins, found = message["coins"], {}
+        if not isinstance(coins, list) or len(coins) > COINS_AT_ONCE:
+            raise UserError(f"at most {COINS_AT_ONCE} coins are shown at once.")
+        try:
+            for each in coins:
+                shown = policy.read_shown_coin(each)
+                name, value_sats = own_coin(shown, script_at(self._branch(account, terms.hash), shown.index))
+                found[name] = (shown.index, value_sats)
+        except ValueError as error:
+            raise UserError(f"a coin is none of this campaign's: {error}.") from error
+        self._log.show(account, terms.hash, found)
+        return {"shown": len(found)}
 
     def _proven_coin(self, proof: CoinProof, closing: Closing, account: int, terms: TermsFacts) -> ProvenCoin:
         """The address is derived here, from the hash of the terms: a coin of another campaign proves nothing."""

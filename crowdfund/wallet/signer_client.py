@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import socket
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
-from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, CoinProof, OutcomeProof
+from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, CoinProof, OutcomeProof, ShownCoin, digest
 from crowdfund.wallet.policy import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import UnsignedTx
 
@@ -59,17 +59,26 @@ class SignerClient:
             some = dict(pairs[start : start + MAX_REGISTRATIONS])
             self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
 
-    def prove(self, terms: str, account_index: int, proof: OutcomeProof) -> None:
-        """Show how the campaign ended: the closing block, then the coins that count, some at a time.
+    def prove(self, terms: str, account_index: int, proof: OutcomeProof) -> list[str]:
+        """Show how the campaign ended: the closing block, then the coins that count, some at a time. Returns why some
+        are not taken for proven.
 
         Showing it again does no harm. Raises WorldError as `sign` does.
         """
         asked = {"terms": terms, "account": account_index}
         answer = self._ask({"op": "prove_closing", **asked, "headers": b64encode(proof.headers).decode()})
-        if answer.get("proven") == len(proof.coins):
-            return  # a signer that was started anew remembers the coins
+        if answer.get("proven") == digest([coin.outpoint for coin in proof.coins]):
+            return []  # a signer that was started anew remembers the coins
+        refused: list[str] = []
         for part in _parts([_coin_fields(coin) for coin in proof.coins]):
-            self._ask({"op": "prove_coins", **asked, "coins": part})
+            refused += map(str, self._ask({"op": "prove_coins", **asked, "coins": part}).get("refused", ()))
+        return refused
+
+    def show(self, terms: str, account_index: int, coins: Sequence[ShownCoin]) -> None:
+        """Show the transactions that made these coins: the signer signs for no others. Raises WorldError as `sign`."""
+        fields: list[list[object]] = [[b64encode(coin.raw).decode(), coin.vout, coin.index] for coin in coins]
+        for part in _parts(fields):
+            self._ask({"op": "show_coins", "terms": terms, "account": account_index, "coins": part})
 
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """Have `tx` signed as a settlement of `kind` ("release" or "refund") under these canonical terms.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +20,6 @@ from crowdfund.errors import WorldError
 from crowdfund.wallet.outcome_proof import Proven, ProvenCoin
 
 START = "0" * 64
-_KINDS = ("", "release", "refund")  # how a settled outpoint's kind is kept beside its value
 
 
 class SignerLog:
@@ -33,7 +33,8 @@ class SignerLog:
         self._head = path.with_suffix(".head")
         self._terms: dict[int, bytes] = {}
         self._refunds: dict[tuple[int, int], bytes] = {}
-        self._outpoints: dict[bytes, int] = {}
+        self._kinds: dict[bytes, str] = {}
+        self._shown: dict[bytes, tuple[int, int, int]] = {}
         self._txids: set[bytes] = set()
         self._proven: dict[int, Proven] = {}
         self._count, self._last = 0, START
@@ -50,12 +51,17 @@ class SignerLog:
 
     def kind(self, outpoint: str) -> str | None:
         """ "release" or "refund", None where the outpoint was signed for neither."""
-        return _KINDS[self._outpoints.get(_key(outpoint), 0) % len(_KINDS)] or None
+        return self._kinds.get(_key(outpoint))
 
-    def value_sats(self, outpoint: str) -> int | None:
-        """What the outpoint was said to hold, None where nobody said."""
-        held = self._outpoints.get(_key(outpoint))
-        return None if held is None else held // len(_KINDS)
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        """(account, index, satoshi) of a coin whose transaction was shown."""
+        return self._shown.get(_key(outpoint))
+
+    def show(self, account: int, terms_hash: bytes, coins: Mapping[str, tuple[int, int]]) -> None:
+        """Note coins of ours, with index and value, where they are new."""
+        new = {name: list(coin) for name, coin in coins.items() if self.shown(name) is None}
+        if new:
+            self._append({"account": account, "terms": terms_hash.hex(), "shown": new})
 
     def proven(self, account: int) -> Proven | None:
         """What was proven of the account's campaign, None while its end is not."""
@@ -81,7 +87,8 @@ class SignerLog:
 
     def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """Note that `txid` settles these outpoints, with their values, where that is new."""
-        if bytes.fromhex(txid) not in self._txids:
+        known = bytes.fromhex(txid) in self._txids
+        if not known or any(self.kind(outpoint) != kind for outpoint in outpoints):
             entry = [kind, txid, account, dict(outpoints)]
             self._append({"account": account, "terms": terms_hash.hex(), "settle": entry})
 
@@ -140,6 +147,9 @@ class SignerLog:
         """One of: refunds, a settlement, a time-locked refund; refunds as older versions wrote them, one a line."""
         if "refunds" in entry:
             self._keep(entry["account"], entry["refunds"].items())
+        elif "shown" in entry:
+            shown = {_key(name): (entry["account"], *coin) for name, coin in entry["shown"].items()}
+            self._shown.update(shown)
         elif "closing" in entry:
             self._proven[entry["account"]] = Proven(*entry["closing"])
         elif "proven" in entry:
@@ -148,12 +158,10 @@ class SignerLog:
                 self._proven[entry["account"]].add(ProvenCoin(height, txid, int(vout), value_sats))
         elif "settle" in entry:
             kind, txid, _, outpoints = entry["settle"]
-            code = _KINDS.index(kind)
-            self._outpoints.update({_key(name): value * len(_KINDS) + code for name, value in outpoints.items()})
+            self._kinds.update(dict.fromkeys(map(_key, outpoints), sys.intern(kind)))
             self._txids.add(bytes.fromhex(txid))
         elif "timelocked" in entry:
-            txid, name, value_sats = entry["timelocked"]
-            self._outpoints.setdefault(_key(name), value_sats * len(_KINDS))
+            txid, _, _ = entry["timelocked"]
             self._txids.add(bytes.fromhex(txid))
         else:
             account, _, index, script = entry["refund"]

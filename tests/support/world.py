@@ -99,8 +99,8 @@ class World:
 
     def equip(self, **tools: Any) -> None:
         """The same worker goes on with another `signer` or `backend`, and so do its hands."""
-        payer, promises = self.worker._payer, self.worker._promises
-        for holder in (self.worker, payer, promises, payer._prover):
+        worker = self.worker
+        for holder in (worker, worker._payer, worker._promises, worker._prover):
             for name in tools.keys() & vars(holder).keys():
                 setattr(holder, name, tools[name])
 

@@ -14,7 +14,7 @@ from crowdfund.errors import UserError
 from crowdfund.wallet import policy
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
-from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ProvenCoin
+from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ProvenCoin, ShownCoin
 from crowdfund.wallet.policy import (
     TermsFacts,
     check_account,
@@ -23,6 +23,7 @@ from crowdfund.wallet.policy import (
     check_timelocked,
     opening_of,
     read_coin_proof,
+    read_shown_coin,
     read_terms,
 )
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
@@ -44,7 +45,8 @@ class Memory:
     serves: dict[int, bytes] = field(default_factory=dict)
     refunds: dict[tuple[int, int], bytes] = field(default_factory=lambda: {(ACCOUNT, 7): BOB})
     kinds: dict[str, str] = field(default_factory=dict)
-    values: dict[str, int] = field(default_factory=dict)
+    coins: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    believes: UnsignedTx | None = None  # whatever it says of its inputs
 
     def terms_hash(self, account: int) -> bytes | None:
         return self.serves.get(account)
@@ -55,12 +57,18 @@ class Memory:
     def kind(self, outpoint: str) -> str | None:
         return self.kinds.get(outpoint)
 
-    def value_sats(self, outpoint: str) -> int | None:
-        return self.values.get(outpoint)
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        told = self.believes.inputs if self.believes else ()
+        believed = {policy.outpoint(i): (ACCOUNT, i.index, i.value_sats) for i in told}
+        return {**believed, **self.coins}.get(outpoint)
 
 
 def settle(kind: str, tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
-    check_settlement(kind, tx, facts, ACCOUNT, held or Memory())
+    check_settlement(kind, tx, facts, ACCOUNT, replace(held or Memory(), believes=tx))
+
+
+def lock(tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
+    check_timelocked(tx, facts, ACCOUNT, replace(held or Memory(), believes=tx))
 
 
 def refused(word: str, kind: str, tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
@@ -211,7 +219,7 @@ def test_a_right_settlement_passes(facts: TermsFacts) -> None:
     settle("release", RELEASE, facts)
     settle("refund", REFUND, facts)
     name = policy.outpoint(COIN)
-    settle("release", RELEASE, facts, Memory(kinds={name: "release"}, values={name: 100_000}))
+    settle("release", RELEASE, facts, Memory(kinds={name: "release"}))
 
 
 @pytest.mark.parametrize("kind", ["payout", "", None, 5, [], {}, "Release"])
@@ -224,7 +232,10 @@ def test_one_kind_and_one_value_for_ever() -> None:
     name = policy.outpoint(COIN)
     refused("signed for a refund", "release", RELEASE, held=Memory(kinds={name: "refund"}))
     refused("signed for a release", "refund", REFUND, held=Memory(kinds={name: "release"}))
-    refused("another amount", "release", RELEASE, held=Memory(values={name: 100_001}))
+    for other in ((ACCOUNT, 7, 100_001), (ACCOUNT, 8, 100_000), (ACCOUNT + 1, 7, 100_000)):
+        refused("not shown", "release", RELEASE, held=Memory(coins={name: other}))
+    with pytest.raises(UserError, match="not shown"):
+        check_settlement("release", RELEASE, NEW, ACCOUNT, Memory())
 
 
 def test_the_form_of_a_transaction() -> None:
@@ -302,7 +313,7 @@ def test_no_pledge_is_paid_from_another_ones_coin() -> None:
 def test_a_time_locked_refund_passes_beside_any_kind() -> None:
     name = policy.outpoint(COIN)
     for kind in ("release", "refund"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(kinds={name: kind}, values={name: 100_000}))
+        lock(LOCKED, held=Memory(kinds={name: kind}))
 
 
 def locked(**changes: Any) -> UnsignedTx:
@@ -332,16 +343,16 @@ BACK_SATS = LOCKED.outputs[0].value_sats
 )
 def test_a_time_locked_refund_is_exactly_one_transaction(tx: UnsignedTx, word: str) -> None:
     with pytest.raises(UserError, match=word):
-        check_timelocked(tx, NEW, ACCOUNT, Memory())
+        lock(tx)
 
 
 def test_what_a_time_locked_refund_rests_on() -> None:
     with pytest.raises(UserError, match="promise no time-locked"):
-        check_timelocked(LOCKED, OLD, ACCOUNT, Memory())
+        lock(LOCKED, OLD)
     with pytest.raises(UserError, match="registered"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(refunds={}))
-    with pytest.raises(UserError, match="another amount"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(values={policy.outpoint(COIN): 99_999}))
+        lock(LOCKED, held=Memory(refunds={}))
+    with pytest.raises(UserError, match="not shown"):
+        lock(LOCKED, held=Memory(coins={policy.outpoint(COIN): (ACCOUNT, 7, 99_999)}))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
@@ -449,3 +460,15 @@ def test_a_proof_that_cannot_be_read(fields: object) -> None:
 
 def test_a_proof_is_read() -> None:
     assert read_coin_proof(["AAE=", 1, 2, 3, ["ab"], 4]) == CoinProof(b"\0\1", 1, 2, 3, ("ab",), 4)
+
+
+@pytest.mark.parametrize(
+    "fields", [None, [], ["AA==", 0], ["AA==", 0, 0, 0], ["A", 0, 0], ["AA==", -1, 0], ["AA==", 0, 2**31]]
+)
+def test_a_shown_coin_that_cannot_be_read(fields: object) -> None:
+    with pytest.raises((UserError, ValueError, TypeError)):
+        read_shown_coin(fields)
+
+
+def test_a_shown_coin_is_read() -> None:
+    assert read_shown_coin(["AAE=", 1, 2]) == ShownCoin(b"\0\1", 1, 2)
