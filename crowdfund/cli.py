@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
+from crowdfund.cli_backup import backup, restore, unclaimed
 from crowdfund.cli_keys import keys
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
@@ -43,6 +44,9 @@ def main() -> None:
 main.add_command(regtest)
 main.add_command(audit)
 main.add_command(keys)
+main.add_command(backup)
+main.add_command(restore)
+main.add_command(unclaimed)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))

@@ -222,12 +222,15 @@ def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
     session.add(incident)
     session.flush()
     session.add_all(IncidentCoin(incident_id=incident.id, coin_id=coin_id) for coin_id in lost)
-    session.execute(delete(Block).where(Block.height > fork_height))
-    session.execute(
-        update(Coin).where(Coin.height > fork_height).values(height=None, block_hash=None, in_mempool=False)
-    )
-    session.execute(update(Coin).where(Coin.spent_height > fork_height).values(spent_by=None, spent_height=None))
-    session.execute(update(RivalRow).where(RivalRow.height > fork_height).values(height=None))
+    forget_blocks(session, fork_height)
+
+
+def forget_blocks(session: Session, above: int) -> None:
+    """As if no block higher than `above` had been read. What they held is still known, as unconfirmed."""
+    session.execute(delete(Block).where(Block.height > above))
+    session.execute(update(Coin).where(Coin.height > above).values(height=None, block_hash=None, in_mempool=False))
+    session.execute(update(Coin).where(Coin.spent_height > above).values(spent_by=None, spent_height=None))
+    session.execute(update(RivalRow).where(RivalRow.height > above).values(height=None))
 
 
 def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, Kind, decide, depth, owed_kind
@@ -108,6 +108,14 @@ def decided_with_loose_coins(session: Session) -> list[str]:
 
 def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> bool:
     """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
+    if not store_decision(session, campaign_id):
+        return False
+    plan_campaign(session, campaign_id, feerate_sat_vb)
+    return True
+
+
+def store_decision(session: Session, campaign_id: str) -> bool:
+    """Store the decision alone. False if it is too early."""
     snapshot = load(session, campaign_id)
     if snapshot.terms is None or snapshot.decision is not None or snapshot.closing is None:
         return False
@@ -133,7 +141,6 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     )
     session.flush()
     tell_pages(session)
-    plan_campaign(session, campaign_id, feerate_sat_vb)
     return True
 
 
@@ -147,6 +154,8 @@ def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> in
     for pledge in snapshot.pledges:
         for coin in pledge.coins:
             kind = owed_kind(snapshot.standing(coin), snapshot.outcome)
+            if kind is Kind.REFUND and not pledge.refund_script:
+                continue  # found after a restore: an operator must say where to
             if kind is not None and _is_spendable(snapshot, coin):
                 owed[kind].append(
                     SpendableCoin(coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
@@ -164,7 +173,9 @@ def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> in
 
 def unregistered(session: Session) -> list[Registration]:
     """Refund addresses that the signer must hear of, by campaign."""
-    pledges = session.scalars(select(Pledge).where(Pledge.registered.is_(False), Pledge.address.is_not(None))).all()
+    known = func.length(Pledge.refund_script) > 0
+    waiting = select(Pledge).where(Pledge.registered.is_(False), Pledge.address.is_not(None), known)
+    pledges = session.scalars(waiting).all()
     found = []
     for campaign_id in sorted({p.campaign_id for p in pledges}):
         own = [p for p in pledges if p.campaign_id == campaign_id]

@@ -1,0 +1,185 @@
+"""Yesterday's backup put in the place of a lost database, on a real node with a real signer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select, text
+
+from crowdfund.campaigns import recovery, settling
+from crowdfund.campaigns.models import ChainView, Pledge, Restore
+from crowdfund.chain.regtest import RegtestNode
+from crowdfund.errors import UserError
+from crowdfund.wallet.descriptors import derive_address
+from support.node import new_address
+from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, txids
+from support.world import World
+
+
+def is_sound(world: World) -> bool:
+    """Whether every foreign key leads somewhere."""
+    with world.database.reading() as session:
+        return session.execute(text("PRAGMA foreign_key_check")).all() == []
+
+
+def trouble(world: World) -> str:
+    with world.database.reading() as session:
+        view = session.get_one(ChainView, 1)
+        return view.trouble + view.pause
+
+
+@pytest.mark.parametrize("ending", ["funded", "failed"])
+def test_a_whole_settlement_after_the_backup_is_recognised(node: RegtestNode, tmp_path: Path, ending: str) -> None:
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign(goal_sats=300_000 if ending == "funded" else 50_000_000)
+        before.paid(campaign, 150_000)
+        before.pledge(campaign, 20_000)
+        back_up(before, path)
+        later = before.paid(campaign, 170_000)
+        late = before.pledge(campaign, 30_000)
+        before.sync()
+        before.close(campaign)
+        node.mine()
+        before.sync()
+        assert before.summary(campaign).state in ("released", "refunded")
+        node.pay(str(late.address), 40_000)
+        for _ in range(3):
+            node.mine()
+            before.sync()
+        known, given, paid = coins(before), addresses(before), txids(before)
+        buckets = before.summary(campaign).buckets
+        lose_database(before)
+    height = node.status()["height"]
+    done = bring_back(before, path)
+    assert done.pledges_from_log == 2
+    with World(node, tmp_path / "site") as after:
+        assert node.rpc("getrawmempool") == [], "nothing is paid twice"
+        node.mine()
+        after.sync()
+        assert coins(after) == known and is_sound(after)
+        assert addresses(after) == given
+        assert txids(after) == paid
+        assert after.summary(campaign).buckets == buckets
+        assert trouble(after) == ""
+        found = {p.index: p.refund_script for p in after.snapshot(campaign).pledges}
+        assert found[later.index] == later.refund_script and found[late.index] == late.refund_script
+        with after.database.reading() as session:
+            assert recovery.pending(session) is None
+            assert settling.foreign_spends(session) == []
+        later_block = node.rpc("getblock", node.rpc("getblockhash", height + 1))
+        assert len(later_block["tx"]) == 1
+
+
+def test_no_address_is_given_out_again(node: RegtestNode, tmp_path: Path) -> None:
+    """Not even one that nobody but its backer ever heard of: the signer was away when it was given out."""
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign()
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        shown = [before.pledge(campaign, 20_000) for _ in range(3)]
+        for pledge in (shown[1], shown[2]):
+            node.pay(str(pledge.address), 20_000)
+        node.mine()
+        lose_database(before)
+    done = bring_back(before, path)
+    assert done.pledges_from_log == 0
+    with World(node, tmp_path / "site") as after:
+        fresh = after.pledge(campaign, 25_000)
+        assert fresh.index == shown[2].index + 1 + recovery.JUMP
+        assert fresh.address not in {p.address for p in shown}
+        node.pay(str(fresh.address), 25_000)
+        node.mine()
+        after.sync()
+        assert after.summary(campaign).received_sats == 150_000 + 2 * 20_000 + 25_000
+        with after.database.reading() as session:
+            assert recovery.without_refund(session) == [(campaign, p.index, 20_000) for p in shown[1:]]
+
+
+def test_coins_without_a_refund_address_wait_for_a_person(node: RegtestNode, tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign(goal_sats=50_000_000)
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        shown = before.pledge(campaign, 60_000)
+        node.pay(str(shown.address), 60_000)
+        node.mine()
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        after.close(campaign)
+        node.mine()
+        after.sync()
+        assert after.summary(campaign).buckets["unclaimed"] == 60_000
+        assert after.summary(campaign).buckets["refunded"] > 140_000
+        with after.database.transaction() as session:
+            recovery.set_refund(session, "regtest", campaign, str(shown.index), shown.refund_address)
+        with pytest.raises(UserError, match="never changes"), after.database.transaction() as session:
+            recovery.set_refund(session, "regtest", campaign, str(shown.index), new_address(node))
+        node.mine(2)
+        after.sync()
+        node.mine()
+        after.sync()
+        assert after.summary(campaign).buckets["unclaimed"] == 0
+        assert node.rpc("scantxoutset", "start", [f"addr({shown.refund_address})"])["total_amount"] > 0
+
+
+@pytest.mark.parametrize("gap", [recovery.JUMP, recovery.GAP - 1])
+def test_coins_beyond_thousands_of_unpaid_indices_are_found(node: RegtestNode, tmp_path: Path, gap: int) -> None:
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign()
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        first = before.snapshot(campaign).campaign.next_index
+        descriptor = str(before.snapshot(campaign).campaign.descriptor)
+        far = first + gap
+        # The farther one first: when its block is read, nobody looks so far yet.
+        for index in (far + recovery.GAP, far):
+            node.pay(derive_address(descriptor, index, "regtest")[0], 30_000)
+            node.mine()
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        found = {p.index for p in after.snapshot(campaign).pledges}
+        assert {far, far + recovery.GAP} <= found
+        assert after.pledge(campaign, 20_000).index == far + recovery.GAP + 1 + recovery.JUMP
+
+
+def test_until_the_chain_is_looked_through_nothing_is_given_out(node: RegtestNode, tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign, draft_owner = before.campaign(), before.creator()
+        back_up(before, path)
+        lose_database(before)
+    bring_back(before, path)
+    after = World(node, tmp_path / "site")
+    with pytest.raises(UserError, match="restored from a backup"):
+        after.pledge(campaign, 20_000)
+    with pytest.raises(UserError, match="restored from a backup"):
+        after.campaign(draft_owner)
+    with after:
+        after.pledge(campaign, 20_000)
+        with after.database.reading() as session:
+            restore = session.scalars(select(Restore)).one()
+        used = after.snapshot(after.campaign(draft_owner)).campaign.account_index
+        assert used is not None and used >= restore.first_account > recovery.ACCOUNT_JUMP
+
+
+def test_without_the_signers_log_the_one_in_the_backup_comes_back(node: RegtestNode, tmp_path: Path) -> None:
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign(goal_sats=50_000_000)
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        saved = log_of(before.folder).read_bytes()
+        before.paid(campaign, 60_000)
+        lose_database(before)
+        log_of(before.folder).unlink()
+    bring_back(before, path)
+    assert log_of(before.folder).read_bytes() == saved
+    with World(node, tmp_path / "site") as after, after.database.reading() as session:
+        assert [sats for _, _, sats in recovery.without_refund(session)] == [60_000]
