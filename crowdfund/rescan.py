@@ -31,6 +31,7 @@ class Rescan:
         self._network = network
         self._watch = watch
         self._wanted: dict[bytes, Candidate] = {}
+        self._derived: dict[str, list[bytes]] = {}
         with database.reading() as session:
             self._restore: Restore | None = recovery.pending(session)
         if self._restore is not None:
@@ -57,13 +58,13 @@ class Rescan:
             recovery.finish(session, self._restore.id, datetime.now(UTC))
             waiting = recovery.without_refund(session)
         log.info("the chain is looked through; %s addresses wait for a refund address", len(waiting))
-        self._restore, self._wanted = None, {}
+        self._restore, self._wanted, self._derived = None, {}, {}
         return True
 
     def _widen(self, restore: Restore) -> bool:
         """Look for more where more was found; then all blocks since the backup must be read again. False if not."""
         with self._database.reading() as session:
-            wanted = recovery.candidates(session, restore)
+            wanted = recovery.candidates(session, restore, self._derived)
         if wanted.keys() <= self._wanted.keys():
             return False
         self._wanted = wanted

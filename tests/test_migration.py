@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from crowdfund.campaigns.models import ChainView, Coin, CoinEntry, WatchedScript
 from crowdfund.campaigns.recording import RecordedWatch
 from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
+from support.dying import dies_at
 
 TXIDS = [f"{n:064x}" for n in range(1, 6)]
 FILL = [
@@ -115,6 +118,49 @@ def test_the_journal_begins_with_what_is_confirmed(database: Database) -> None:
         first = session.get_one(Coin, 1)
         first.height = first.block_hash = None
     assert entries()[2:] == [(1, -5_000, 7, "h7")]
+
+
+def test_killed_at_any_step_it_rolls_back_and_goes_on(tmp_path: Path, database: Database) -> None:
+    """All migrations are one transaction: a database is of the old version or of the new one, never between."""
+    url, before = str(database.engine.url), contents(database)
+    database.close()
+    old = tables_of(url)
+    died, step = 0, 1
+    while dies_at(step, lambda: Database(url).upgrade()):
+        died += 1
+        assert tables_of(url) == old and contents(database) == before
+        database.close()
+        step += 1 if died < 12 else 5
+    fresh = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    Database(fresh).upgrade()
+    assert died > 15 and tables_of(url) == tables_of(fresh) and contents(database) == before
+
+
+def tables_of(url: str) -> set[tuple[str, str]]:
+    """All tables, indices and triggers, by a connection of one's own."""
+    made = Database(url)
+    with made.reading() as session:
+        rows = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        found = {(name, sql) for name, sql in rows}
+    made.close()
+    return found
+
+
+def test_rows_edited_by_hand_are_refused(database: Database) -> None:
+    """What the triggers keep, they keep from somebody at a prompt of SQLite, too."""
+    database.upgrade()
+    database.close()
+    with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as prompt:
+        for edit in (
+            "UPDATE coins SET value_sats = 1",
+            "UPDATE pledges SET refund_script = x'aa'",
+            "UPDATE coin_entries SET value_sats = 1",
+            "DELETE FROM coins",
+            "DELETE FROM pledges",
+            "UPDATE campaigns SET next_index = 0",
+        ):
+            with pytest.raises(sqlite3.IntegrityError):
+                prompt.execute(edit)
 
 
 def test_an_empty_database_goes_the_same_way(tmp_path: Path, database: Database) -> None:

@@ -94,8 +94,10 @@ def _rows(lines: Iterator[bytes], beginning: Beginning) -> Iterator[tuple[Part, 
     try:
         for line in lines:
             value = json.loads(line)
+            if end is not None:
+                raise DamagedStream
             if isinstance(value, list):
-                if part is None or end is not None:
+                if part is None:
                     raise DamagedStream
                 part.take(line)
                 yield part, value

@@ -139,4 +139,6 @@ def _sealed_seed(path: Path) -> bytes:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise WorldError(f"The seed in {path} cannot be read: {error.strerror}.", retryable=False) from error
+    if not data.lstrip().startswith(b"{"):
+        raise UserError("The seed is stored as plain words, which never enter a backup: run `crowdfund keys encrypt`.")
     return SealedSeed.from_bytes(data).to_bytes()

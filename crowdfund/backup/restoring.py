@@ -27,7 +27,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.passphrase import Passphrase
-from crowdfund.wallet.sealed_stream import DamagedStream, open_stream
+from crowdfund.wallet.sealed_stream import DamagedStream, Lock, open_stream
 from crowdfund.wallet.whole_file import write_new
 
 
@@ -58,7 +58,8 @@ def restore_backup(settings: Settings, path: Path, passphrase: Passphrase, log: 
 
     Raises UserError or WorldError with one sentence; then nothing was written to the database.
     """
-    checked = check(path, passphrase)
+    lock = Lock(passphrase)
+    checked = check(path, lock)
     if checked.beginning.network != settings.network:
         raise UserError(
             f"This backup was made on {checked.beginning.network}, and CROWDFUND_NETWORK is {settings.network}."
@@ -69,7 +70,7 @@ def restore_backup(settings: Settings, path: Path, passphrase: Passphrase, log: 
         tables.migrate(connection, checked.beginning.revision)
         _place(log, checked.files.get(LOG), "a log", overgrown=True)
         seed_placed = _place(seed, checked.files.get(SEED), "a seed")
-        _fill(connection, path, passphrase)
+        _fill(connection, path, lock)
         tables.migrate(connection, "head")
         made, strange = mark(connection, settings.network, "backup", checked.beginning, past)
     begun = checked.beginning
@@ -84,10 +85,10 @@ def restore_backup(settings: Settings, path: Path, passphrase: Passphrase, log: 
     )
 
 
-def check(path: Path, passphrase: Passphrase) -> Checked:
+def check(path: Path, lock: Lock) -> Checked:
     """Read a backup from end to end. Raises UserError for a wrong passphrase or no backup, WorldError for damage."""
     files: dict[str, bytearray] = {}
-    with _opened(path, passphrase) as (beginning, rows):
+    with _opened(path, lock) as (beginning, rows):
         for part, row in rows:
             if part.kind == "file":
                 files.setdefault(part.name, bytearray()).extend(_bytes(row))
@@ -124,10 +125,10 @@ def mark(
     return made, strange
 
 
-def _fill(connection: Connection, path: Path, passphrase: Passphrase) -> None:
+def _fill(connection: Connection, path: Path, lock: Lock) -> None:
     importer = tables.Importer(connection)
     begun: Part | None = None
-    with tables.without_triggers(connection), _opened(path, passphrase) as (_, rows):
+    with tables.without_triggers(connection), _opened(path, lock) as (_, rows):
         for part, row in rows:
             if part.kind != "table":
                 continue
@@ -140,10 +141,10 @@ def _fill(connection: Connection, path: Path, passphrase: Passphrase) -> None:
 
 
 @contextmanager
-def _opened(path: Path, passphrase: Passphrase) -> Iterator[tuple[Beginning, Iterator[tuple[Part, list[Any]]]]]:
+def _opened(path: Path, lock: Lock) -> Iterator[tuple[Beginning, Iterator[tuple[Part, list[Any]]]]]:
     try:
         with path.open("rb") as file:
-            yield form.read(open_stream(file, passphrase))
+            yield form.read(open_stream(file, lock))
     except OSError as error:
         raise WorldError(f"{path} cannot be read: {error.strerror}.", retryable=False) from error
 

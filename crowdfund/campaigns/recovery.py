@@ -99,10 +99,11 @@ def add_registered(
     return made, strange
 
 
-def candidates(session: Session, restore: Restore) -> dict[bytes, Candidate]:
+def candidates(session: Session, restore: Restore, derived: dict[str, list[bytes]]) -> dict[bytes, Candidate]:
     """Script -> address, of every index that may have been given out without the books knowing of it.
 
-    A campaign that was past its deadline when the backup was made has given out none since.
+    A campaign that was past its deadline when the backup was made has given out none since. `derived` keeps the
+    scripts of each campaign from one call to the next.
     """
     found: dict[bytes, Candidate] = {}
     for campaign in session.scalars(select(Campaign).where(Campaign.terms.is_not(None))):
@@ -110,7 +111,9 @@ def candidates(session: Session, restore: Restore) -> dict[bytes, Candidate]:
             continue
         known = set(session.scalars(select(Pledge.index).where(Pledge.campaign_id == campaign.id)))
         count = _first_unknown(campaign, known) + GAP
-        for index, script in enumerate(derive_scripts(campaign.descriptor or "", 0, count)):
+        scripts = derived.setdefault(campaign.id, [])
+        scripts += derive_scripts(campaign.descriptor or "", len(scripts), count - len(scripts))
+        for index, script in enumerate(scripts):
             if index not in known:
                 found[script] = Candidate(campaign.id, index)
     return found

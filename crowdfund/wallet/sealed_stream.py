@@ -73,13 +73,26 @@ def seal_stream(data: Iterable[bytes], passphrase: Passphrase, cost: Cost = COST
     yield chunks.seal(bytes(waiting), last=True)
 
 
-def open_stream(file: BinaryIO, passphrase: Passphrase) -> Iterator[bytes]:
+class Lock:
+    """A passphrase that opens sealed streams. The key of the last one is kept: making it takes a second."""
+
+    def __init__(self, passphrase: Passphrase) -> None:
+        self._passphrase = passphrase
+        self._made: tuple[bytes, bytes] = (b"", b"")
+
+    def open(self, header: bytes, salt: bytes, prefix: bytes, cost: Cost) -> _Chunks:
+        """What opens the chunks of the stream with this header."""
+        if self._made[0] != header:
+            self._made = (header, make_key(self._passphrase, salt, cost))
+        return _Chunks(self._made[1], prefix, header)
+
+
+def open_stream(file: BinaryIO, lock: Lock) -> Iterator[bytes]:
     """What was sealed, chunk by chunk, each of them authentic; the end is authentic once the iterator has ended.
 
     Raises DamagedStream, UserError for a wrong passphrase or for a file of another kind, WorldError for a newer one.
     """
-    header, salt, prefix, cost = _read_header(file)
-    chunks = _Chunks(make_key(passphrase, salt, cost), prefix, header)
+    chunks = lock.open(*_read_header(file))
     try:
         chunks.open(file.read(SEALED_CHECK_BYTES))
     except InvalidTag:
