@@ -32,6 +32,7 @@ class Rescan:
         self._watch = watch
         self._wanted: dict[bytes, Candidate] = {}
         self._derived: dict[str, list[bytes]] = {}
+        self._counted = False
         with database.reading() as session:
             self._restore: Restore | None = recovery.pending(session)
         if self._restore is not None:
@@ -51,8 +52,12 @@ class Rescan:
         """After a walk to the tip. True once all is known; False if another walk is needed. Raises WorldError."""
         if self._restore is None:
             return True
-        if self._widen(self._restore) or self._found_unspent(backend, follower, status):
+        if self._widen(self._restore):
             return False
+        if not self._counted:
+            self._counted = not self._found_unspent(backend, follower, status)
+            if not self._counted:
+                return False
         adopting.adopt_settlements(self._database, backend, status)
         with self._database.transaction() as session:
             recovery.finish(session, self._restore.id, datetime.now(UTC))
@@ -67,7 +72,7 @@ class Rescan:
             wanted = recovery.candidates(session, restore, self._derived)
         if wanted.keys() <= self._wanted.keys():
             return False
-        self._wanted = wanted
+        self._wanted, self._counted = wanted, False
         self._watch.scripts.update(wanted)
         with self._database.transaction() as session:
             recovery.walk_again(session, restore)

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import incidents, recording, service, settling
+from crowdfund.campaigns import adopting, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign, Job
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -151,6 +151,10 @@ class Worker:
             return None
         with self.database.reading() as session:
             stolen = settling.foreign_spends(session)
+        if stolen:
+            adopting.adopt_spends(self.database, self.backend)
+            with self.database.reading() as session:
+                stolen = settling.foreign_spends(session)
         if stolen:
             raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
         doubt = self._decide_and_plan(status)

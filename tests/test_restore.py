@@ -12,9 +12,14 @@ from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Restore
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError
+from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.descriptors import derive_address
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 from support.node import new_address
-from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, txids
+from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, seed_of, txids
 from support.world import World
 
 
@@ -196,3 +201,138 @@ def test_without_the_signers_log_the_one_in_the_backup_comes_back(node: RegtestN
     assert log_of(before.folder).read_bytes() == saved
     with World(node, tmp_path / "site") as after, after.database.reading() as session:
         assert [sats for _, _, sats in recovery.without_refund(session)] == [60_000]
+
+
+@pytest.mark.usefixtures("near")
+def test_a_settlement_on_its_way_is_waited_for(node: RegtestNode, tmp_path: Path) -> None:
+    """Signed and sent after the backup, in no block yet: nothing else is planned for its coins."""
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign(goal_sats=100_000)
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        before.close(campaign)
+        before.sync()
+        (sent,) = node.rpc("getrawmempool")
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        assert f"{sent} spends coins of ours" in trouble(after) and txids(after) == set()
+        assert node.rpc("getrawmempool") == [sent]
+        node.mine()
+        after.sync()
+        assert txids(after) == {sent} and trouble(after) == ""
+        assert after.summary(campaign).state == "released"
+        assert node.rpc("getrawmempool") == []
+
+
+def stolen(world: World, campaign: str, coin: TxInput, to: str) -> str:
+    """Spend a coin as somebody with the campaign's keys would; returns the txid, which is in a block."""
+    snapshot = world.snapshot(campaign)
+    assert snapshot.terms is not None and snapshot.campaign.account_index is not None
+    inputs, value_sats = (coin,), coin.value_sats - 1_000
+    tx = UnsignedTx(inputs, (TxOutput(script_of(to, "regtest"), value_sats),), locktime=0)
+    keys = Keystore.open(seed_of(world.folder), "regtest")
+    thief = Signer(keys, SignerLog(world.folder / "thief" / "log"), "regtest")
+    raw = thief._signed(tx, snapshot.campaign.account_index, snapshot.terms.hash)
+    assert world.node.rpc("sendrawtransaction", raw.hex()) == tx.txid
+    world.node.mine()
+    return tx.txid
+
+
+@pytest.mark.usefixtures("near")
+@pytest.mark.parametrize("where", ["elsewhere", "back to the backer", "the payout, too early"])
+def test_a_theft_after_the_backup_is_not_taken_for_a_settlement(node: RegtestNode, tmp_path: Path, where: str) -> None:
+    """The goal was reached, so only a release is one; and it is none before the outcome is decided."""
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        payout = new_address(node)
+        campaign = before.campaign(goal_sats=100_000, payout_address=payout)
+        pledge = before.paid(campaign, 150_000)
+        back_up(before, path)
+        to = {"elsewhere": new_address(node), "back to the backer": pledge.refund_address}.get(where, payout)
+        terms = before.snapshot(campaign).terms
+        assert terms is not None
+        if to != payout:
+            node.jump_to(int(terms.deadline.timestamp()) + 1)
+        (coin,) = pledge_coins(before, campaign)
+        stolen(before, campaign, coin, to)
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        for _ in range(2):
+            assert "spent by a transaction that is not ours" in trouble(after)
+            assert txids(after) == set()
+            node.mine()
+            after.sync()
+        assert after.summary(campaign).buckets[Bucket.FOREIGN_SPEND] == 150_000
+        assert node.rpc("getrawmempool") == []
+
+
+def pledge_coins(world: World, campaign: str) -> list[TxInput]:
+    """The coins in the books."""
+    pledges = world.snapshot(campaign).pledges
+    return [TxInput(c.txid, c.vout, c.value_sats, p.index) for p in pledges for c in p.coins]
+
+
+def paid_unseen(world: World, address: str, index: int) -> TxInput:
+    """Pay an address without the worker looking."""
+    txid = world.node.pay(address, 40_000)
+    world.node.mine()
+    outputs = world.node.rpc("getrawtransaction", txid, True)["vout"]
+    (vout,) = [o["n"] for o in outputs if o["scriptPubKey"].get("address") == address]
+    return TxInput(txid, vout, 40_000, index)
+
+
+def test_without_a_restore_nothing_foreign_is_taken_in(world: World) -> None:
+    """On an installation that lost nothing, even a refund to the right place is one that it did not make."""
+    campaign = world.campaign(goal_sats=100_000)
+    world.paid(campaign, 150_000)
+    late = world.pledge(campaign, 40_000)
+    world.sync()
+    world.close(campaign)
+    world.node.mine()
+    world.sync()
+    known = txids(world)
+    stolen(world, campaign, paid_unseen(world, str(late.address), late.index), late.refund_address)
+    world.sync()
+    assert "spent by a transaction that is not ours" in trouble(world) and txids(world) == known
+
+
+@pytest.mark.usefixtures("near")
+def test_a_coin_far_away_and_spent_is_found_by_walking_again(node: RegtestNode, tmp_path: Path) -> None:
+    """No set of unspent outputs has it, and when its block was read first, nobody looked so far."""
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign()
+        before.paid(campaign, 150_000)
+        back_up(before, path)
+        descriptor = str(before.snapshot(campaign).campaign.descriptor)
+        near, far = recovery.GAP, 2 * recovery.GAP
+        coin = paid_unseen(before, derive_address(descriptor, far, "regtest")[0], far)
+        stolen(before, campaign, coin, new_address(node))
+        paid_unseen(before, derive_address(descriptor, near, "regtest")[0], near)
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        assert f"{coin.txid}:{coin.vout} was spent by a transaction that is not ours" in trouble(after)
+        assert after.summary(campaign).received_sats == 150_000 + 2 * 40_000
+
+
+@pytest.mark.usefixtures("near")
+def test_a_payment_older_than_the_backup_is_found_too(node: RegtestNode, tmp_path: Path) -> None:
+    """Whoever reads the public descriptor can pay an address before anybody was given it."""
+    path = tmp_path / "backup"
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign()
+        before.paid(campaign, 150_000)
+        descriptor = str(before.snapshot(campaign).campaign.descriptor)
+        node.pay(derive_address(descriptor, 5, "regtest")[0], 30_000)
+        node.mine()
+        before.sync()
+        back_up(before, path)
+        lose_database(before)
+    bring_back(before, path)
+    with World(node, tmp_path / "site") as after:
+        assert after.summary(campaign).received_sats == 180_000
+        assert after.pledge(campaign, 20_000).index == 5 + 1 + recovery.JUMP

@@ -96,12 +96,31 @@ class Importer:
 @contextmanager
 def without_triggers(connection: Connection) -> Iterator[None]:
     """The triggers are away inside, and back afterwards, in the transaction of the caller."""
-    found = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")).all()
-    for name, _ in found:
-        connection.exec_driver_sql(f'DROP TRIGGER "{name}"')
+    away, back = (_sqlite_triggers if connection.dialect.name == "sqlite" else _postgresql_triggers)(connection)
+    for statement in away:
+        connection.exec_driver_sql(statement)
     yield
-    for _, sql in found:
-        connection.exec_driver_sql(sql)
+    for statement in back:
+        connection.exec_driver_sql(statement)
+
+
+def _sqlite_triggers(connection: Connection) -> tuple[list[str], list[str]]:
+    found = connection.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name")).all()
+    return [f'DROP TRIGGER "{name}"' for name, _ in found], [sql for _, sql in found]
+
+
+def _postgresql_triggers(connection: Connection) -> tuple[list[str], list[str]]:
+    """Foreign keys are no user's triggers and stay. At the end each counter goes on after the highest id."""
+    names = inspect(connection).get_table_names()
+    counted = [(t.name, c.name) for t in TABLES for c in t.columns if c is t.autoincrement_column]
+    away = [f'ALTER TABLE "{name}" DISABLE TRIGGER USER' for name in names]
+    back = [f'ALTER TABLE "{name}" ENABLE TRIGGER USER' for name in names]
+    back += [
+        f"SELECT setval(pg_get_serial_sequence('{t}', '{c}'), (SELECT coalesce(max(\"{c}\"), 0) + 1 FROM \"{t}\"), false)"
+        for t, c in counted
+        if t in names
+    ]
+    return away, back
 
 
 def _rows_of(session: Session, table: Table, kinds: list[str]) -> Iterator[list[object]]:

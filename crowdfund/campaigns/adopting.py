@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import settling
 from crowdfund.campaigns.lifecycle import Kind, owed_kind
-from crowdfund.campaigns.models import Attempt, BatchInput, BatchOutput, BatchRow, Coin, Pledge
+from crowdfund.campaigns.models import Attempt, BatchInput, BatchOutput, BatchRow, Coin, Pledge, Restore
 from crowdfund.campaigns.queries import Snapshot, load
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.blocks import ParsedTx, parse_block, parse_tx
@@ -43,13 +43,20 @@ def adopt_settlements(database: Database, backend: AnyBackend, status: NodeStatu
     with database.transaction() as session:
         for due in settling.campaigns_due(session, status.height):
             settling.store_decision(session, due.id)
+    adopt_spends(database, backend)
+    _refuse_unconfirmed(database, backend)
+
+
+def adopt_spends(database: Database, backend: AnyBackend) -> None:
+    """Take in what spends coins of ours, is in no plan, and follows from the terms. Does nothing unless the database
+    was restored once: only then can there be a settlement that it does not know."""
     with database.reading() as session:
-        foreign = foreign_settlements(session)
+        restored = session.scalar(select(Restore.id).limit(1)) is not None
+        foreign = foreign_settlements(session) if restored else []
     for one in foreign:
         made = _fetch(backend, one)
         with database.transaction() as session:
             adopt(session, one, made)
-    _refuse_unconfirmed(database, backend)
 
 
 def foreign_settlements(session: Session) -> list[Foreign]:
@@ -70,10 +77,15 @@ def adopt(session: Session, foreign: Foreign, made: ParsedTx) -> bool:
     found = _as_settlement(snapshot, made)
     if found is None:
         return False
-    kind, coins, tx = found
+    _store(session, foreign.campaign_id, *found)
+    return True
+
+
+def _store(session: Session, campaign_id: str, kind: Kind, coins: list[Coin], tx: UnsignedTx) -> None:
+    """A batch with one attempt, as a plan would have made them."""
     vsize = transaction_vsize(len(tx.inputs), [o.script for o in tx.outputs])
     batch = BatchRow(
-        campaign_id=foreign.campaign_id,
+        campaign_id=campaign_id,
         kind=kind,
         fee_sats=tx.fee_sats,
         feerate_sat_vb=tx.fee_sats // vsize,
@@ -89,11 +101,11 @@ def adopt(session: Session, foreign: Foreign, made: ParsedTx) -> bool:
     session.flush()
     session.add(Attempt(txid=tx.txid, batch_id=batch.id, number=1))
     session.flush()
-    return True
 
 
 def _as_settlement(snapshot: Snapshot, made: ParsedTx) -> tuple[Kind, list[Coin], UnsignedTx] | None:
-    """(kind, coins in the order of the inputs, the transaction) where `made` is what we would have made."""
+    """(kind, coins in the order of the inputs, the transaction) where `made` is what we would have made: put together
+    from our own scripts, it has the same txid."""
     own = {(c.txid, c.vout): (p, c) for p in snapshot.pledges for c in p.coins}
     if snapshot.terms is None or snapshot.outcome is None or any(spent not in own for spent in made.spends):
         return None
@@ -114,7 +126,7 @@ def _as_settlement(snapshot: Snapshot, made: ParsedTx) -> tuple[Kind, list[Coin]
 
 
 def _release_outputs(made: ParsedTx, payout_script: bytes) -> tuple[TxOutput, ...] | None:
-    if [script for _, script in made.outputs] != [payout_script]:
+    if len(made.outputs) != 1:
         return None
     return (TxOutput(payout_script, made.outputs[0][0], None),)
 
@@ -122,7 +134,7 @@ def _release_outputs(made: ParsedTx, payout_script: bytes) -> tuple[TxOutput, ..
 def _refund_outputs(made: ParsedTx, pledges: list[Pledge]) -> tuple[TxOutput, ...] | None:
     """One output for each pledge spent, in the order of the inputs, to its own refund script."""
     wanted = list(dict.fromkeys((p.index, p.refund_script) for p in pledges))
-    if [script for _, script in wanted] != [script for _, script in made.outputs] or any(not s for _, s in wanted):
+    if len(wanted) != len(made.outputs):
         return None
     pairs = zip(wanted, made.outputs, strict=True)
     return tuple(TxOutput(script, value_sats, index) for (index, script), (value_sats, _) in pairs)
