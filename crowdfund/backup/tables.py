@@ -112,14 +112,12 @@ def _sqlite_triggers(connection: Connection) -> tuple[list[str], list[str]]:
 def _postgresql_triggers(connection: Connection) -> tuple[list[str], list[str]]:
     """Foreign keys are no user's triggers and stay. At the end each counter goes on after the highest id."""
     names = inspect(connection).get_table_names()
-    counted = [(t.name, c.name) for t in TABLES for c in t.columns if c is t.autoincrement_column]
+    counted = [(t.name, c.name) for t in TABLES for c in t.columns if c is t.autoincrement_column and t.name in names]
     away = [f'ALTER TABLE "{name}" DISABLE TRIGGER USER' for name in names]
     back = [f'ALTER TABLE "{name}" ENABLE TRIGGER USER' for name in names]
-    back += [
-        f"SELECT setval(pg_get_serial_sequence('{t}', '{c}'), (SELECT coalesce(max(\"{c}\"), 0) + 1 FROM \"{t}\"), false)"
-        for t, c in counted
-        if t in names
-    ]
+    for table, column in counted:
+        highest = f'(SELECT coalesce(max("{column}"), 0) + 1 FROM "{table}")'
+        back.append(f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'), {highest}, false)")
     return away, back
 
 
