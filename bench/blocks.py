@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import new, sha256
 
-from crowdfund.chain.blocks import double_sha256, merkle_root
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import double_sha256, merkle_root
 
 BITS = 0x207FFFFF
 TARGET = 0x7FFFFF << 8 * (0x20 - 3)

@@ -53,11 +53,11 @@ from urllib.parse import urlsplit
 from bench import ticks
 from bench.blocks import Maker, watched_scripts
 from crowdfund.chain.bitcoind import find_bitcoind
-from crowdfund.chain.blocks import parse_block
 from crowdfund.chain.catchup import BlockPool
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.chain.scan import scan_block
+from crowdfund.wallet.blocks import parse_block
 
 SCRIPTS = 100_000
 COINS = 2_000

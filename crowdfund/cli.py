@@ -15,6 +15,8 @@ from sqlalchemy.exc import DBAPIError
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
 from crowdfund.cli_backup import backup, restore, unclaimed
+from crowdfund.cli_check import check
+from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
@@ -43,6 +45,8 @@ def main() -> None:
 
 main.add_command(regtest)
 main.add_command(audit)
+main.add_command(check)
+main.add_command(cold)
 main.add_command(keys)
 main.add_command(backup)
 main.add_command(restore)
@@ -133,3 +137,13 @@ def db_upgrade() -> None:
     settings = Settings.from_env()
     Database(settings.database_url).upgrade()
     click.echo("The database is up to date.")
+
+
+@db.command("grants")
+@click.option("--role", required=True, help="The role that the web process logs in as; make it yourself.")
+def db_grants(role: str) -> None:
+    """Print what to run on PostgreSQL, so that the web process can touch no money's records."""
+    from crowdfund.postgresql import web_grants
+
+    for statement in web_grants(role):
+        click.echo(statement)

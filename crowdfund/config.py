@@ -7,6 +7,7 @@ one sentence that names the variable. Mainnet is never a default: it must be ask
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +38,13 @@ KNOWN = {
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
+    "SIGNER": "socket (default), or cold: the seed is on another machine and signatures come in files",
+    "SIGNER_PEER": "user (name or number) that the signer hears beside its own: the worker's",
     "SIGNER_SOCKET": "Unix socket of the signer",
     "SIGNER_PASSPHRASE_FILE": "file with the passphrase of the seed, readable by its owner only",
     "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
     "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
+    "TIMELOCK_BLOCKS": "blocks after the deadline from which on time-locked refunds are valid, at least 144",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
@@ -82,10 +86,13 @@ class Settings:
     base_url: str
     site_name: str
     secret_key: str | None
+    signer: str
     signer_socket: Path
+    signer_peer: str
     signer_passphrase_file: Path | None
     signer_credential: str
     confirmations: int
+    timelock_blocks: int
     test_bench: bool
     source_url: str
 
@@ -117,10 +124,13 @@ class Settings:
             base_url=_http_url("BASE_URL", values.get("BASE_URL") or "http://127.0.0.1:8000").rstrip("/"),
             site_name=values.get("SITE_NAME") or "Seedbed",
             secret_key=_secret(values),
+            signer=_signer(values),
             signer_socket=Path(values.get("SIGNER_SOCKET") or data_dir / "signer.sock"),
+            signer_peer=_signer_peer(values),
             signer_passphrase_file=_path(values, "SIGNER_PASSPHRASE_FILE"),
             signer_credential=_credential(values),
             confirmations=_integer(values, "CONFIRMATIONS", 1 if network == "regtest" else 6, 1, 100),
+            timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
         )
@@ -143,10 +153,13 @@ class Settings:
             "BASE_URL": self.base_url,
             "SITE_NAME": self.site_name,
             "SECRET_KEY": self.secret_key or "",
+            "SIGNER": self.signer,
+            "SIGNER_PEER": self.signer_peer,
             "SIGNER_SOCKET": str(self.signer_socket),
             "SIGNER_PASSPHRASE_FILE": str(self.signer_passphrase_file or ""),
             "SIGNER_CREDENTIAL": self.signer_credential,
             "CONFIRMATIONS": str(self.confirmations),
+            "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
         }
@@ -253,6 +266,22 @@ def _credential(values: Mapping[str, str]) -> str:
     if "/" in name or name in (".", ".."):
         raise UserError(f"CROWDFUND_SIGNER_CREDENTIAL is {name!r}; it must be the name of a credential, not a path.")
     return name
+
+
+def _signer(values: Mapping[str, str]) -> str:
+    """ "socket": a signer runs here. "cold": the seed is on another machine, and signatures come in files."""
+    kind = values.get("SIGNER") or "socket"
+    if kind not in ("socket", "cold"):
+        raise UserError(f"CROWDFUND_SIGNER is {kind!r}; it must be socket or cold.")
+    return kind
+
+
+def _signer_peer(values: Mapping[str, str]) -> str:
+    """Looked up by the signer alone: a machine without it need not know that user."""
+    peer = values.get("SIGNER_PEER") or ""
+    if peer and not re.fullmatch(r"[0-9]{1,9}|[A-Za-z_][A-Za-z0-9_.-]{0,31}", peer, re.ASCII):
+        raise UserError(f"CROWDFUND_SIGNER_PEER is {peer!r}; it must be a user's name or number.")
+    return peer
 
 
 def _default_cookie(network: str, values: Mapping[str, str], url: str) -> Path | None:

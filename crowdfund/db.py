@@ -1,46 +1,28 @@
 """The database: engine, and the two ways into it. `transaction()` writes, `reading()` cannot.
 
-SQLite is opened for safety first: write-ahead log, synchronous=FULL, foreign keys, and BEGIN IMMEDIATE for every
-writing transaction, so that two of them never start from the same reading. Recursive triggers are on because
-without them INSERT OR REPLACE would slip past the triggers that keep rows.
+It is an SQLite file or a PostgreSQL server; `sqlite` and `postgresql` know the difference, nobody else. Both keep the
+same promises: one writer at a time, a reader sees one moment and hinders nobody, and what was committed stays, also
+over a power cut.
 """
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import (
-    BigInteger,
-    Connection,
-    DateTime,
-    Dialect,
-    Engine,
-    Integer,
-    PoolProxiedConnection,
-    Text,
-    TypeDecorator,
-    create_engine,
-    event,
-    make_url,
-)
+from sqlalchemy import URL, BigInteger, DateTime, Dialect, Integer, Text, TypeDecorator, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
+from crowdfund import postgresql, sqlite
 from crowdfund.errors import UserError, WorldError
 
 ROOT = Path(__file__).resolve().parent.parent
-BUSY_TIMEOUT_MS = 30_000
-# How often a waiting thread asks SQLite whether anybody has committed: two microseconds each time, one percent of a
-# processor in all. It is the most by which a page learns of a change later than it could.
-COMMIT_POLL_S = 0.005
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -72,41 +54,25 @@ class Base(DeclarativeBase):
     }
 
 
-class CommitWatch:
-    """Waits until any other connection, of whatever process, has committed. SQLite's way: its own count of commits.
+class CommitWatch(Protocol):
+    """Waits until any other connection, of whatever process, has committed.
 
     May be used by one thread only. What has been committed it does not know: the reader looks. Raises WorldError.
     """
 
-    def __init__(self, connection: PoolProxiedConnection) -> None:
-        self._cursor = connection.cursor()
-        self._seen = self._version()
-
     def wait(self, timeout_s: float) -> bool:
         """True as soon as something was committed since the last call (or since the watch began), else False after
         `timeout_s`."""
-        end = time.monotonic() + timeout_s
-        while (version := self._version()) == self._seen:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(COMMIT_POLL_S)
-        self._seen = version
-        return True
-
-    def _version(self) -> object:
-        try:
-            self._cursor.execute("PRAGMA data_version")
-            return self._cursor.fetchone()
-        except sqlite3.Error as error:
-            raise WorldError(f"The database cannot be watched: {error}.") from error
 
 
 class Database:
     """One engine for one process (made after a fork, never before)."""
 
     def __init__(self, url: str) -> None:
-        self.engine = _engine(url)
-        self._readonly = self.engine.execution_options(crowdfund_readonly=True)
+        parsed = _parsed(url)
+        self._kind = postgresql if parsed.get_backend_name() == "postgresql" else sqlite
+        self.engine = self._kind.open_engine(parsed)
+        self._readonly = self._kind.read_only(self.engine)
 
     @contextmanager
     def transaction(self) -> Iterator[Session]:
@@ -124,15 +90,10 @@ class Database:
     def watching(self) -> Iterator[CommitWatch]:
         """A way to wait for the commits of others, for one thread, with a connection of its own.
 
-        Each kind of database brings its own: SQLite is polled, another one may send a message. Raises WorldError.
+        Each kind of database brings its own: SQLite is polled, PostgreSQL sends a message. Raises WorldError.
         """
-        try:
-            borrowed = self.engine.raw_connection()
-        except sqlite3.Error as error:
-            raise WorldError(f"The database cannot be watched: {error}.") from error
-        with closing(borrowed):
-            borrowed.detach()  # kept for long, so it must not take a place in the pool
-            yield CommitWatch(borrowed)
+        with self._kind.watching(self.engine) as watch:
+            yield watch
 
     def upgrade(self) -> None:
         """Bring the tables to the newest migration. Safe to call at every start, by several processes at once."""
@@ -152,33 +113,15 @@ class Database:
         self.engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _parsed(url: str) -> URL:
     try:
         parsed = make_url(url)
-        usable = parsed.get_backend_name() == "sqlite" and parsed.database
+        usable = parsed.drivername in ("sqlite", "postgresql", "postgresql+psycopg") and parsed.database
     except ArgumentError:
         usable = None
-    if not usable or not parsed.database:
-        raise UserError("CROWDFUND_DATABASE_URL must name an SQLite file (sqlite:///path) in this version.")
-    Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(parsed, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, hide_parameters=True)
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _prepare_sqlite(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # the driver's own BEGIN comes too late and is not IMMEDIATE
-    for pragma in (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "recursive_triggers=ON",
-        f"busy_timeout={BUSY_TIMEOUT_MS}",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    readonly = connection.get_execution_options().get("crowdfund_readonly", False)
-    connection.exec_driver_sql("BEGIN" if readonly else "BEGIN IMMEDIATE")
+    if not usable:
+        raise UserError(
+            "CROWDFUND_DATABASE_URL must name an SQLite file (sqlite:///path) or a PostgreSQL database "
+            "(postgresql://user@host/name)."
+        )
+    return parsed

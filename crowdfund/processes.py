@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import logging
 import os
+import pwd
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
+from crowdfund.campaigns import books
 from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
@@ -25,6 +28,9 @@ from crowdfund.errors import WorldError
 from crowdfund.tied import tied
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker, only_one, run
+
+if TYPE_CHECKING:
+    from crowdfund.wallet.signer import Signer
 
 STOP_PATIENCE_S = 20
 
@@ -37,6 +43,13 @@ def seed_file(settings: Settings) -> Path:
     return settings.data_dir / "signer" / "seed"
 
 
+def refuse_mainnet(settings: Settings) -> None:
+    """Raises WorldError where anything would be signed on mainnet, and this version is not fit for that."""
+    if settings.network == "mainnet" and MAINNET_HOLES:
+        holes = " and ".join(MAINNET_HOLES)
+        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
+
+
 def log_to_stderr() -> None:
     """Plain lines with the time, for whatever keeps the output of services."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
@@ -45,12 +58,15 @@ def log_to_stderr() -> None:
 
 def run_worker(settings: Settings) -> None:
     """Watch and settle until told to stop."""
+    if settings.signer == "cold":
+        refuse_mainnet(settings)
     log_to_stderr()
     stop = threading.Event()
     with only_one(settings.data_dir / "worker.lock"):
         database = Database(settings.database_url)
         database.upgrade()
-        signer = SignerClient(settings.signer_socket)
+        books.open_ledger(database)
+        signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
         backend, second = watched_backend(settings), second_backend(settings)
         bell = Doorbell(settings.bitcoind_zmq_url)
 
@@ -67,34 +83,53 @@ def run_worker(settings: Settings) -> None:
 def run_signer(settings: Settings) -> None:
     """Answer at the socket until told to stop. The only process that opens the seed."""
     # Loaded here and not above, so that no other process ever holds the code that opens a seed.
-    from crowdfund.wallet.keystore import Keystore
-    from crowdfund.wallet.passphrase import unlock
-    from crowdfund.wallet.shield import keep_memory_private
-    from crowdfund.wallet.signer import Signer, SignerServer
-    from crowdfund.wallet.signer_log import SignerLog
+    from crowdfund.wallet.signer import SignerServer
 
-    if settings.network == "mainnet" and MAINNET_HOLES:
-        holes = " and ".join(MAINNET_HOLES)
-        raise WorldError(f"This version is not fit for mainnet yet: {holes}; so no signer runs there.", retryable=False)
-    keep_memory_private()
     log_to_stderr()
-    folder = seed_file(settings).parent
-    with only_one(folder / "lock"):
-        keystore = Keystore.open(seed_file(settings), settings.network, lambda: unlock(settings))
-        signer = Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
-        server = SignerServer(signer, settings.signer_socket)
+    with opened_signer(settings) as signer:
+        server = SignerServer(signer, settings.signer_socket, peer_uids(settings.signer_peer))
         on_stop(lambda: threading.Thread(target=server.shutdown).start())
         server.serve_forever(poll_interval=0.2)
         server.server_close()
 
 
+@contextmanager
+def opened_signer(settings: Settings) -> Iterator[Signer]:
+    """The signer with its seed and its log, which are nobody else's meanwhile. Raises WorldError, WrongPassphrase."""
+    from crowdfund.wallet.keystore import Keystore
+    from crowdfund.wallet.passphrase import unlock
+    from crowdfund.wallet.shield import keep_memory_private
+    from crowdfund.wallet.signer import Signer
+    from crowdfund.wallet.signer_log import SignerLog
+
+    if settings.signer == "cold":
+        raise WorldError("CROWDFUND_SIGNER is cold: here no signer runs, and no seed belongs here.", retryable=False)
+    refuse_mainnet(settings)
+    keep_memory_private()
+    folder = seed_file(settings).parent
+    with only_one(folder / "lock"):
+        keystore = Keystore.open(seed_file(settings), settings.network, lambda: unlock(settings))
+        yield Signer(keystore, SignerLog(folder / "log.jsonl"), settings.network)
+
+
+def peer_uids(peer: str) -> set[int]:
+    """The id of the user that the signer hears beside its own: a name or a number, or nobody. Raises WorldError."""
+    if not peer:
+        return set()
+    try:
+        return {int(peer) if peer.isdigit() else pwd.getpwnam(peer).pw_uid}
+    except KeyError:
+        raise WorldError(f"CROWDFUND_SIGNER_PEER is {peer!r}, and there is no such user.", retryable=False) from None
+
+
 def run_all(settings: Settings, host: str, port: int) -> None:
-    """Signer, worker and web together, until told to stop or until one of them ends."""
+    """Signer (where one runs here), worker and web together, until told to stop or until one of them ends."""
     children = Children(settings)
     stop = threading.Event()
     on_stop(stop.set)
     try:
-        children.start("signer")
+        if settings.signer == "socket":
+            children.start("signer")
         children.start("worker")
         children.start("serve", "--host", host, "--port", str(port))
         while not stop.wait(0.5):

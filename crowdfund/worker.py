@@ -21,8 +21,8 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import adopting, incidents, recording, service, settling
-from crowdfund.campaigns.settling import DueCampaign, Job
+from crowdfund.campaigns import adopting, attempts, checking, cold, halts, incidents, recording, service, settling
+from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
 from crowdfund.chain.doorbell import Doorbell
@@ -30,10 +30,11 @@ from crowdfund.chain.follow import BlockFacts, Follower
 from crowdfund.chain.port import ChainBackend, NodeStatus, Unreachable
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
+from crowdfund.promising import Promises
 from crowdfund.rescan import Rescan
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
-from crowdfund.wallet.transactions import verify_signed
 
 log = logging.getLogger("crowdfund.worker")
 
@@ -41,7 +42,6 @@ SPARE_ACCOUNTS = 20
 POLL_S = 0.4
 MAX_WAIT_S = 15
 HEARTBEAT = timedelta(seconds=10)
-FEE_TARGET_BLOCKS = 6
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,30 @@ class Worker:
 
     database: Database
     backend: AnyBackend
-    signer: SignerClient
+    signer: SignerClient | None  # None: signatures come by hand (campaigns/cold.py)
     network: str
     second: ChainBackend | None = None
     second_every_s: float = 5.0
     _follower: Follower = field(init=False)
     _watched: recording.RecordedWatch = field(init=False)
+    _promises: Promises = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
     _seed_known: bool = False
-    _sent_at: dict[str, str] = field(default_factory=dict)
     _behind_from: int | None = None
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
     _view: View = field(default_factory=lambda: View("", "", ""))
     _view_at: datetime | None = None
+    _checker: checking.Checker = field(init=False)
+    _payer: Payer = field(init=False)
     _rescan: Rescan | None = None
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
+        self._promises = Promises(self.database, self.signer)
+        self._checker = checking.Checker(self.database)
+        self._payer = Payer(self.database, self.backend, self.signer, self._checker)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -147,33 +152,40 @@ class Worker:
         Returns why a decision waits, None if none does. Raises WorldError. Without a new block there is nothing to do
         once all was done: what moves is in blocks.
         """
-        if self._settled_at == status.tip_hash:
+        mark = self._mark(status)
+        if self._settled_at == mark and not self._checker.lasting():
             return None
-        with self.database.reading() as session:
-            stolen = settling.foreign_spends(session)
-        if stolen:
-            adopting.adopt_spends(self.database, self.backend)
-            with self.database.reading() as session:
-                stolen = settling.foreign_spends(session)
-        if stolen:
-            raise WorldError(f"{stolen[0]} was spent by a transaction that is not ours. Settlement is halted.")
+        adopting.adopt_spends(self.database, self.backend)
+        self._checker.look(self.backend, status)
         doubt = self._decide_and_plan(status)
         with self.database.reading() as session:
-            jobs = settling.open_jobs(session)
-            lost = settling.lost_inputs(session)
-        troubles = [_lost_input(*one) for one in lost[:1]]
-        troubles += [trouble for job in jobs if (trouble := self._advance(job, status))]
+            lost = attempts.lost_inputs(session)
+        troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
+        troubles += [_lost_input(*one) for one in lost[:1]]
+        troubles += self._payer.pay(status, clamp_feerate(self._feerate_sat_vb))
         if troubles:
             raise troubles[0]
         if doubt is None:
-            self._settled_at = status.tip_hash
+            self._settled_at = mark
         return doubt
 
-    def keep_accounts(self) -> None:
-        """Ask the signer for account xpubs ahead of time, so that publishing works while it is away.
+    def _mark(self, status: NodeStatus) -> str:
+        """Becomes another one when there may be something to do: a new tip, or a signature that somebody brought."""
+        if self.signer is not None:
+            return status.tip_hash
+        with self.database.reading() as session:
+            return f"{status.tip_hash} {cold.signed_count(session)}"
 
-        The first time, the first account is asked for again: a signer with another seed is found out at once.
+    def keep_accounts(self) -> None:
+        """Ask the signer for accounts ahead of time, so that publishing works while it is away.
+
+        The first time, the first account is asked for again: a signer with another seed is found out at once. Accounts
+        from before there were receipt keys are asked for once more.
         """
+        if self.signer is None:
+            with self.database.reading() as session:
+                cold.refuse_no_accounts(session)
+            return
         if not self._seed_known:
             offered = self.signer.accounts(0, 1)
             with self.database.reading() as session:
@@ -181,13 +193,17 @@ class Worker:
             self._seed_known = True
         with self.database.reading() as session:
             first, spare = service.account_stock(session)
-        if spare < SPARE_ACCOUNTS // 2:
+            keyless = service.first_without_receipt_key(session)
+        if keyless is not None or spare < SPARE_ACCOUNTS // 2:
+            first = first if keyless is None else keyless
             offered = self.signer.accounts(first, SPARE_ACCOUNTS)
             with self.database.transaction() as session:
                 service.store_accounts(session, offered)
 
     def register_refunds(self) -> None:
         """Tell the signer of new refund addresses, before anyone could change them here."""
+        if self.signer is None:
+            return  # they travel with each export
         with self.database.reading() as session:
             waiting = settling.unregistered(session)
         refused = None
@@ -231,8 +247,8 @@ class Worker:
 
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles, pause = [], self._view.pause
-        for step in (self.keep_accounts, self.register_refunds):
+        troubles, failed, pause = [], [], self._view.pause
+        for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
             try:
                 step()
             except (WorldError, UserError) as error:
@@ -242,7 +258,9 @@ class Worker:
             pause = doubt.sentence if doubt else ""
             troubles += [doubt.detail] if doubt else []
         except (WorldError, UserError) as error:
-            troubles.insert(0, error.sentence)  # what is wrong with the money comes before who is away
+            failed = [error.sentence]
+        waiting = cold.waiting(self._payer.unsigned) if self.signer is None else []
+        troubles = failed + waiting + troubles  # what is wrong with the money comes before who is away
         if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
         return (troubles[0] if troubles else ""), pause
@@ -280,7 +298,8 @@ class Worker:
         feerate_sat_vb = clamp_feerate(self._feerate_sat_vb)
         for campaign_id in loose:
             with self.database.transaction() as session:
-                settling.plan_campaign(session, campaign_id, feerate_sat_vb)
+                if halts.stopping(session, campaign_id) is None:
+                    settling.plan_campaign(session, campaign_id, feerate_sat_vb)
         first: Doubt | None = None
         for campaign in due:
             doubt = self._doubt(campaign)
@@ -289,8 +308,11 @@ class Worker:
                 self._note_dispute(campaign.id, doubt)
                 continue
             self._agree_on_coins(campaign.id, status)
+            self._checker.before_deciding(campaign.id)
             with self.database.transaction() as session:
-                if settling.decide_campaign(session, campaign.id, feerate_sat_vb):
+                if halts.stopping(session, campaign.id) is None and settling.decide_campaign(
+                    session, campaign.id, feerate_sat_vb
+                ):
                     incidents.end_dispute(session, campaign.id, datetime.now(UTC))
                     log.info("campaign %s is decided", campaign.id)
         return first
@@ -312,42 +334,6 @@ class Worker:
         if not known:
             with self.database.transaction() as session:
                 incidents.begin_dispute(session, campaign_id, doubt.height or 0, datetime.now(UTC))
-
-    def _advance(self, job: Job, status: NodeStatus) -> WorldError | None:
-        """Sign and send one attempt. Its trouble is returned, so that it keeps nobody else from being paid."""
-        try:
-            raw = job.raw or self._have_signed(job)
-            refusal = job.refusal
-            if self._sent_at.get(job.txid) != status.tip_hash:
-                refusal = self._send(job, raw)
-                self._sent_at[job.txid] = status.tip_hash
-        except WorldError as error:
-            return error
-        return (
-            WorldError(f"The node refuses {job.txid}: {refusal}. It is sent again at each block.") if refusal else None
-        )
-
-    def _have_signed(self, job: Job) -> bytes:
-        """Ask for the signature, check every byte of it, store it."""
-        if job.tx.txid != job.txid:
-            raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
-        raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
-        verify_signed(raw, job.tx, job.descriptor)
-        with self.database.transaction() as session:
-            settling.store_signed(session, job.txid, raw)
-        log.info("%s %s is signed and stored", job.kind, job.txid)
-        return raw
-
-    def _send(self, job: Job, raw: bytes) -> str | None:
-        """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""
-        if not job.sent:
-            with self.database.transaction() as session:
-                settling.mark_sent(session, job.txid, datetime.now(UTC))
-        result = self.backend.broadcast(raw)
-        with self.database.transaction() as session:
-            refusal = settling.note_result(session, job.txid, result)
-        log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
-        return refusal
 
 
 def _lost_input(outpoint: str, txid: str) -> WorldError:

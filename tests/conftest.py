@@ -9,6 +9,7 @@ import pytest
 
 from crowdfund.chain.regtest import RegtestNode
 from support.node import new_node
+from support.postgres import DATABASES, database_of
 from support.world import World
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
@@ -33,3 +34,10 @@ def world(node: RegtestNode, tmp_path: Path) -> Iterator[World]:
     """A fresh installation on the module's node."""
     with World(node, tmp_path) as whole:
         yield whole
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The address of a database of the test's own: the test runs once on each kind."""
+    with database_of(request.param, tmp_path / "deep") as url:
+        yield url

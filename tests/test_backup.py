@@ -105,7 +105,7 @@ def nothing_there(settings: Settings) -> bool:
     """Whether the database has no table."""
     database = Database(settings.database_url)
     with database.engine.connect() as connection:
-        found = inspect(connection).get_table_names()
+        found: list[str] = inspect(connection).get_table_names()
     database.close()
     return found == []
 
@@ -116,7 +116,7 @@ def test_every_row_comes_back_and_the_triggers_too(saved: Saved, tmp_path: Path)
     found = rows_of(database)
     assert [len(found.pop("restores")), saved.rows["restores"]] == [1, []]
     assert found == {name: rows for name, rows in saved.rows.items() if name != "restores"}
-    assert len(found["attempts"]) == 1 and len(found["coin_entries"]) == 2 and len(found["watched_scripts"]) == 2
+    assert len(found["attempts"]) == 1 and len(found["transfers"]) > 4 and len(found["watched_scripts"]) == 2
     assert triggers(database) == triggers(fresh) and len(triggers(fresh)) > 30
     with database.reading() as session:
         assert session.execute(text("PRAGMA foreign_key_check")).all() == []

@@ -19,6 +19,7 @@ def settings(**values: str) -> Settings:
 def test_without_settings_it_is_regtest_on_this_machine() -> None:
     made = settings()
     assert (made.network, made.bitcoind_url, made.confirmations) == ("regtest", "http://127.0.0.1:18443", 1)
+    assert made.timelock_blocks == 144
     assert made.database_url == "sqlite:////somewhere/crowdfund.sqlite"
     assert made.signer_socket == Path("/somewhere/signer.sock")
     assert made.base_url == "http://127.0.0.1:8000" and made.test_bench
@@ -28,7 +29,7 @@ def test_without_settings_it_is_regtest_on_this_machine() -> None:
 def test_mainnet_must_be_asked_for_and_is_careful() -> None:
     made = settings(NETWORK="mainnet")
     assert (made.network, made.bitcoind_url, made.confirmations) == ("mainnet", "http://127.0.0.1:8332", 6)
-    assert not made.test_bench
+    assert not made.test_bench and made.timelock_blocks == 4_320
     for network in ("signet", "testnet4"):
         assert settings(NETWORK=network).confirmations == 6
 
@@ -47,6 +48,14 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
         ("CONFIRMATIONS", "six"),
         ("CONFIRMATIONS", "\u0666"),
         ("CONFIRMATIONS", " 6"),
+        ("TIMELOCK_BLOCKS", "143"),
+        ("TIMELOCK_BLOCKS", "52561"),
+        ("TIMELOCK_BLOCKS", "a month"),
+        ("SIGNER", "hot"),
+        ("SIGNER", "Cold"),
+        ("SIGNER_PEER", "a b"),
+        ("SIGNER_PEER", "-1"),
+        ("SIGNER_PEER", "\u0666"),
         ("TEST_BENCH", "yes"),
         ("TEST_BENCH", "2"),
         ("BITCOIND_URL", "127.0.0.1:18443"),
@@ -162,6 +171,7 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
             "CA_FILE": __file__,
         },
         {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
+        {"SIGNER": "cold"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
     ],
 )

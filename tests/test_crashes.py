@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from pathlib import Path
 
@@ -18,12 +18,15 @@ import pytest
 from crowdfund.chain.regtest import RegtestNode
 from support.crash_cases import FIRST_SATS, LATE_SATS, PLANNING, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
 from support.crash_judge import ChainRecord, judge
+from support.crash_store import Databases, Files, Store
 from support.node import new_node
 from support.nursery import Nursery
+from support.postgres import shared
 
 SEED = int(os.environ.get("CRASH_SEED") or 20260107)  # make test-long SEED=n
 CORES = 2
 CASES_AT_ONCE = 120
+PAYMENTS = [*FIRST_SATS, SECOND_SATS, LATE_SATS, VERY_LATE_SATS]
 ENDINGS = ("funded", "failed")
 LEAST = {"worker": 16, "signer": 3}  # steps in the settling stage; fewer would mean that the counting is broken
 
@@ -52,7 +55,7 @@ class Stage:
             part = cases[first : first + CASES_AT_ONCE]
             chain = ChainRecord.read(self.play.node, self.play.run(part))
             for case in part:
-                judge(case, chain, [*FIRST_SATS, SECOND_SATS, LATE_SATS, VERY_LATE_SATS])
+                judge(case, chain, PAYMENTS)
 
     def steps(self, ending: str, stage: str, who: str) -> range:
         """The numbers of the steps there."""
@@ -88,13 +91,18 @@ def hit(cases: Iterable[Case], life: int) -> set[tuple[str, str, str, int]]:
     return {(c.ending, stage, k.who, k.step) for c in cases for stage, n, k, _ in c.hits if n == life}
 
 
+@contextmanager
+def opened(folder: Path, store: Store) -> Iterator[Stage]:
+    with ExitStack() as stack:
+        node: RegtestNode = stack.enter_context(new_node(folder / "node"))
+        nurseries = [stack.enter_context(Nursery()) for _ in range(CORES)]
+        yield Stage(Play(node, folder / "play", nurseries, store))
+
+
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    with ExitStack() as stack:
-        node: RegtestNode = stack.enter_context(new_node(tmp_path_factory.mktemp("node")))
-        nurseries = [stack.enter_context(Nursery()) for _ in range(CORES)]
-        folder: Path = tmp_path_factory.mktemp("play")
-        yield Stage(Play(node, folder, nurseries))
+    with opened(tmp_path_factory.mktemp("stage"), Files()) as made:
+        yield made
 
 
 def test_the_dry_run_finds_the_steps(stage: Stage) -> None:
@@ -104,7 +112,7 @@ def test_the_dry_run_finds_the_steps(stage: Stage) -> None:
     labels = {label for found in stage.counts.values() for label in found}
     for wanted in (
         "_watch: before the commit of",
-        "after the commit of INSERT INTO attempts",
+        "after the commit of UPDATE attempts sealed",
         "signer: the release is signed, not stored",
         "signer: the refund is signed, not stored",
         "after the commit of UPDATE attempts raw",
@@ -122,6 +130,29 @@ def test_killed_once_at_every_step(stage: Stage) -> None:
     stage.perform(cases)
     every_step = {(e, s, who, n) for e in ENDINGS for s in STAGES for who in LEAST for n in stage.steps(e, s, who)}
     assert hit(cases, life=0) == every_step
+
+
+def test_a_few_are_killed_on_postgresql(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The long test below kills at every step; these two deaths say that the play is the same one there."""
+    chance = random.Random(SEED)
+    play = Play(stage.play.node, tmp_path_factory.mktemp("few"), stage.play.nurseries, Databases(shared()))
+    cases = [
+        Case(f"{ending}-{s}", ending, {s: [Kill("worker", chance.choice(stage.steps(ending, s, "worker")))]})
+        for ending, s in zip(ENDINGS, PLANNING, strict=True)
+    ]
+    chain = ChainRecord.read(play.node, play.run(cases))
+    for case in cases:
+        judge(case, chain, PAYMENTS)
+    assert len(hit(cases, life=0)) == len(cases)
+
+
+@pytest.mark.long
+def test_killed_once_at_every_step_on_postgresql(tmp_path: Path) -> None:
+    with opened(tmp_path, Databases(shared())) as stage:
+        cases = [case for ending in ENDINGS for case in stage.singles(ending)]
+        stage.perform(cases)
+        every_step = {(e, s, who, n) for e in ENDINGS for s in STAGES for who in LEAST for n in stage.steps(e, s, who)}
+        assert hit(cases, life=0) == every_step
 
 
 def test_killed_again_while_it_recovers(stage: Stage) -> None:

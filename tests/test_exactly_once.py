@@ -1,31 +1,36 @@
 """Many workers, stopped workers, workers that wake up too late: one decision, one plan, one payment.
 
 Only one worker may run on a data folder, and a lock sees to it. These tests also take the lock away and look at
-what stands behind it: the tables' keys, BEGIN IMMEDIATE, the signer's log, and the coins themselves.
+what stands behind it: the tables' keys, one writer at a time, the signer's log, and the coins themselves.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
-import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.worker import only_one
+from support.crash_store import rows as rows_of
 from support.nursery import REFUSED, Nursery
+from support.postgres import DATABASES, database_of
 from support.world import World
 
 WORKERS, ROUNDS = 8, 3
+TURNED_AWAY = re.compile(
+    r'IntegrityError: (UNIQUE constraint failed: blocks\.|duplicate key value violates unique constraint "blocks_)'
+)
 # Moments of a worker that settles, outside of transactions: words of their labels.
 MOMENTS = (
     "after the commit of UPDATE chain_view changes",
-    "after the commit of INSERT INTO attempts",
+    "after the commit of UPDATE attempts sealed",
     "the refund is signed, not stored",
     "after the commit of UPDATE attempts raw",
     "after the commit of UPDATE attempts sent_at",
@@ -43,6 +48,16 @@ def nursery() -> Iterator[Nursery]:
 def second() -> Iterator[Nursery]:
     with Nursery() as nursery:
         yield nursery
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, node: RegtestNode, tmp_path: Path) -> Iterator[World]:
+    """A fresh installation, on SQLite if nothing else is said."""
+    with (
+        database_of(getattr(request, "param", "sqlite"), tmp_path) as url,
+        World(node, tmp_path, DATABASE_URL=url) as whole,
+    ):
+        yield whole
 
 
 @pytest.fixture(params=["funded", "failed"])
@@ -65,8 +80,7 @@ def due_campaign(world: World, ending: str) -> str:
 
 def rows(world: World, table: str) -> list[tuple[object, ...]]:
     """The whole table."""
-    with closing(sqlite3.connect(world.folder / "crowdfund.sqlite")) as connection:
-        return connection.execute(f"SELECT * FROM {table}").fetchall()
+    return rows_of(world.settings.database_url, f"SELECT * FROM {table}")
 
 
 def paid_once(world: World, campaign: str) -> None:
@@ -79,7 +93,7 @@ def paid_once(world: World, campaign: str) -> None:
     (attempt,) = snapshot.batches[0].attempts
     assert {coin.spent_by for coin in snapshot.coins} == {attempt.txid}
     assert world.node.rpc("getrawmempool") == []
-    for output in snapshot.batches[0].outputs:
+    for output in attempt.outputs:
         address = world.node.rpc("decodescript", output.script.hex())["address"]
         assert world.node.bank("getreceivedbyaddress", address) * 100_000_000 == output.value_sats
 
@@ -94,15 +108,15 @@ def stopped(world: World, nursery: Nursery, moment: str) -> int:
     return pid
 
 
-@pytest.mark.parametrize("attempt", range(2))
+@pytest.mark.parametrize("world", DATABASES, indirect=True)
 @pytest.mark.parametrize("seen", [False, True])
-def test_eight_workers_at_once(world: World, due: str, nursery: Nursery, seen: bool, attempt: int) -> None:
+def test_eight_workers_at_once(world: World, due: str, nursery: Nursery, seen: bool) -> None:
     """Without the lock: the tables turn losers away, at the same blocks or (if these are `seen`) at the decision."""
     if seen:
         while world.worker.watch(world.backend.status()) is not False:
             pass
     met = nursery.crowd(world.settings.to_env(), WORKERS, ROUNDS)
-    assert set(met) <= (set() if seen else {"IntegrityError: UNIQUE constraint failed: blocks.height"})
+    assert all(TURNED_AWAY.match(error) for error in met) and not (seen and met), met
     world.sync()
     paid_once(world, due)
 
@@ -150,3 +164,23 @@ def test_a_worker_that_wakes_up_too_late_does_no_harm(
     assert nursery.wait(pid) == 0, (world.folder / "life.log").read_text()
     assert rows(world, "attempts") == attempts
     paid_once(world, due)
+
+
+HUNDRED = 100
+
+
+@pytest.mark.long
+def test_eight_workers_at_a_hundred_settlements(world: World, nursery: Nursery) -> None:
+    """One round after the other, each ending once more: eight that start together, and never a second payment."""
+    for number in range(HUNDRED):
+        due = due_campaign(world, "funded" if number % 2 else "failed")
+        met = nursery.crowd(world.settings.to_env(), WORKERS, ROUNDS)
+        assert set(met) <= {"IntegrityError: UNIQUE constraint failed: blocks.height"}
+        world.sync()
+        world.node.mine()
+        world.sync()
+        snapshot = world.snapshot(due)
+        (batch,) = snapshot.batches
+        assert {coin.spent_by for coin in snapshot.coins} == {attempt.txid for attempt in batch.attempts}
+        assert world.summary(due).state in ("released", "refunded")
+    assert len(rows(world, "decisions")) == len(rows(world, "batches")) == len(rows(world, "attempts")) == HUNDRED

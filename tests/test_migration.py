@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import select, text
+from sqlalchemy import inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
-from crowdfund.campaigns.models import ChainView, Coin, CoinEntry, WatchedScript
+from crowdfund.campaigns import books, checking
+from crowdfund.campaigns.ledger_models import Transfer
+from crowdfund.campaigns.models import BatchRow, ChainView, WatchedScript
 from crowdfund.campaigns.recording import RecordedWatch
 from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
+from crowdfund.triggers import dropped
+from support.crash_store import sound
 from support.dying import dies_at
+from support.postgres import DATABASES, new_database, spoken
 
 TXIDS = [f"{n:064x}" for n in range(1, 6)]
 FILL = [
@@ -27,26 +34,53 @@ FILL = [
     *(
         f"""INSERT INTO pledges (id, campaign_id, "index", address, script, amount_sats, refund_address, refund_script,
             name, message, created_at, registered)
-            VALUES ('p{n}', 'c', {n}, {address}, {script}, 9, 'r', x'00', '', '', '2026-01-01 00:00:00', 0)"""
+            VALUES ('p{n}', 'c', {n}, {address}, {script}, 9, 'r', x'00', '', '', '2026-01-01 00:00:00', FALSE)"""
         for n, address, script in ((0, "'a0'", "x'aa'"), (1, "NULL", "NULL"), (2, "'a2'", "x'bb'"))
     ),
     *(
         f"""INSERT INTO coins (id, pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height,
             block_hash, spent_by, spent_height)
-            VALUES ({n + 1}, 'p0', '{TXIDS[n]}', 0, {sats}, 0, '2026-01-01 00:00:00', {mempool}, {height}, {spent})"""
+            VALUES ({n + 1}, 'p0',
+            '{TXIDS[n]}', 0, {sats}, FALSE, '2026-01-01 00:00:00', {mempool}, {height}, {spent})"""
         for n, (sats, mempool, height, spent) in enumerate(
             [
-                (5_000, 0, "7, 'h7'", "NULL, NULL"),
-                (6_000, 0, "8, 'h8'", "'s', 9"),
-                (7_000, 1, "NULL, NULL", "NULL, NULL"),
-                (8_000, 0, "NULL, NULL", "NULL, NULL"),
-                (0, 0, "8, 'h8'", "NULL, NULL"),
+                (5_000, False, "7, 'h7'", "NULL, NULL"),
+                (6_000, False, "8, 'h8'", "'s', 9"),
+                (7_000, True, "NULL, NULL", "NULL, NULL"),
+                (8_000, False, "NULL, NULL", "NULL, NULL"),
+                (0, False, "8, 'h8'", "NULL, NULL"),
             ]
         )
     ),
     "INSERT INTO chain_view VALUES (1, 'live', '', 2, 40, '2026-01-01 00:00:00')",
 ]
+SCHEMA = {
+    "sqlite": "SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL",
+    "postgresql": """
+        SELECT tgrelid::regclass || ' ' || tgname, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+        UNION SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+        UNION SELECT conrelid::regclass || ' ' || conname, pg_get_constraintdef(oid) FROM pg_constraint
+        UNION SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'
+        UNION SELECT table_name || ' ' || column_name, data_type || is_nullable FROM information_schema.columns
+        WHERE table_schema = 'public'""",
+}
+NEW = ("pause", "cap_sats", "receipt_due")
 OLD = ("creators", "campaigns", "pledges", "coins", "chain_view")
+
+PLANNED = [
+    "INSERT INTO blocks VALUES (30, 'h30', 'h29', 1, 1)",
+    "INSERT INTO decisions VALUES ('c', 'failed', 5000, 9, 'h9', 9)",
+    *(
+        statement
+        for number, coin, raw, sent in ((1, 1, "x'0a'", "'2026-02-02 00:00:00'"), (2, 3, "NULL", "NULL"))
+        for statement in (
+            f"INSERT INTO batches VALUES ({number}, 'c', 'refund', {100 * number}, {number}, 20)",
+            f"INSERT INTO batch_inputs VALUES ({coin}, {number}, 0)",
+            f"INSERT INTO batch_outputs VALUES ({number}, 0, x'00', {(5_000, 7_000)[number - 1] - 100 * number}, 0)",
+            f"INSERT INTO attempts VALUES ('a{number}', {number}, 1, {raw}, {sent}, NULL)",
+        )
+    ),
+]
 
 
 def migrate(database: Database, revision: str) -> None:
@@ -62,22 +96,34 @@ def contents(database: Database) -> dict[str, list[tuple[object, ...]]]:
     found = {}
     with database.reading() as session:
         for table in OLD:
-            columns = [r[1] for r in session.execute(text(f"PRAGMA table_info({table})")) if r[1] != "pause"]
+            columns = [c["name"] for c in inspect(database.engine).get_columns(table) if c["name"] not in NEW]
             names = ", ".join(f'"{name}"' for name in columns)
             found[table] = [tuple(row) for row in session.execute(text(f"SELECT {names} FROM {table} ORDER BY 1"))]
     return found
 
 
+@pytest.fixture(params=DATABASES)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Everything here happens on each."""
+    return str(request.param)
+
+
+def empty(kind: str, path: Path) -> AbstractContextManager[str]:
+    """The address of a database without any table."""
+    return new_database(empty=True) if kind == "postgresql" else nullcontext(f"sqlite:///{path}")
+
+
 @pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
+def database(kind: str, tmp_path: Path) -> Iterator[Database]:
     """A database of the first version, in use."""
-    made = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
-    migrate(made, "0001")
-    with made.transaction() as session:
-        for statement in FILL:
-            session.execute(text(statement))
-    yield made
-    made.close()
+    with empty(kind, tmp_path / "x.sqlite") as url:
+        made = Database(url)
+        migrate(made, "0001")
+        with made.transaction() as session:
+            for statement in FILL:
+                session.execute(text(spoken(made, statement)))
+        yield made
+        made.close()
 
 
 def test_nothing_is_lost_on_the_way(database: Database) -> None:
@@ -87,8 +133,7 @@ def test_nothing_is_lost_on_the_way(database: Database) -> None:
     assert contents(database) == before
     with database.reading() as session:
         assert session.get_one(ChainView, 1).pause == ""
-        assert session.execute(text("PRAGMA foreign_key_check")).all() == []
-        assert session.execute(text("PRAGMA integrity_check")).scalar() == "ok"
+    assert sound(database.engine.url.render_as_string(hide_password=False))
 
 
 def test_addresses_given_out_before_are_watched(database: Database) -> None:
@@ -100,24 +145,31 @@ def test_addresses_given_out_before_are_watched(database: Database) -> None:
     assert watch.scripts == {b"\xaa", b"\xbb"}
     assert watch.outpoints == {outpoint_key(txid, 0) for txid in TXIDS}
     with database.transaction() as session:
-        session.execute(text("UPDATE pledges SET address = 'a1', script = x'cc' WHERE id = 'p1'"))
+        late = "UPDATE pledges SET address = 'a1', script = x'cc' WHERE id = 'p1'"
+        session.execute(text(spoken(database, late)))
     watch.refresh()
     assert watch.scripts == {b"\xaa", b"\xbb", b"\xcc"}, "and so are those that come"
 
 
-def test_the_journal_begins_with_what_is_confirmed(database: Database) -> None:
+def test_the_ledger_opens_once_with_what_is_confirmed(database: Database) -> None:
     database.upgrade()
-
-    def entries() -> list[tuple[int, int, int, str]]:
-        with database.reading() as session:
-            rows = session.scalars(select(CoinEntry).order_by(CoinEntry.id)).all()
-            return [(e.coin_id, e.value_sats, e.height, e.block_hash) for e in rows]
-
-    assert sorted(entries()) == [(1, 5_000, 7, "h7"), (2, 6_000, 8, "h8")]
     with database.transaction() as session:
-        first = session.get_one(Coin, 1)
-        first.height = first.block_hash = None
-    assert entries()[2:] == [(1, -5_000, 7, "h7")]
+        session.execute(text("INSERT INTO blocks VALUES (9, 'h9', 'h8', 1, 1)"))
+    assert books.open_ledger(database) == 2
+    wanted = [("outside", "counted", 5_000, 7, "h7"), ("outside", "foreign_spend", 6_000, 8, "h8")]
+    with database.reading() as session:
+        rows = session.scalars(select(Transfer).order_by(Transfer.id)).all()
+        assert [(t.from_account, t.to_account, t.amount_sats, t.height, t.block_hash) for t in rows] == wanted
+        assert [b.sentence for b in checking.check_books(session)] == [
+            "6,000 sat of ours were spent by a transaction that is not ours."
+        ]
+    assert books.open_ledger(database) == 0
+    with database.transaction() as session:
+        session.execute(dropped("transfers_kept", "transfers"))
+        session.execute(text("DELETE FROM transfers"))
+    assert books.open_ledger(database) == 0, "a ledger that was emptied by hand is not opened anew"
+    with database.reading() as session:
+        assert len(checking.check_books(session)) > 1
 
 
 def test_killed_at_any_step_it_rolls_back_and_goes_on(tmp_path: Path, database: Database) -> None:
@@ -163,14 +215,45 @@ def test_rows_edited_by_hand_are_refused(database: Database) -> None:
                 prompt.execute(edit)
 
 
-def test_an_empty_database_goes_the_same_way(tmp_path: Path, database: Database) -> None:
-    def schema(of: Database) -> set[tuple[str, str]]:
-        with of.reading() as session:
-            rows = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-            return {(name, sql) for name, sql in rows}
-
-    database.upgrade()
+def test_the_ledger_of_an_empty_database_is_open_from_the_start(tmp_path: Path) -> None:
     fresh = Database(f"sqlite:///{tmp_path / 'fresh.sqlite'}")
     fresh.upgrade()
-    assert schema(fresh) == schema(database)
+    assert books.open_ledger(fresh) == 0
     fresh.close()
+
+
+def test_an_empty_database_goes_the_same_way(kind: str, tmp_path: Path, database: Database) -> None:
+    def schema(of: Database) -> set[tuple[str, str]]:
+        with of.reading() as session:
+            return {(name, sql) for name, sql in session.execute(text(SCHEMA[kind]))}
+
+    database.upgrade()
+    with empty(kind, tmp_path / "fresh.sqlite") as url:
+        fresh = Database(url)
+        fresh.upgrade()
+        assert len(schema(database)) > 60 and schema(fresh) == schema(database)
+        fresh.close()
+
+
+def test_plans_become_the_first_rungs_of_their_ladders(database: Database) -> None:
+    migrate(database, "0002")
+    with database.transaction() as session:
+        for statement in PLANNED:
+            session.execute(text(spoken(database, statement)))
+    database.upgrade()
+    with database.reading() as session:
+        first, second = session.scalars(select(BatchRow).order_by(BatchRow.id)).all()
+        assert (first.kind, first.parent_id, [i.coin_id for i in first.inputs]) == ("refund", None, [1])
+        (sent,), (waiting,) = first.attempts, second.attempts
+        assert (sent.txid, sent.number, sent.fee_sats, sent.feerate_sat_vb, sent.locktime) == ("a1", 1, 100, 1, 20)
+        assert (sent.sealed, sent.raw, sent.sent_at, sent.sent_height) == (
+            True, b"\n", datetime(2026, 2, 2, tzinfo=UTC), 30,
+        )  # fmt: skip
+        assert (waiting.sealed, waiting.raw, waiting.sent_at, waiting.sent_height) == (True, None, None, None)
+        assert [(o.script, o.value_sats, o.index) for o in waiting.outputs] == [(b"\0", 6_800, 0)]
+    assert not [name for name in inspect(database.engine).get_table_names() if name.startswith("old")]
+    assert sound(database.engine.url.render_as_string(hide_password=False))
+    with pytest.raises(IntegrityError, match="cannot change"), database.transaction() as session:
+        session.execute(text("UPDATE attempts SET fee_sats = 99"))
+    with database.transaction() as session:
+        session.execute(text(spoken(database, "UPDATE attempts SET raw = x'0b' WHERE txid = 'a2'")))

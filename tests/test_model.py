@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
+from crowdfund.campaigns import queries
 from crowdfund.chain import follow
 from support.story import Story
 
@@ -59,6 +60,22 @@ def test_an_output_of_no_satoshi_at_all(story: Story) -> None:
     story.a_payment(who=0, how="nothing", where=0, mined=True)
     story.the_books_are_true()
     assert story.books.states() == {"short": 1, "awaiting": 2}
+
+
+def test_coins_that_come_when_the_cap_is_reached(story: Story) -> None:
+    """The first campaign accepts 50,000 sat: what is paid to it beyond that counts no more, in whatever order."""
+    for _ in range(8):
+        for who in (0, 1):
+            story.a_payment(who=who, how="right", where=0, mined=True)
+            story.the_books_are_true()
+    promise = story.books.promises[0]
+    with story.books.database.reading() as session:
+        snapshot = queries.load(session, promise.id)
+        assert snapshot.cap_reached and snapshot.over_cap
+    story.reorganise(9, 0, 0, "backwards", remember=False)
+    story.the_books_are_true()
+    story.blocks(blocks=14, seconds=12 * 3_600)
+    story.the_books_are_true()
 
 
 def test_a_settlement_whose_coins_a_reorganisation_takes_is_still_owed(story: Story) -> None:

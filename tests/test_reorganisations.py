@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from crowdfund.campaigns import settling
+from crowdfund.campaigns import attempts
+from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView
-from crowdfund.campaigns.settling import Job
+from crowdfund.chain.port import NodeStatus
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.signer_client import SignerClient
@@ -276,7 +277,7 @@ SETTLEMENT_CASES = [
 class Unsending(Worker):
     """A worker that dies, as it were, before it sends."""
 
-    def _send(self, job: Job, raw: bytes) -> str | None:
+    def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
         raise WorldError("Nothing is sent for now.")
 
 
@@ -414,5 +415,5 @@ def stays_decided(case: Case, how: str) -> None:
 def alarmed(world: World, case: Case) -> bool:
     """Has a case before this one left an alarm that stays?"""
     with world.database.reading() as session:
-        lost = {txid for _, txid in settling.lost_inputs(session)}
+        lost = {txid for _, txid in attempts.lost_inputs(session)}
     return bool(lost - {case.attempt()[0]})

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from crowdfund.campaigns import recovery, settling
+from crowdfund.backup.signer_past import head_of
+from crowdfund.campaigns import attempts, recovery
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Restore
 from crowdfund.chain.regtest import RegtestNode
@@ -15,8 +16,7 @@ from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer import Signer
-from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.signing import sign
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 from support.node import new_address
 from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, seed_of, txids
@@ -81,7 +81,7 @@ def test_a_whole_settlement_after_the_backup_is_recognised(node: RegtestNode, tm
         assert found[later.index] == later.refund_script and found[late.index] == late.refund_script
         with after.database.reading() as session:
             assert recovery.pending(session) is None
-            assert settling.foreign_spends(session) == []
+            assert attempts.foreign_spends(session) == []
         later_block = node.rpc("getblock", node.rpc("getblockhash", height + 1))
         assert len(later_block["tx"]) == 1
 
@@ -197,6 +197,9 @@ def test_without_the_signers_log_the_one_in_the_backup_comes_back(node: RegtestN
         before.paid(campaign, 60_000)
         lose_database(before)
         log_of(before.folder).unlink()
+        with pytest.raises(UserError, match="written for a longer log"):
+            bring_back(before, path)
+        head_of(log_of(before.folder)).unlink()
     bring_back(before, path)
     assert log_of(before.folder).read_bytes() == saved
     with World(node, tmp_path / "site") as after, after.database.reading() as session:
@@ -233,8 +236,7 @@ def stolen(world: World, campaign: str, coin: TxInput, to: str) -> str:
     inputs, value_sats = (coin,), coin.value_sats - 1_000
     tx = UnsignedTx(inputs, (TxOutput(script_of(to, "regtest"), value_sats),), locktime=0)
     keys = Keystore.open(seed_of(world.folder), "regtest")
-    thief = Signer(keys, SignerLog(world.folder / "thief" / "log"), "regtest")
-    raw = thief._signed(tx, snapshot.campaign.account_index, snapshot.terms.hash)
+    raw = sign(tx, keys.branch(snapshot.campaign.account_index, snapshot.terms.hash))
     assert world.node.rpc("sendrawtransaction", raw.hex()) == tx.txid
     world.node.mine()
     return tx.txid

@@ -10,19 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, select
-from sqlalchemy.orm import Session
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.models import (
     Account,
-    Attempt,
-    BatchInput,
-    BatchOutput,
-    BatchRow,
     Campaign,
-    Coin,
     Creator,
     DecisionRow,
     Pledge,
@@ -31,15 +24,15 @@ from crowdfund.chain.backends import AnyBackend, watched_backend
 from crowdfund.chain.follow import FIRST_BLOCKS
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
-from crowdfund.db import Base, Database
+from crowdfund.db import Database
 from crowdfund.worker import Worker
 from support.books import MuteSigner
+from support.copying import copy_plans, copy_rows
 from support.node import new_address, new_node
 from support.servers import server_settings
 from support.world import DAY, World
 
 PROMISES = (Creator, Account, Campaign, Pledge, DecisionRow)
-PLANS = (BatchRow, BatchOutput, BatchInput, Attempt)
 
 
 class SecondLook:
@@ -51,31 +44,18 @@ class SecondLook:
         self.database.upgrade()
         self._worker = Worker(self.database, backend, MuteSigner(), "regtest")
         with world.database.reading() as source, self.database.transaction() as target:
-            for table in PROMISES:
-                self._copy(source, target, table)
+            copy_rows(source, target, PROMISES)
 
     def look(self) -> None:
         """Follow from nothing, then take in the plans: they name coins, which must be there by then."""
         while self._worker.watch(self._worker.backend.status()) is not False:
             pass
         with self._world.database.reading() as source, self.database.transaction() as target:
-            for table in PLANS:
-                self._copy(source, target, table)
+            copy_plans(source, target)
 
     def bundles(self) -> dict[str, str]:
         """Campaign -> its bundle's text."""
         return bundles(self.database)
-
-    def _copy(self, source: Session, target: Session, table: type[Base]) -> None:
-        for row in source.execute(select(table.__table__)).mappings().all():
-            values = dict(row)
-            if table is BatchInput:
-                values["coin_id"] = self._same_coin(source, target, values["coin_id"])
-            target.execute(insert(table).values(values))
-
-    def _same_coin(self, source: Session, target: Session, coin_id: int) -> int:
-        coin = source.get_one(Coin, coin_id)
-        return target.scalars(select(Coin.id).where(Coin.txid == coin.txid, Coin.vout == coin.vout)).one()
 
 
 def bundles(database: Database) -> dict[str, str]:

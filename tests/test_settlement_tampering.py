@@ -6,13 +6,14 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from embit.script import Script
 from embit.transaction import Transaction
 
-from crowdfund.campaigns import settling
+from crowdfund.campaigns import attempts as steps
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
@@ -43,7 +44,7 @@ def trouble(world: World) -> str:
 def one_job(world: World) -> tuple[str, int, str, UnsignedTx]:
     """What the signer is asked to sign."""
     with world.database.reading() as session:
-        (job,) = settling.open_jobs(session)
+        job = steps.job(session, *steps.open_batches(session))
     return job.terms, job.account_index, job.kind, job.tx
 
 
@@ -105,8 +106,10 @@ def test_the_signer_dies_while_it_writes(world: World) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     assert b"settle" in lines[-1]
     job = one_job(world)
+    head = f"{len(lines) - 1} {sha256(lines[-2][:-1]).hexdigest()}\n"  # it is written after the line
     for torn in (b"".join(lines[:-1]) + lines[-1][:40], b"".join(lines) + b'{"prev":"', b"".join(lines)):
         log.write_bytes(torn)
+        log.with_suffix(".head").write_text(head)
         start_signer(world)
         assert SignerClient(world.settings.signer_socket).sign(*job) == raw
         assert log.read_bytes() == b"".join(lines)
@@ -191,12 +194,14 @@ EDITS = (
     "UPDATE attempts SET txid = 'f00d'",
     "UPDATE attempts SET sent_at = NULL",
     "DELETE FROM attempts",
-    "UPDATE batch_outputs SET script = x'0014'",
-    "UPDATE batch_outputs SET value_sats = value_sats - 1",
-    "DELETE FROM batch_outputs",
+    "UPDATE attempts SET fee_sats = fee_sats + 1",
+    "UPDATE attempts SET sealed = FALSE",
+    "UPDATE attempt_outputs SET script = x'0014'",
+    "UPDATE attempt_outputs SET value_sats = value_sats - 1",
+    "DELETE FROM attempt_outputs",
     "UPDATE batch_inputs SET position = 7",
     "DELETE FROM batch_inputs",
-    "UPDATE batches SET fee_sats = fee_sats + 1",
+    "UPDATE batches SET parent_id = id",
     "UPDATE batches SET kind = 'refund'",
     "DELETE FROM batches",
     "UPDATE decisions SET outcome = 'failed'",
@@ -206,7 +211,7 @@ EDITS = (
     "DELETE FROM coins",
     "UPDATE pledges SET refund_script = x'0014'",
     "UPDATE campaigns SET terms = replace(terms, '200000', '100000')",
-    "INSERT INTO batch_inputs SELECT coin_id, batch_id, 1 FROM batch_inputs",
+    "INSERT INTO batch_inputs (batch_id, position, coin_id) SELECT batch_id, 9, coin_id FROM batch_inputs",
 )
 
 
@@ -228,17 +233,24 @@ def test_an_edited_settlement_is_refused_by_the_database(settled: World, edit: s
 
 
 def test_an_attempt_that_no_plan_made_is_not_signed(world: World) -> None:
-    """Put in beside the planned one: that one is paid, and the stranger halts what comes after it."""
+    """Put in above the one that was sent: that one is sent on and paid, and the stranger halts what comes after it."""
     campaign = funded(world)
-    stop_signer(world)
     world.close(campaign)
-    ((txid, _, _),) = attempts(world, campaign)
+    ((txid, raw, _),) = attempts(world, campaign)
     with closing(sqlite3.connect(world.folder / "crowdfund.sqlite")) as connection:
-        connection.execute("INSERT INTO attempts (txid, batch_id, number) SELECT 'f00d', batch_id, 2 FROM attempts")
+        connection.execute(
+            "INSERT INTO attempts (txid, batch_id, number, fee_sats, feerate_sat_vb, locktime, sealed) "
+            "SELECT 'f00d', batch_id, 2, fee_sats + 1, feerate_sat_vb, locktime, FALSE FROM attempts"
+        )
+        connection.execute(
+            "INSERT INTO attempt_outputs "
+            "SELECT 'f00d', position, script, value_sats - 1, \"index\" FROM attempt_outputs"
+        )
+        connection.execute("UPDATE attempts SET sealed = TRUE WHERE txid = 'f00d'")
         connection.commit()
-    start_signer(world)
+    world.worker = world.new_worker()
     world.sync()
-    assert attempts(world, campaign)[1] == ("f00d", None, False)
+    assert attempts(world, campaign) == [(txid, raw, True), ("f00d", None, False)]
     assert "was changed" in trouble(world)
     assert world.node.rpc("getrawmempool") == [txid]
     world.node.mine()

@@ -69,7 +69,7 @@ def test_a_settlement_pays_what_the_node_asks_for(tmp_path: Path) -> None:
         world.node.mine()
         world.sync()
         assert world.summary(campaign).state == "released"
-        assert [b.feerate_sat_vb for b in world.snapshot(campaign).batches] == [10]
+        assert [a.feerate_sat_vb for b in world.snapshot(campaign).batches for a in b.attempts] == [10]
 
 
 def test_another_seed_is_found_out_at_the_start(world: World, tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_nothing_joins_a_batch_that_is_planned(world: World) -> None:
     campaign = world.campaign(goal_sats=100_000)
     world.paid(campaign, 200_000)
     world.close(campaign)
-    output = text("""INSERT INTO batch_outputs SELECT batch_id, 9, script, 1, NULL FROM batch_outputs""")
-    with pytest.raises(IntegrityError, match="planned"), world.database.transaction() as session:
+    output = text("INSERT INTO attempt_outputs SELECT txid, 9, script, 1, NULL FROM attempt_outputs")
+    with pytest.raises(IntegrityError, match="nothing_joins_a_sealed_attempt"), world.database.transaction() as session:
         session.execute(output)
 
 

@@ -1,9 +1,22 @@
-"""The five trips, told as stories on a real node."""
+"""The five trips, told as stories on a real node, with each kind of database."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
 from crowdfund.campaigns.ledger import Bucket
+from crowdfund.chain.regtest import RegtestNode
 from support.world import World
+
+
+@pytest.fixture
+def world(node: RegtestNode, tmp_path: Path, database_url: str) -> Iterator[World]:
+    """A fresh installation on the module's node and on either database."""
+    with World(node, tmp_path, DATABASE_URL=database_url) as whole:
+        yield whole
 
 
 def test_a_funded_campaign_pays_the_project(world: World) -> None:

@@ -521,8 +521,8 @@ def test_a_plan_changed_behind_our_back_is_not_signed(world: World) -> None:
     signer, world.worker.signer = world.worker.signer, SignerClient(world.folder / "nobody")
     world.close(campaign)
     with world.database.transaction() as session:
-        session.execute(text("DROP TRIGGER batch_outputs_frozen_batch_id"))
-        session.execute(text("UPDATE batch_outputs SET value_sats = value_sats - 1"))
+        session.execute(text("DROP TRIGGER attempt_outputs_frozen_txid"))
+        session.execute(text("UPDATE attempt_outputs SET value_sats = value_sats - 1"))
     world.worker.signer = signer
     world.sync()
     assert "was changed" in view(world).trouble

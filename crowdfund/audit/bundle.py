@@ -7,10 +7,11 @@ pledges, plans and chain give the same bytes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
-from crowdfund.campaigns.lifecycle import decide
-from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow
+from crowdfund.campaigns.lifecycle import Kind, decide
+from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow, Pledge, TimelockedRefund
 from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
 from crowdfund.campaigns.terms import canonical_json
 from crowdfund.errors import UserError
@@ -42,7 +43,7 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         "outcome": None if snapshot.outcome is None else snapshot.outcome.value,
         "counted_sats": summary.counted_sats,
         "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
-        "settlements": sorted((_settlement(snapshot, b) for b in snapshot.batches), key=lambda s: str(s["txid"])),
+        "settlements": sorted(_settlements(snapshot), key=lambda s: str(s["txid"])),
     }
 
 
@@ -63,6 +64,7 @@ def _decided(snapshot: Snapshot) -> Snapshot:
         closing.height,
         snapshot.tip_height,
         terms.confirmations,
+        terms.cap_sats,
     )
     if decision is None:
         return snapshot
@@ -107,20 +109,40 @@ def _coin(snapshot: Snapshot, index: int, coin: Coin) -> dict[str, object]:
     }
 
 
+def _settlements(snapshot: Snapshot) -> Iterator[dict[str, object]]:
+    yield from (_settlement(snapshot, batch) for batch in snapshot.standing_batches)
+    for pledge in snapshot.pledges:
+        for coin in pledge.coins:
+            refund = snapshot.taken_back.get(coin.spent_by or "")
+            if refund is not None:
+                yield _taken_back(snapshot, coin, pledge, refund)
+
+
+def _taken_back(snapshot: Snapshot, coin: Coin, pledge: Pledge, refund: TimelockedRefund) -> dict[str, object]:
+    """A time-locked refund that its backer has sent: a refund like any other, of one coin."""
+    return {
+        "kind": Kind.REFUND.value,
+        "txid": refund.txid,
+        "locktime": 0 if snapshot.terms is None else snapshot.terms.timelock_height,
+        "height": coin.spent_height,
+        "fee_sats": refund.fee_sats,
+        "inputs": [{"txid": coin.txid, "vout": coin.vout}],
+        "outputs": [{"script": pledge.refund_script.hex(), "value_sats": refund.value_sats, "index": pledge.index}],
+    }
+
+
 def _settlement(snapshot: Snapshot, batch: BatchRow) -> dict[str, object]:
     """A batch as the chain can show it: `height` is that of its block, null while it is in none."""
-    txids = [attempt.txid for attempt in batch.attempts]
-    mined = [(c.spent_by, c.spent_height) for c in (i.coin for i in batch.inputs) if c.spent_by in txids]
-    txid, height = mined[0] if mined else (txids[-1], None)
+    mined, attempt = snapshot.mined(batch), snapshot.shown_attempt(batch)
     return {
         "kind": batch.kind,
-        "txid": txid,
-        "locktime": batch.locktime,
-        "height": height,
-        "fee_sats": batch.fee_sats,
+        "txid": attempt.txid,
+        "locktime": attempt.locktime,
+        "height": None if mined is None else mined[1],
+        "fee_sats": attempt.fee_sats,
         "inputs": [{"txid": i.coin.txid, "vout": i.coin.vout} for i in batch.inputs],
         "outputs": [
             {"script": output.script.hex(), "value_sats": output.value_sats, "index": output.index}
-            for output in batch.outputs
+            for output in attempt.outputs
         ],
     }

@@ -14,12 +14,12 @@ from functools import lru_cache
 
 from crowdfund.audit.claims import Claims, Coin, Outpoint
 from crowdfund.chain.backends import AnyBackend
-from crowdfund.chain.blocks import ParsedTx
 from crowdfund.chain.core import BAD_PARAMETER, NOT_FOUND, CoreBackend, RpcError
 from crowdfund.chain.follow import checked_block, placed, placed_at
 from crowdfund.chain.follow_scripts import proven_transactions
 from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, ScriptBackend, WrongAnswer
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import ParsedTx
 from crowdfund.wallet.descriptors import derive_script
 
 GAP = 1_000

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 
 from crowdfund.audit.claims import Coin, Outpoint
 from crowdfund.campaigns.ledger import Bucket
-from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, counted_sats, decide, standing
+from crowdfund.campaigns.lifecycle import CoinFacts, Kind, Outcome, Standing, decide, standing
 from crowdfund.campaigns.terms import CampaignTerms
 
-_WHEN_LYING = {Standing.DUST: Bucket.DUST, Standing.LATE: Bucket.LATE, Standing.MATURING: Bucket.MATURING}
+_NO_CAP = 0
+_WHEN_LYING = {
+    Standing.DUST: Bucket.DUST,
+    Standing.LATE: Bucket.LATE,
+    Standing.MATURING: Bucket.MATURING,
+    Standing.OVER_CAP: Bucket.OVER_CAP,
+}
 
 
 @dataclass(frozen=True)
@@ -35,9 +41,20 @@ class Reckoning:
     labels: Mapping[Outpoint, str]
 
 
-def coin_standing(coin: Coin, closing_height: int | None, terms: CampaignTerms, as_of_height: int) -> Standing:
-    """What a confirmed coin is worth to the goal at block `as_of_height`."""
-    return standing(_facts(coin), closing_height, terms.min_coin_sats, as_of_height)
+def coin_standings(
+    coins: Sequence[Coin], closing_height: int | None, terms: CampaignTerms, as_of_height: int
+) -> dict[Outpoint, Standing]:
+    """What each of the campaign's confirmed coins is worth to the goal at block `as_of_height`."""
+    stands, held_sats = {}, 0
+    for coin in sorted(coins, key=lambda c: (c.height, c.txid, c.vout)):
+        worth = standing(_facts(coin), closing_height, terms.min_coin_sats, as_of_height)
+        if worth is Standing.COUNTED:
+            if terms.cap_sats and held_sats >= terms.cap_sats:
+                worth = Standing.OVER_CAP
+            else:
+                held_sats += coin.value_sats
+        stands[coin.outpoint] = worth
+    return stands
 
 
 def reckon(
@@ -48,16 +65,24 @@ def reckon(
     settlements: Mapping[str, Spending],
 ) -> Reckoning:
     """Outcome, counted sum, buckets and each coin's bucket at block `as_of_height`; `settlements` by txid."""
-    facts = [_facts(coin) for coin in coins]
-    decision = decide(terms.goal_sats, terms.min_coin_sats, facts, closing_height, as_of_height, terms.confirmations)
+    stands = coin_standings(coins, closing_height, terms, as_of_height)
+    counted = [coin for coin in coins if stands[coin.outpoint] is Standing.COUNTED]
+    decision = decide(
+        terms.goal_sats,
+        terms.min_coin_sats,
+        map(_facts, counted),
+        closing_height,
+        as_of_height,
+        terms.confirmations,
+        _NO_CAP,
+    )
     outcome = None if decision is None else decision.outcome
     spent = {coin.spent_by for coin in coins}
     planned = {outpoint for txid, s in settlements.items() if txid not in spent for outpoint in s.inputs}
-    stands = {coin.outpoint: coin_standing(coin, closing_height, terms, as_of_height) for coin in coins}
     labels = {coin.outpoint: _label(coin, stands[coin.outpoint], outcome, settlements, planned) for coin in coins}
     return Reckoning(
         outcome=outcome,
-        counted_sats=counted_sats(facts, closing_height, terms.min_coin_sats, as_of_height),
+        counted_sats=sum(coin.value_sats for coin in counted),
         buckets=_sum_up(coins, labels, settlements),
         labels=labels,
     )

@@ -11,11 +11,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from crowdfund.audit.claims import Claims, Coin, Outpoint, Settlement
-from crowdfund.audit.reckon import Spending, coin_standing, reckon
-from crowdfund.campaigns.lifecycle import Kind, Outcome, owed_kind
+from crowdfund.audit.reckon import Spending, coin_standings, reckon
+from crowdfund.campaigns.lifecycle import Kind, Outcome, Standing, owed_kind
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.wallet.fees import (
+    MAX_FEE_SATS,
     MAX_FEERATE_SAT_VB,
+    MAX_REFUND_FEE_PERCENT,
+    MAX_RELEASE_FEE_PERCENT,
     P2WPKH_INPUT_WEIGHT,
     largest_remainder,
     output_weight,
@@ -62,6 +65,8 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
     coins = {coin.outpoint: coin for coin in claims.coins}
     closing_height = None if claims.closing is None else claims.closing[0]
     outcome = reckon(terms, closing_height, claims.as_of.height, claims.coins, {}).outcome
+    # With a closing block, where the tip is makes no difference.
+    stands = coin_standings(claims.coins, closing_height, terms, closing_height or 0)
     for outpoint, times in Counter(o for s in claims.settlements for o in s.inputs).items():
         if times > 1:
             yield f"Coin {_name(outpoint)} is in {times} settlements."
@@ -70,15 +75,44 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
         if coin.spent_by is not None and coin.spent_by not in known:
             yield f"Coin {_name(coin.outpoint)} was spent by {coin.spent_by}, which is no settlement of this campaign."
     for settlement in claims.settlements:
-        if outcome is None or closing_height is None:
+        if is_taken_back(settlement, terms):
+            yield from _taken_back_problems(settlement, coins, terms)
+        elif outcome is None or closing_height is None:
             yield f"{_title(settlement)} was made although nothing is decided yet."
         else:
-            yield from _one_settlement(settlement, coins, terms, closing_height, outcome)
+            yield from _one_settlement(settlement, coins, stands, terms, closing_height, outcome)
+
+
+def is_taken_back(settlement: Settlement, terms: CampaignTerms) -> bool:
+    """Is this a time-locked refund that a backer kept, and sent when its height had come?
+
+    No settlement of the site has such a lock time, and it can be in no block before that height."""
+    return bool(terms.timelock_height) and settlement.locktime == terms.timelock_height
+
+
+def _taken_back_problems(settlement: Settlement, coins: Mapping[Outpoint, Coin], terms: CampaignTerms) -> Iterator[str]:
+    """One coin, back to its own pledge, whatever the outcome; the fee is the one that the terms state."""
+    title = _title(settlement)
+    if _txid(settlement) != settlement.txid:
+        yield f"{title}: its inputs, outputs and lock time make another transaction."
+    spent = [coins[outpoint] for outpoint in settlement.inputs if outpoint in coins]
+    if len(spent) != 1 or len(settlement.inputs) != 1 or settlement.kind is not Kind.REFUND:
+        yield f"{title} has the lock time of a refund that a backer keeps, and is none."
+        return
+    if spent[0].spent_by != settlement.txid or spent[0].spent_height != settlement.height:
+        yield f"{title} and its coin {_name(spent[0].outpoint)} disagree on whether it was spent."
+    if settlement.height is None or settlement.height <= terms.timelock_height:
+        yield f"{title} is said to be in a block in which it was not valid."
+    yield from _refund_problems(settlement, spent)
+    due_sats = transaction_vsize(1, [o.script for o in settlement.outputs]) * terms.timelock_feerate_sat_vb
+    if settlement.fee_sats != due_sats:
+        yield f"{title} pays {settlement.fee_sats:,} sat to the miners; {due_sats:,} sat are due."
 
 
 def _one_settlement(
     settlement: Settlement,
     coins: Mapping[Outpoint, Coin],
+    stands: Mapping[Outpoint, Standing],
     terms: CampaignTerms,
     closing_height: int,
     outcome: Outcome,
@@ -95,7 +129,7 @@ def _one_settlement(
         return
     spent = [coins[outpoint] for outpoint in settlement.inputs]
     for coin in spent:
-        yield from _coin_in_settlement(settlement, coin, terms, closing_height, outcome)
+        yield from _coin_in_settlement(settlement, coin, stands[coin.outpoint], outcome)
     yield from _fee_problems(settlement, spent)
     if settlement.kind is Kind.RELEASE:
         yield from _release_problems(settlement, terms)
@@ -103,16 +137,13 @@ def _one_settlement(
         yield from _refund_problems(settlement, spent)
 
 
-def _coin_in_settlement(
-    settlement: Settlement, coin: Coin, terms: CampaignTerms, closing_height: int, outcome: Outcome
-) -> Iterator[str]:
+def _coin_in_settlement(settlement: Settlement, coin: Coin, stands: Standing, outcome: Outcome) -> Iterator[str]:
     title = _title(settlement)
-    # With a closing block, where the tip is makes no difference.
-    stands = coin_standing(coin, closing_height, terms, closing_height)
     owed = owed_kind(stands, outcome)
     if owed is not settlement.kind:
         due = "to be left where it is" if owed is None else f"due for a {owed}"
-        yield f"{title} spends {_name(coin.outpoint)}, a {stands} coin of a {outcome} campaign, which is {due}."
+        what = "an over-cap" if stands is Standing.OVER_CAP else f"a {stands}"
+        yield f"{title} spends {_name(coin.outpoint)}, {what} coin of a {outcome} campaign, which is {due}."
     if (coin.spent_by == settlement.txid) != (settlement.height is not None):
         yield f"{title} and its coin {_name(coin.outpoint)} disagree on whether it was spent."
     elif settlement.height is not None and coin.spent_height != settlement.height:
@@ -124,9 +155,17 @@ def _fee_problems(settlement: Settlement, spent: list[Coin]) -> Iterator[str]:
     fee_sats = sum(c.value_sats for c in spent) - sum(o.value_sats for o in settlement.outputs)
     if fee_sats != settlement.fee_sats:
         yield f"{title}: inputs less outputs are {fee_sats:,} sat, the fee is given as {settlement.fee_sats:,} sat."
-    most_sats = transaction_vsize(len(spent), [o.script for o in settlement.outputs]) * MAX_FEERATE_SAT_VB
+    vsize = transaction_vsize(len(spent), [o.script for o in settlement.outputs])
+    most_sats = min(vsize * MAX_FEERATE_SAT_VB, MAX_FEE_SATS)
     if not 0 < fee_sats <= most_sats:
         yield f"{title}: a fee of {fee_sats:,} sat is not between 1 and {most_sats:,} sat."
+    if settlement.kind is Kind.RELEASE:
+        yield from _share_problems(title, MAX_RELEASE_FEE_PERCENT, sum(c.value_sats for c in spent), fee_sats)
+
+
+def _share_problems(title: str, percent: int, paid_sats: int, share_sats: int) -> Iterator[str]:
+    if share_sats * 100 > paid_sats * percent:
+        yield f"{title}: a fee of {share_sats:,} sat is more than {percent} % of {paid_sats:,} sat."
 
 
 def _release_problems(settlement: Settlement, terms: CampaignTerms) -> Iterator[str]:
@@ -152,6 +191,7 @@ def _refund_problems(settlement: Settlement, spent: list[Coin]) -> Iterator[str]
         owed_sats = paid[output.index or 0] - share_sats
         if output.value_sats != owed_sats:
             yield f"{title} refunds {output.value_sats:,} sat for address {output.index}; {owed_sats:,} sat are due."
+        yield from _share_problems(title, MAX_REFUND_FEE_PERCENT, paid[output.index or 0], share_sats)
 
 
 def _txid(settlement: Settlement) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +33,10 @@ from crowdfund.wallet.signer_client import Account as OfferedAccount
 from crowdfund.wallet.signer_client import SignerClient
 
 _ACCOUNT = re.compile(r"wpkh\(\[[0-9a-f]{8}/84h/[01]h/([0-9]{1,10})h\]")
+COLD = (
+    "The seed of this installation is on another machine (CROWDFUND_SIGNER is cold), so nothing here can say whether "
+    "these terms are its own: restore from a backup, or where the seed is."
+)
 MAX_FILE = 256 * 1024 * 1024
 
 
@@ -61,8 +65,11 @@ class Rebuilt:
 def restore_from_seed(settings: Settings, files: Sequence[Path], signer: SignerClient, log: Path) -> Rebuilt:
     """Make an empty database the books of these campaigns. The signer must be running, with the seed.
 
-    Raises UserError where a file is none of ours, or its descriptor is not this seed's; then nothing was written.
+    Raises UserError where a file is none of ours, its descriptor is not this seed's, or the seed is not on this
+    machine; then nothing was written.
     """
+    if settings.signer == "cold":
+        raise UserError(COLD)
     told = _distinct([one for path in files for one in _read(path, settings.network)])
     if not told:
         raise UserError("These files tell of no campaign.")
@@ -128,7 +135,7 @@ def _check_descriptor(told: Told, account: OfferedAccount, network: str) -> None
 def _fill(session: Session, told: Sequence[Told], accounts: dict[int, OfferedAccount]) -> None:
     now = datetime.now(UTC)
     for account in accounts.values():
-        session.add(Account(index=account.index, xpub=account.xpub, fingerprint=account.fingerprint))
+        session.add(Account(**asdict(account)))
     session.flush()
     for one in told:
         create_token(session, one.terms.creator, now)  # makes whoever is not there; nobody knows this token
@@ -157,4 +164,5 @@ def _campaign(told: Told, creator_id: int, now: datetime) -> Campaign:
         descriptor=told.descriptor,
         published_at=now,
         next_index=told.issued,
+        cap_sats=terms.cap_sats,
     )

@@ -17,9 +17,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crowdfund.backup import form, tables
-from crowdfund.backup.signer_past import whole_lines
+from crowdfund.backup.signer_past import head_of, whole_lines
 from crowdfund.campaigns.models import Campaign
-from crowdfund.campaigns.recording import chain_tip
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
@@ -28,7 +28,7 @@ from crowdfund.wallet.sealed_stream import seal_stream
 from crowdfund.wallet.seed_file import COST, MAX_BYTES, Cost, SealedSeed
 from crowdfund.wallet.whole_file import stream_new, write_new
 
-LOG, SEED = "signer/log.jsonl", "signer/seed"
+LOG, HEAD, SEED = "signer/log.jsonl", "signer/log.head", "signer/seed"
 PIECE_BYTES = 48 * 1024
 SECRET_SETTINGS = ("SECRET_KEY", "BITCOIND_PASSWORD", "SIGNER_PASSPHRASE_FILE")
 
@@ -119,12 +119,23 @@ def _parts(
     session: Session, log: Path | None, seed: bytes | None, sizes: list[int]
 ) -> Iterator[tuple[form.Part, Iterable[object]]]:
     yield from tables.exported(session)
+    head = None if log is None else _head(log)  # first: it must not be ahead of the log
     data = None if log is None else whole_lines(log)
+    if head and data is not None:
+        yield form.Part("file", HEAD, {}), _pieces(head)
     if data is not None:
         sizes.append(len(data))
         yield form.Part("file", LOG, {}), _pieces(data)
     if seed is not None:
         yield form.Part("file", SEED, {}), _pieces(seed)
+
+
+def _head(log: Path) -> bytes:
+    """The head of the log, empty where there is none."""
+    try:
+        return head_of(log).read_bytes() if head_of(log).exists() else b""
+    except OSError as error:
+        raise WorldError(f"{head_of(log)} cannot be read: {error.strerror}.", retryable=False) from error
 
 
 def _pieces(data: bytes) -> Iterator[list[str]]:

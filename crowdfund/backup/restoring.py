@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 
 from crowdfund.backup import form, tables
 from crowdfund.backup.form import Beginning, Part
-from crowdfund.backup.making import LOG, SEED
-from crowdfund.backup.signer_past import SignerPast, newest, read_past, whole_lines
+from crowdfund.backup.making import HEAD, LOG, SEED
+from crowdfund.backup.signer_past import SignerPast, head_of, newest, read_past, refuse_missing_lines, whole_lines
 from crowdfund.campaigns import recovery
 from crowdfund.config import Settings
 from crowdfund.db import Database
@@ -66,9 +66,12 @@ def restore_backup(settings: Settings, path: Path, passphrase: Passphrase, log: 
         )
     kept = newest(whole_lines(log), checked.files.get(LOG))
     past = read_past(kept or b"")
+    refuse_missing_lines(log, kept or b"")
     with empty_database(settings) as connection:
         tables.migrate(connection, checked.beginning.revision)
         _place(log, checked.files.get(LOG), "a log", overgrown=True)
+        if not head_of(log).exists():
+            _place(head_of(log), checked.files.get(HEAD), "a head of the log")
         seed_placed = _place(seed, checked.files.get(SEED), "a seed")
         _fill(connection, path, lock)
         tables.migrate(connection, "head")

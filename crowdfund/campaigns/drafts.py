@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import urlsplit
 
 from crowdfund.campaigns import terms as t
 from crowdfund.campaigns.models import Block, Campaign
+from crowdfund.config import Settings
 from crowdfund.errors import Problems, UserError
 from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
@@ -21,7 +22,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u
 
 @dataclass(frozen=True)
 class Draft:
-    """A campaign before it is published. `goal_sats` in satoshi, `deadline_at` aware."""
+    """A campaign before it is published. `goal_sats` and `cap_sats` (0 is no cap) in satoshi, `deadline_at` aware."""
 
     title: str
     summary: str
@@ -31,6 +32,7 @@ class Draft:
     payout_address: str
     project_url: str
     license: str
+    cap_sats: int = 0
 
 
 def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
@@ -51,16 +53,18 @@ def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
     license_ = tried(lambda: check_license(draft.license, "license"))
     address = tried(lambda: _address(draft.payout_address, network))
     tried(lambda: t.check_goal(draft.goal_sats))
+    tried(lambda: t.check_cap(draft.cap_sats, draft.goal_sats))
     tried(lambda: t.check_deadline(draft.deadline_at, now))
     if problems:
         raise Problems(problems)
-    return Draft(title, summary, story, draft.goal_sats, draft.deadline_at, address, url, license_)
+    return Draft(title, summary, story, draft.goal_sats, draft.deadline_at, address, url, license_, draft.cap_sats)
 
 
-def freeze(campaign: Campaign, network: str, confirmations: int, tip: Block) -> t.CampaignTerms:
+def freeze(campaign: Campaign, settings: Settings, tip: Block, receipt_key: str) -> t.CampaignTerms:
     """The terms of a checked draft. `tip` is a block that exists already: nothing can have been paid before it."""
+    opened_at = datetime.fromtimestamp(tip.median_time_past, UTC)
     return t.CampaignTerms(
-        network=network,
+        network=settings.network,
         creator=campaign.creator.name,
         title=campaign.title,
         summary=campaign.summary,
@@ -70,12 +74,16 @@ def freeze(campaign: Campaign, network: str, confirmations: int, tip: Block) -> 
         goal_sats=campaign.goal_sats,
         deadline_at=t.format_time(campaign.deadline_at),
         payout_address=campaign.payout_address,
-        payout_script=script_of(campaign.payout_address, network).hex(),
+        payout_script=script_of(campaign.payout_address, settings.network).hex(),
         min_pledge_sats=t.MIN_PLEDGE_SATS,
         min_coin_sats=t.MIN_COIN_SATS,
-        confirmations=confirmations,
+        confirmations=settings.confirmations,
         opened_height=tip.height,
         opened_hash=tip.hash,
+        cap_sats=campaign.cap_sats,
+        receipt_key=receipt_key,
+        timelock_height=t.timelock_height(tip.height, opened_at, campaign.deadline_at, settings.timelock_blocks),
+        timelock_feerate_sat_vb=t.TIMELOCK_FEERATE_SAT_VB,
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 
 COINBASE_MATURITY = 100
 
@@ -41,14 +42,24 @@ class CampaignState(StrEnum):
 
 
 class BatchState(StrEnum):
-    """How far a batch has come; derived from its attempt and from the chain."""
+    """How far a batch has come, the least first; derived from its attempts and from the chain.
+
+    The last two have nothing left to do: the batch's parts do the work, or a transaction of its parts or of what it was
+    split from has done it.
+    """
 
     PLANNED = "planned"
     SIGNED = "signed"
     SENT = "sent"
+    INPUT_LOST = "input lost"
+    NEEDS_HUMAN = "needs human"
     CONFIRMED = "confirmed"
     FINAL = "final"
-    INPUT_LOST = "input lost"
+    PARTITIONED = "partitioned"
+    SUPERSEDED = "superseded"
+
+
+REPLACED_BATCH = (BatchState.PARTITIONED, BatchState.SUPERSEDED)
 
 
 class Standing(StrEnum):
@@ -61,6 +72,7 @@ class Standing(StrEnum):
     MATURING = "maturing"
     DUST = "dust"
     LATE = "late"
+    OVER_CAP = "over_cap"
     COUNTED = "counted"
 
 
@@ -77,13 +89,14 @@ class RivalFate(StrEnum):
 @dataclass(frozen=True)
 class CoinFacts:
     """What the chain says of a coin. `height` is None while unconfirmed; `in_mempool` is whether it is seen then, and
-    `rival` what took its place, if it is not and something did."""
+    `rival` what took its place, if it is not and something did. `outpoint` is its txid and output number."""
 
     value_sats: int
     height: int | None
     coinbase: bool = False
     in_mempool: bool = False
     rival: RivalFate | None = None
+    outpoint: tuple[str, int] = ("", 0)
 
 
 @dataclass(frozen=True)
@@ -96,7 +109,10 @@ class Decision:
 
 
 def standing(coin: CoinFacts, closing_height: int | None, min_coin_sats: int, tip_height: int) -> Standing:
-    """What a coin is worth, given the heights of the closing block (None while there is none) and of the tip."""
+    """What a coin is worth, given the heights of the closing block (None while there is none) and of the tip.
+
+    Without a look at the other coins: of what counts here, `over_cap` tells what comes after the cap was reached.
+    """
     if coin.height is None:
         return _unconfirmed_standing(coin)
     if coin.value_sats < min_coin_sats:
@@ -115,10 +131,31 @@ def _unconfirmed_standing(coin: CoinFacts) -> Standing:
     return Standing.DOUBLE_SPENT if coin.rival is RivalFate.CONFIRMED else Standing.REPLACED
 
 
-def counted_sats(coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int, tip_height: int) -> int:
+def over_cap(
+    coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int, tip_height: int, cap_sats: int
+) -> frozenset[tuple[str, int]]:
+    """The outpoints of the coins that would count, had not those before them reached the cap. A cap of 0 is none.
+
+    `coins` are all of the campaign's, in any order; what goes before what is for the chain to say: the height, then the
+    txid, then the output number. The coin that crosses the cap still counts in whole. What is late, dust or not yet
+    ripe uses nothing up; a miner's coin takes the place of its own block, but not before it counts.
+    """
+    if cap_sats == 0:
+        return frozenset()
+    counting = [c for c in coins if standing(c, closing_height, min_coin_sats, tip_height) is Standing.COUNTED]
+    counting.sort(key=lambda c: (c.height or 0, c.outpoint))
+    before_sats = accumulate((c.value_sats for c in counting), initial=0)
+    return frozenset(c.outpoint for c, sats in zip(counting, before_sats, strict=False) if sats >= cap_sats)
+
+
+def counted_sats(
+    coins: Iterable[CoinFacts], closing_height: int | None, min_coin_sats: int, tip_height: int, cap_sats: int
+) -> int:
     """Sum of the coins that count, in satoshi."""
+    coins = tuple(coins)
+    over = over_cap(coins, closing_height, min_coin_sats, tip_height, cap_sats)
     counted = (c for c in coins if standing(c, closing_height, min_coin_sats, tip_height) is Standing.COUNTED)
-    return sum(c.value_sats for c in counted)
+    return sum(c.value_sats for c in counted if c.outpoint not in over)
 
 
 def decide(
@@ -128,11 +165,12 @@ def decide(
     closing_height: int | None,
     tip_height: int,
     confirmations: int,
+    cap_sats: int,
 ) -> Decision | None:
     """The decision, or None while the closing block is missing or not deep enough."""
     if closing_height is None or depth(closing_height, tip_height) < confirmations:
         return None
-    total_sats = counted_sats(coins, closing_height, min_coin_sats, tip_height)
+    total_sats = counted_sats(coins, closing_height, min_coin_sats, tip_height, cap_sats)
     return Decision(Outcome.FUNDED if total_sats >= goal_sats else Outcome.FAILED, total_sats, closing_height)
 
 
@@ -162,13 +200,21 @@ def batch_state(
     spent_height: int | None,
     tip_height: int,
     confirmations: int,
+    superseded: bool = False,
+    partitioned: bool = False,
+    unwanted: bool = False,
 ) -> BatchState:
-    """`spent_height`: the block that holds the batch's transaction. An input whose coin a reorganisation took
-    away is waited for; its batch is never planned anew."""
+    """`spent_height`: the block that holds one of the batch's transactions; `superseded`: one of its coins was spent by
+    a batch that it was split from, or by one of its parts; `unwanted`: the node refuses it for what it holds. An input
+    whose coin a reorganisation took away is waited for; its batch is never planned anew."""
     if spent_height is not None:
         return BatchState.FINAL if depth(spent_height, tip_height) >= confirmations else BatchState.CONFIRMED
+    if superseded or partitioned:
+        return BatchState.SUPERSEDED if superseded else BatchState.PARTITIONED
     if not inputs_confirmed:
         return BatchState.INPUT_LOST
+    if unwanted:
+        return BatchState.NEEDS_HUMAN
     if sent:
         return BatchState.SENT
     return BatchState.SIGNED if signed else BatchState.PLANNED
@@ -176,7 +222,7 @@ def batch_state(
 
 def owed_kind(coin_standing: Standing, outcome: Outcome) -> Kind | None:
     """Which settlement a confirmed coin belongs to once the outcome is known; None for what never moves."""
-    if coin_standing is Standing.LATE:
+    if coin_standing in (Standing.LATE, Standing.OVER_CAP):
         return Kind.REFUND
     if coin_standing is Standing.COUNTED:
         return Kind.RELEASE if outcome is Outcome.FUNDED else Kind.REFUND

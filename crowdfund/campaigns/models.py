@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, false, text
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.db import Base
@@ -43,24 +43,33 @@ class ApiToken(Base):
 
 
 class Account(Base):
-    """A hardened account that the signer handed out ahead of time. One campaign takes one, and never gives it back."""
+    """A hardened account that the signer handed out ahead of time. One campaign takes one, and never gives it back.
+
+    `receipt_key` is the public key that signs its receipts, in hex; NULL until a signer that has one tells it.
+    """
 
     __tablename__ = "accounts"
 
     index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     xpub: Mapped[str] = mapped_column(unique=True)
     fingerprint: Mapped[str]
+    receipt_key: Mapped[str | None]
 
 
 class Campaign(Base):
     """A draft, and once `terms` is set, a published campaign.
 
     The draft's own columns are what the creator typed; from publication on only `terms` (canonical JSON) counts,
-    and `story`, whose hash the terms hold. `next_index` is the next address index to give out; it only grows.
+    and `story`, whose hash the terms hold. `cap_sats` of 0 is no cap. `next_index` is the next address index to give
+    out; it only grows.
     """
 
     __tablename__ = "campaigns"
-    __table_args__ = (_money("goal_sats", 1), CheckConstraint("next_index >= 0", name="next_index_grows"))
+    __table_args__ = (
+        _money("goal_sats", 1),
+        _money("cap_sats"),
+        CheckConstraint("next_index >= 0", name="next_index_grows"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"), index=True)
@@ -79,6 +88,7 @@ class Campaign(Base):
     descriptor: Mapped[str | None] = mapped_column(unique=True)
     published_at: Mapped[datetime | None]
     next_index: Mapped[int] = mapped_column(default=0)
+    cap_sats: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     creator: Mapped[Creator] = relationship()
 
@@ -105,6 +115,7 @@ class Pledge(Base):
     message: Mapped[str]
     created_at: Mapped[datetime]
     registered: Mapped[bool] = mapped_column(default=False, index=True)
+    receipt_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
 
     campaign: Mapped[Campaign] = relationship()
     coins: Mapped[list[Coin]] = relationship(back_populates="pledge", order_by="Coin.id")
@@ -152,7 +163,7 @@ class Coin(Base):
     spent_height: Mapped[int | None] = mapped_column(index=True)
 
     pledge: Mapped[Pledge] = relationship(back_populates="coins")
-    batch_input: Mapped[BatchInput | None] = relationship(back_populates="coin")
+    batch_inputs: Mapped[list[BatchInput]] = relationship(back_populates="coin")
     rival: Mapped[RivalRow | None] = relationship(
         primaryjoin="foreign(Coin.txid) == RivalRow.txid", viewonly=True, uselist=False
     )
@@ -191,20 +202,6 @@ class RivalRow(Base):
     txid: Mapped[str] = mapped_column(primary_key=True)
     by: Mapped[str]
     height: Mapped[int | None] = mapped_column(index=True)
-
-
-class CoinEntry(Base):
-    """The journal of confirmations, written by triggers and never changed: plus the coin's value when a block holds
-    it, minus the same (a contra entry) when that block is lost. A coin's entries sum to its value or to nothing."""
-
-    __tablename__ = "coin_entries"
-    __table_args__ = (CheckConstraint("value_sats <> 0", name="an_amount"),)
-
-    id: Mapped[int] = mapped_column(primary_key=True)
-    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), index=True)
-    value_sats: Mapped[int]
-    height: Mapped[int]
-    block_hash: Mapped[str]
 
 
 class Incident(Base):
@@ -257,69 +254,108 @@ class DecisionRow(Base):
 
 
 class BatchRow(Base):
-    """One planned transaction of a settlement. Its inputs, outputs, fee and txid are fixed when it is stored."""
+    """The coins that one transaction of a settlement spends: fixed when its first attempt is stored.
+
+    `parent_id` names the batch that it was split from, which is never sent again; NULL for what was planned as it is.
+    """
 
     __tablename__ = "batches"
-    __table_args__ = (
-        CheckConstraint("kind IN ('release', 'refund')", name="kind_known"),
-        _money("fee_sats", 1),
-    )
+    __table_args__ = (CheckConstraint("kind IN ('release', 'refund')", name="kind_known"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     campaign_id: Mapped[str] = mapped_column(ForeignKey("decisions.campaign_id"), index=True)
     kind: Mapped[str]
-    fee_sats: Mapped[int]
-    feerate_sat_vb: Mapped[int]
-    locktime: Mapped[int]
+    parent_id: Mapped[int | None] = mapped_column(ForeignKey("batches.id"), index=True)
 
     inputs: Mapped[list[BatchInput]] = relationship(back_populates="batch", order_by="BatchInput.position")
-    outputs: Mapped[list[BatchOutput]] = relationship(order_by="BatchOutput.position")
     attempts: Mapped[list[Attempt]] = relationship(back_populates="batch", order_by="Attempt.number")
 
 
 class BatchInput(Base):
-    """A coin that a batch spends. A coin is in one batch only: the second would be a double spend."""
+    """A coin that a batch spends. A coin is in one batch, and in one part of it, and in one part of that (a trigger
+    sees to it): whatever else would spend it is a double spend."""
 
     __tablename__ = "batch_inputs"
+    __table_args__ = (UniqueConstraint("coin_id", "batch_id"),)
 
-    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True)
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), index=True)
-    position: Mapped[int]
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"))
 
-    coin: Mapped[Coin] = relationship(back_populates="batch_input")
+    coin: Mapped[Coin] = relationship(back_populates="batch_inputs")
     batch: Mapped[BatchRow] = relationship(back_populates="inputs")
 
 
-class BatchOutput(Base):
-    """What a batch pays; `index` names the pledge refunded, NULL for the payout."""
+class Attempt(Base):
+    """One transaction for a batch, never forgotten: a rung of its ladder of fees.
 
-    __tablename__ = "batch_outputs"
+    Stored unsealed, then its outputs, then sealed, when a trigger checks that all balances; only a sealed attempt can
+    hold signed bytes, and they are stored before they are sent. `sent_height` is the tip when it was first sent,
+    `refusal` what the node said last.
+    """
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("batch_id", "number"),
+        CheckConstraint("sent_at IS NULL OR raw IS NOT NULL", name="stored_before_sent"),
+        CheckConstraint("raw IS NULL OR sealed", name="sealed_before_signed"),
+        CheckConstraint("(sent_at IS NULL) = (sent_height IS NULL)", name="sent_at_a_height"),
+        CheckConstraint("feerate_sat_vb >= 1", name="feerate_of_one_or_more"),
+        _money("fee_sats", 1),
+    )
+
+    txid: Mapped[str] = mapped_column(primary_key=True)
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    number: Mapped[int]
+    fee_sats: Mapped[int]
+    feerate_sat_vb: Mapped[int]
+    locktime: Mapped[int]
+    sealed: Mapped[bool] = mapped_column(default=False)
+    raw: Mapped[bytes | None]
+    sent_at: Mapped[datetime | None]
+    sent_height: Mapped[int | None]
+    refusal: Mapped[str | None]
+
+    batch: Mapped[BatchRow] = relationship(back_populates="attempts")
+    outputs: Mapped[list[AttemptOutput]] = relationship(order_by="AttemptOutput.position")
+
+
+class AttemptOutput(Base):
+    """What an attempt pays; `index` names the pledge refunded, NULL for the payout."""
+
+    __tablename__ = "attempt_outputs"
     __table_args__ = (_money("value_sats", 1),)
 
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"), primary_key=True)
+    txid: Mapped[str] = mapped_column(ForeignKey("attempts.txid"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True)
     script: Mapped[bytes]
     value_sats: Mapped[int]
     index: Mapped[int | None]
 
 
-class Attempt(Base):
-    """One signed transaction of a batch, never forgotten. Signed bytes are stored before they are sent."""
+class PledgeReceipt(Base):
+    """What the signer promised a backer: canonical text, and its BIP 137 signature in base64. Never changed."""
 
-    __tablename__ = "attempts"
-    __table_args__ = (
-        UniqueConstraint("batch_id", "number"),
-        CheckConstraint("sent_at IS NULL OR raw IS NOT NULL", name="stored_before_sent"),
-    )
+    __tablename__ = "receipts"
+
+    pledge_id: Mapped[str] = mapped_column(ForeignKey("pledges.id"), primary_key=True)
+    text: Mapped[str]
+    signature: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class TimelockedRefund(Base):
+    """A signed refund of one coin that its backer holds, valid from the height in the terms on. Never changed."""
+
+    __tablename__ = "timelocked_refunds"
+    __table_args__ = (_money("value_sats", 1), _money("fee_sats", 1))
 
     txid: Mapped[str] = mapped_column(primary_key=True)
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
-    number: Mapped[int]
-    raw: Mapped[bytes | None]
-    sent_at: Mapped[datetime | None]
-    refusal: Mapped[str | None]
-
-    batch: Mapped[BatchRow] = relationship(back_populates="attempts")
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), unique=True)
+    raw: Mapped[bytes]
+    value_sats: Mapped[int]
+    fee_sats: Mapped[int]
+    created_at: Mapped[datetime]
 
 
 class ChainView(Base):

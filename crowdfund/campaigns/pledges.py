@@ -18,6 +18,7 @@ class PledgeState(StrEnum):
     SHORT = "short"
     OVER = "over"
     LATE = "late"
+    OVER_CAP = "over_cap"
     MATURING = "maturing"
     REPLACED = "replaced"
     DOUBLE_SPENT = "double_spent"
@@ -30,7 +31,7 @@ class PledgeState(StrEnum):
 
 @dataclass(frozen=True)
 class PledgeFacts:
-    """Sums in satoshi: confirmed (`received`), unconfirmed (`seen`), counting, maturing, late and dust."""
+    """Sums in satoshi: confirmed (`received`), unconfirmed (`seen`), counting, late, dust, maturing, over the cap."""
 
     state: PledgeState
     received_sats: int
@@ -39,14 +40,17 @@ class PledgeFacts:
     late_sats: int
     dust_sats: int
     maturing_sats: int = 0
+    over_cap_sats: int = 0
 
 
 @dataclass(frozen=True)
 class PledgeCoin:
-    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed)."""
+    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed). `over_cap`: the
+    campaign's coins before it had reached the cap."""
 
     facts: CoinFacts
     fate: str | None = None
+    over_cap: bool = False
 
 
 def pledge_facts(
@@ -58,7 +62,10 @@ def pledge_facts(
     tip_height: int,
 ) -> PledgeFacts:
     """State and sums of a pledge of `amount_sats`; `coins` in the order of first sight."""
-    standings = [standing(coin.facts, closing_height, min_coin_sats, tip_height) for coin in coins]
+    standings = [
+        Standing.OVER_CAP if coin.over_cap else standing(coin.facts, closing_height, min_coin_sats, tip_height)
+        for coin in coins
+    ]
     sums = dict.fromkeys(Standing, 0)
     for coin, each in zip(coins, standings, strict=True):
         sums[each] += coin.facts.value_sats
@@ -72,6 +79,7 @@ def pledge_facts(
         sums[Standing.LATE],
         sums[Standing.DUST],
         sums[Standing.MATURING],
+        sums[Standing.OVER_CAP],
     )
 
 
@@ -96,6 +104,7 @@ def _payment_state(amount_sats: int, sums: dict[Standing, int], standings: Seque
         return PledgeState.OVER if counted_sats > amount_sats else PledgeState.SHORT
     for each, state in (
         (Standing.MATURING, PledgeState.MATURING),
+        (Standing.OVER_CAP, PledgeState.OVER_CAP),
         (Standing.LATE, PledgeState.LATE),
         (Standing.SEEN, PledgeState.SEEN),
         (Standing.DUST, PledgeState.SHORT),

@@ -7,14 +7,17 @@ Pages, the API, settlement and the audit bundle all stand on these.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy import or_, select
+from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns.ledger import Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns import books
+from crowdfund.campaigns.ladder import Refusal, refusal_kind
+from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
+    REPLACED_BATCH,
     BatchState,
     CampaignState,
     CoinFacts,
@@ -24,18 +27,34 @@ from crowdfund.campaigns.lifecycle import (
     Standing,
     batch_state,
     campaign_state,
+    counted_sats,
+    over_cap,
     standing,
 )
-from crowdfund.campaigns.models import BatchInput, BatchRow, Block, Campaign, Coin, DecisionRow, Pledge
+from crowdfund.campaigns.models import (
+    Attempt,
+    BatchInput,
+    BatchRow,
+    Block,
+    Campaign,
+    Coin,
+    DecisionRow,
+    Pledge,
+    TimelockedRefund,
+)
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
-from crowdfund.campaigns.recording import chain_tip, closing_block
+from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.errors import NotFound
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist."""
+    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist.
+
+    `balances` are the ledger's, account -> satoshi.
+    """
 
     campaign: Campaign
     terms: CampaignTerms | None
@@ -44,6 +63,9 @@ class Snapshot:
     decision: DecisionRow | None
     closing: Block | None
     tip: Block | None
+    balances: Mapping[str, int]
+    taken_back: Mapping[str, TimelockedRefund] = field(default_factory=dict)
+    """txid -> a time-locked refund that a block holds."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -82,35 +104,88 @@ class Snapshot:
         """txid of each attempt -> its batch."""
         return {attempt.txid: batch for batch in self.batches for attempt in batch.attempts}
 
+    @property
+    def cap_sats(self) -> int:
+        """Once coins of this much count, later ones do not; 0 is no cap."""
+        return self.campaign.cap_sats if self.terms is None else self.terms.cap_sats
+
+    @cached_property
+    def over_cap(self) -> frozenset[tuple[str, int]]:
+        """The outpoints of the coins that came after the cap was reached."""
+        facts = map(facts_of, self.coins)
+        return over_cap(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
+
+    @cached_property
+    def cap_reached(self) -> bool:
+        """Whether nothing more can count, as far as the blocks say today."""
+        if self.cap_sats == 0:
+            return False
+        facts = map(facts_of, self.coins)
+        held_sats = counted_sats(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
+        return held_sats >= self.cap_sats
+
     def standing(self, coin: Coin) -> Standing:
         """What the coin is worth to the goal."""
+        if (coin.txid, coin.vout) in self.over_cap:
+            return Standing.OVER_CAP
         return standing(facts_of(coin), self.closing_height, self.min_coin_sats, self.tip_height)
 
     def bucket(self, coin: Coin) -> Bucket | None:
         """The bucket of a coin; None while unconfirmed, and where a settlement of ours has spent it."""
         if coin.spent_by is not None:
-            return None if coin.spent_by in self.attempts else Bucket.FOREIGN_SPEND
-        return coin_bucket(self.standing(coin), self.outcome, coin.batch_input is not None)
+            ours = coin.spent_by in self.attempts or coin.spent_by in self.taken_back
+            return None if ours else Bucket.FOREIGN_SPEND
+        return coin_bucket(self.standing(coin), self.outcome, bool(coin.batch_inputs))
+
+    def fate(self, coin: Coin) -> str | None:
+        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None."""
+        batch = self.attempts.get(coin.spent_by or "")
+        if batch is not None:
+            return batch.kind
+        if coin.spent_by in self.taken_back:
+            return Kind.REFUND
+        return "planned" if coin.batch_inputs else None
 
     def shown_bucket(self, coin: Coin) -> str:
         """The bucket as pages and bundle name it: for a settled coin, where its settlement went."""
-        batch = self.attempts.get(coin.spent_by or "")
-        if batch is not None:
-            return Bucket.PAID_OUT if batch.kind == Kind.RELEASE else Bucket.REFUNDED
-        return self.bucket(coin) or self.standing(coin)
+        gone_to = {Kind.RELEASE.value: Bucket.PAID_OUT, Kind.REFUND.value: Bucket.REFUNDED}.get(self.fate(coin) or "")
+        return gone_to or self.bucket(coin) or self.standing(coin)
+
+    @cached_property
+    def _split(self) -> set[int | None]:
+        return {batch.parent_id for batch in self.batches}
+
+    @property
+    def standing_batches(self) -> list[BatchRow]:
+        """The batches that do the work: of a batch and its parts, those that are in a block or may still get there."""
+        return [b for b in self.batches if self.batch_state(b) not in REPLACED_BATCH]
+
+    def mined(self, batch: BatchRow) -> tuple[Attempt, int] | None:
+        """The attempt that a block holds, and the height of that block."""
+        attempts = {attempt.txid: attempt for attempt in batch.attempts}
+        for coin in (i.coin for i in batch.inputs):
+            if coin.spent_by in attempts and coin.spent_height is not None:
+                return attempts[coin.spent_by], coin.spent_height
+        return None
+
+    def shown_attempt(self, batch: BatchRow) -> Attempt:
+        """The attempt that stands for the batch: the one in a block, else the newest."""
+        mined = self.mined(batch)
+        return batch.attempts[-1] if mined is None else mined[0]
 
     def batch_state(self, batch: BatchRow) -> BatchState:
         """How far a batch has come."""
-        attempt = batch.attempts[-1]
-        coins = [i.coin for i in batch.inputs]
-        spent = [c.spent_height for c in coins if c.spent_by in {a.txid for a in batch.attempts}]
+        mined, newest, coins = self.mined(batch), batch.attempts[-1], [i.coin for i in batch.inputs]
         return batch_state(
-            signed=attempt.raw is not None,
-            sent=attempt.sent_at is not None,
+            signed=newest.raw is not None,
+            sent=any(attempt.sent_at is not None for attempt in batch.attempts),
             inputs_confirmed=all(c.height is not None for c in coins),
-            spent_height=spent[0] if spent else None,
+            spent_height=None if mined is None else mined[1],
             tip_height=self.tip_height,
             confirmations=self.confirmations,
+            superseded=any(c.spent_by in self.attempts or c.spent_by in self.taken_back for c in coins),
+            partitioned=batch.id in self._split,
+            unwanted=newest.refusal is not None and refusal_kind(newest.refusal) is Refusal.CONTENT,
         )
 
 
@@ -131,31 +206,30 @@ def facts_of(coin: Coin) -> CoinFacts:
     rival = None
     if coin.rival is not None:
         rival = RivalFate.SEEN if coin.rival.height is None else RivalFate.CONFIRMED
-    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool, rival)
+    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, coin.in_mempool, rival, (coin.txid, coin.vout))
 
 
 def summarise(snapshot: Snapshot) -> Summary:
     """Every figure that a page shows of a campaign."""
     coins = snapshot.coins
     standings = {coin.id: snapshot.standing(coin) for coin in coins}
-    lying = [(bucket, c.value_sats) for c in coins if (bucket := snapshot.bucket(c)) is not None]
-    # Refunds of late coins come and go for ever; the campaign is settled when the coins that counted are.
+    # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
-    main = [b for b in snapshot.batches if _is_main(snapshot, b, standings)]
+    main = [b for b in snapshot.standing_batches if _is_main(snapshot, b, standings)]
+    owed = [c for c in coins if standings[c.id] is Standing.COUNTED and c.spent_by not in snapshot.taken_back]
     counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
     return Summary(
         state=campaign_state(
             snapshot.terms is not None,
             snapshot.closing_height,
             snapshot.outcome,
-            (bool(main) or Standing.COUNTED not in standings.values())
-            and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
+            (bool(main) or not owed) and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
         ),
-        counted_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.COUNTED),
+        counted_sats=_counted_sats(snapshot, standings),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
-        received_sats=sum(c.value_sats for c in coins if c.height is not None),
+        received_sats=-snapshot.balances.get(OUTSIDE, 0),
         pledge_count=len({c.pledge_id for c in coins if standings[c.id] in counting}),
-        buckets=buckets(lying, _settled(snapshot)),
+        buckets={bucket: snapshot.balances.get(bucket, 0) for bucket in Bucket},
     )
 
 
@@ -163,7 +237,7 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
     """State and sums of one pledge."""
     return pledge_facts(
         pledge.amount_sats,
-        [PledgeCoin(facts_of(coin), _fate(snapshot, coin)) for coin in pledge.coins],
+        [PledgeCoin(facts_of(c), snapshot.fate(c), (c.txid, c.vout) in snapshot.over_cap) for c in pledge.coins],
         snapshot.closing_height,
         snapshot.decision is not None,
         snapshot.min_coin_sats,
@@ -187,6 +261,8 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         decision=session.get(DecisionRow, campaign_id),
         closing=None if terms is None else closing_block(session, terms.deadline),
         tip=chain_tip(session),
+        balances=books.balances(session, campaign_id),
+        taken_back=_taken_back(session, campaign_id),
     )
 
 
@@ -220,7 +296,7 @@ def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[P
         .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
         .where(or_(Pledge.coins.any(), Pledge.id == with_pledge))
         .order_by(Pledge.index)
-        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_input), selectinload(Coin.rival)))
+        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_inputs), selectinload(Coin.rival)))
     ).all()
 
 
@@ -231,10 +307,20 @@ def _batches(session: Session, campaign_id: str) -> Sequence[BatchRow]:
         .order_by(BatchRow.id)
         .options(
             selectinload(BatchRow.inputs).selectinload(BatchInput.coin),
-            selectinload(BatchRow.outputs),
-            selectinload(BatchRow.attempts),
+            selectinload(BatchRow.attempts).selectinload(Attempt.outputs),
         )
     ).all()
+
+
+def _taken_back(session: Session, campaign_id: str) -> dict[str, TimelockedRefund]:
+    rows = session.scalars(
+        select(TimelockedRefund)
+        .join(Coin, and_(Coin.id == TimelockedRefund.coin_id, Coin.spent_by == TimelockedRefund.txid))
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == campaign_id)
+        .order_by(TimelockedRefund.txid)
+    )
+    return {row.txid: row for row in rows}
 
 
 def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standing]) -> bool:
@@ -242,21 +328,38 @@ def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standi
     a reorganisation makes of its coins."""
     if batch.kind == Kind.RELEASE:
         return True
-    first = snapshot.outcome is Outcome.FAILED and batch.id == min(b.id for b in snapshot.batches)
-    return first or any(standings[i.coin_id] is not Standing.LATE for i in batch.inputs)
+    first = snapshot.outcome is Outcome.FAILED and _root(snapshot, batch) == min(b.id for b in snapshot.batches)
+    return first or any(standings[i.coin_id] not in (Standing.LATE, Standing.OVER_CAP) for i in batch.inputs)
 
 
-def _settled(snapshot: Snapshot) -> list[SettledBatch]:
-    spenders = {coin.spent_by for coin in snapshot.coins}
-    return [
-        SettledBatch(Kind(batch.kind), sum(o.value_sats for o in batch.outputs), batch.fee_sats)
-        for batch in snapshot.batches
-        if any(a.txid in spenders for a in batch.attempts)
+def _root(snapshot: Snapshot, batch: BatchRow) -> int:
+    """Id of the batch that it was split from in the end."""
+    parents = {b.id: b.parent_id for b in snapshot.batches}
+    found = batch.id
+    while (parent := parents[found]) is not None:
+        found = parent
+    return found
+
+
+def _counted_sats(snapshot: Snapshot, standings: Mapping[int, Standing]) -> int:
+    """What the ledger has as counted. Money that was decided on (or stolen) has moved on: then it is the sum of the
+    coins that count, wherever they went."""
+    if snapshot.decision is None and not snapshot.balances.get(Bucket.FOREIGN_SPEND):
+        return snapshot.balances.get(Bucket.COUNTED, 0)
+    return sum(c.value_sats for c in snapshot.coins if standings[c.id] is Standing.COUNTED)
+
+
+def settlement_preview(snapshot: Snapshot, feerate_sat_vb: int) -> SettlementPreview | None:
+    """What the end of the campaign would come to at today's feerate: the payout once the goal is reached, refunds
+    before that. None for a draft, and once the outcome is decided."""
+    if snapshot.terms is None or snapshot.outcome is not None:
+        return None
+    counted = [
+        SpendableCoin(coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
+        for pledge in snapshot.pledges
+        for coin in pledge.coins
+        if snapshot.standing(coin) is Standing.COUNTED
     ]
-
-
-def _fate(snapshot: Snapshot, coin: Coin) -> str | None:
-    batch = snapshot.attempts.get(coin.spent_by or "")
-    if batch is not None:
-        return batch.kind
-    return "planned" if coin.batch_input is not None else None
+    reached = sum(coin.value_sats for coin in counted) >= snapshot.terms.goal_sats
+    payout_script = bytes.fromhex(snapshot.terms.payout_script)
+    return preview(Kind.RELEASE if reached else Kind.REFUND, counted, payout_script, feerate_sat_vb)

@@ -6,13 +6,15 @@ are ours.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
 from sqlalchemy import Select, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import books
+from crowdfund.campaigns.books import Mark
 from crowdfund.campaigns.models import (
     Block,
     Campaign,
@@ -26,6 +28,7 @@ from crowdfund.campaigns.models import (
     WatchedScript,
 )
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, Rival
 from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.chain.scan import outpoint_key
@@ -155,9 +158,10 @@ class RecordedWatch:
 
 
 def record(session: Session, changes: Changes, now: datetime) -> None:
-    """Write `changes`, the tip last: it says that everything up to it is known."""
+    """Write `changes`, the tip last: it says that everything up to it is known. The ledger follows."""
     if changes.fork_height is not None:
         _roll_back(session, changes.fork_height, now)
+    before = books.mark_of(chain_tip(session))
     for facts in (*changes.late, *changes.blocks):
         _record_block(session, facts, now)
     for found in changes.mempool_coins:
@@ -177,13 +181,16 @@ def record(session: Session, changes: Changes, now: datetime) -> None:
                 median_time_past=ref.median_time_past,
             )
         )
+    _post(session, (*changes.late, *changes.blocks), before)
     tell_pages(session)
 
 
 def record_late(session: Session, facts: Iterable[BlockFacts], now: datetime) -> None:
     """Write down what blocks hold that were recorded, or passed, before."""
-    for each in facts:
+    told = list(facts)
+    for each in told:
         _record_block(session, each, now)
+    _post(session, told, books.mark_of(chain_tip(session)))
     tell_pages(session)
 
 
@@ -211,7 +218,7 @@ def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
     """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, and the public is
     told."""
     tip = chain_tip(session)
-    lost = session.scalars(select(Coin.id).where(Coin.height > fork_height).order_by(Coin.id)).all()
+    lost = forget_blocks(session, fork_height)
     incident = Incident(
         kind="reorganisation",
         height=fork_height + 1,
@@ -222,15 +229,28 @@ def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
     session.add(incident)
     session.flush()
     session.add_all(IncidentCoin(incident_id=incident.id, coin_id=coin_id) for coin_id in lost)
-    forget_blocks(session, fork_height)
 
 
-def forget_blocks(session: Session, above: int) -> None:
-    """As if no block higher than `above` had been read. What they held is still known, as unconfirmed."""
+def forget_blocks(session: Session, above: int) -> Sequence[int]:
+    """As if no block higher than `above` had been read: what they held is still known, as unconfirmed, and contra
+    transfers are posted. Returns the ids of the coins that were in them."""
+    before = books.mark_of(chain_tip(session), above)
+    unspent = session.scalars(select(Coin.id).where(Coin.spent_height > above)).all()
+    lost = session.scalars(select(Coin.id).where(Coin.height > above).order_by(Coin.id)).all()
     session.execute(delete(Block).where(Block.height > above))
     session.execute(update(Coin).where(Coin.height > above).values(height=None, block_hash=None, in_mempool=False))
     session.execute(update(Coin).where(Coin.spent_height > above).values(spent_by=None, spent_height=None))
     session.execute(update(RivalRow).where(RivalRow.height > above).values(height=None))
+    books.post_moved(session, {*lost, *unspent}, before, books.mark_of(chain_tip(session), above))
+    return lost
+
+
+def _post(session: Session, told: Sequence[BlockFacts], before: Mark) -> None:
+    """Post what these blocks pay and spend, and what has come of age or come to its end with them."""
+    session.flush()
+    paid = {(found.txid, found.vout) for facts in told for found in facts.coins}
+    spent = {(spend.txid, spend.vout) for facts in told for spend in facts.spends}
+    books.post_moved(session, books.coins_at(session, paid | spent), before, books.mark_of(chain_tip(session)))
 
 
 def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
@@ -288,17 +308,6 @@ def _coin(session: Session, found: FoundCoin, now: datetime) -> Coin:
 def _remember_inputs(session: Session, found: FoundCoin) -> None:
     if session.scalar(select(PaymentInput.id).where(PaymentInput.txid == found.txid).limit(1)) is None:
         session.add_all(PaymentInput(txid=found.txid, prev_txid=txid, prev_vout=vout) for txid, vout in found.inputs)
-
-
-def chain_tip(session: Session) -> Block | None:
-    """The last recorded block."""
-    return session.scalar(select(Block).order_by(Block.height.desc()).limit(1))
-
-
-def closing_block(session: Session, deadline: datetime) -> Block | None:
-    """The first recorded block whose median time past is later than the deadline."""
-    height = session.scalar(select(func.min(Block.height)).where(Block.median_time_past > int(deadline.timestamp())))
-    return None if height is None else session.get(Block, height)
 
 
 def _parts(items: Iterable[_T]) -> Iterable[list[_T]]:

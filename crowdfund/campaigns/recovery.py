@@ -16,9 +16,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import Campaign, Coin, Pledge, Restore
-from crowdfund.campaigns.recording import closing_block, forget_blocks
+from crowdfund.campaigns.recording import forget_blocks
 from crowdfund.campaigns.service import PLEDGE_ID_LENGTH, new_id
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import closing_block
 from crowdfund.chain.follow import Changes, FoundCoin
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.addresses import address_of, normalise, script_of

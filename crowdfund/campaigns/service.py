@@ -7,16 +7,17 @@ with one sentence where it cannot be done.
 from __future__ import annotations
 
 import secrets
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import queries
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
-from crowdfund.campaigns.models import Account, Block, Campaign, Pledge, Restore
-from crowdfund.campaigns.recording import chain_tip, closing_block
-from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
+from crowdfund.campaigns.terms import CampaignTerms, refund_promise
+from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError
@@ -33,6 +34,11 @@ NAME_LIMIT = 60
 MESSAGE_LIMIT = 280
 
 
+_NO_ACCOUNT = {
+    "socket": "The signer has not handed out an account yet; try again in a moment.",
+    "cold": "No account is left for a new campaign; tell the operator, who brings new ones by hand.",
+}
+
 # Not taken by any campaign; an account is never taken twice, its column is unique.
 # After a restore those that campaigns may have taken since the backup are left alone.
 _first_account = select(func.coalesce(func.max(Restore.first_account), 0)).scalar_subquery()
@@ -40,6 +46,7 @@ _is_spare = and_(
     Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None))),
     Account.index >= _first_account,
 )
+_lacks_receipt_key = _is_spare & Account.receipt_key.is_(None)
 RESTORED = "This site was restored from a backup and looks through the chain first; please try again later."
 
 
@@ -102,8 +109,8 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     if campaign.terms is not None:
         return campaign
     tip, account = _ready_to_publish(session, settings, campaign)
-    terms = freeze(campaign, settings.network, settings.confirmations, tip)
-    if session.scalar(select(Campaign.id).where(Campaign.terms_hash == terms.hash.hex())):
+    terms = freeze(campaign, settings, tip, account.receipt_key or "")
+    if _is_published(session, creator_id, terms):
         raise UserError("You have published a campaign with exactly these terms already; change something in this one.")
     campaign.terms, campaign.terms_hash = terms.canonical(), terms.hash.hex()
     campaign.account_index = account.index
@@ -115,16 +122,29 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     return campaign
 
 
+def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bool:
+    """Has the creator published these terms already? Each account has a receipt key of its own: that one is no news."""
+    texts = session.scalars(
+        select(Campaign.terms).where(Campaign.creator_id == creator_id, Campaign.terms.is_not(None))
+    )
+    others = (CampaignTerms.parse(text or "") for text in texts)
+    return any(replace(other, receipt_key="") == replace(terms, receipt_key="") for other in others)
+
+
 def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) -> tuple[Block, Account]:
-    """The newest block and the next free account. Raises UserError if the draft, node or signer is not ready."""
+    """The newest block, and the next free account that can sign receipts.
+
+    Raises UserError if the draft, node or signer is not ready.
+    """
     check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
     _refuse_while_restoring(session)
     tip = chain_tip(session)
     if tip is None:
         raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
-    account = session.scalar(select(Account).where(_is_spare).order_by(Account.index).limit(1))
+    usable = select(Account).where(_is_spare, Account.receipt_key.is_not(None))
+    account = session.scalar(usable.order_by(Account.index).limit(1))
     if account is None:
-        raise UserError("The signer has not handed out an account yet; try again in a moment.")
+        raise UserError(_NO_ACCOUNT[settings.signer])
     return tip, account
 
 
@@ -139,6 +159,7 @@ def draft_of(campaign: Campaign) -> Draft:
         payout_address=campaign.payout_address,
         project_url=campaign.project_url,
         license=campaign.license,
+        cap_sats=campaign.cap_sats,
     )
 
 
@@ -197,6 +218,11 @@ def _reserve_index(
     terms = CampaignTerms.parse(campaign.terms)
     if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
+    if terms.cap_sats and _is_full(session, campaign_id, terms.cap_sats):
+        raise UserError(
+            f"This campaign has {terms.cap_sats} sat, all that it accepts, and takes no more pledges: "
+            "what came now would only be sent back."
+        )
     refund_script = _check_pledge(session, settings.network, terms, amount_sats, refund_address, name, message)
     campaign.next_index += 1
     pledge = Pledge(
@@ -210,10 +236,18 @@ def _reserve_index(
         message=clean_text(message),
         created_at=datetime.now(UTC),
         registered=False,
+        receipt_due=bool(terms.receipt_key),
     )
     session.add(pledge)
     session.flush()
     return pledge
+
+
+def _is_full(session: Session, campaign_id: str, cap_sats: int) -> bool:
+    """Has the campaign all that it accepts? Its coins are only looked at one by one where together they could do."""
+    own = select(func.sum(Coin.value_sats)).join(Pledge, Pledge.id == Coin.pledge_id)
+    held_sats = session.scalar(own.where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None))) or 0
+    return held_sats >= cap_sats and queries.load(session, campaign_id).cap_reached
 
 
 def _check_pledge(
@@ -230,8 +264,7 @@ def _check_pledge(
     script = b""
     if not terms.min_pledge_sats <= amount_sats <= MAX_MONEY_SATS:
         problems["amount"] = (
-            f"The smallest pledge is {terms.min_pledge_sats} sat: "
-            "below that, network fees would eat too much of a refund."
+            f"The smallest pledge is {terms.min_pledge_sats} sat: {refund_promise(terms.min_pledge_sats)}."
         )
     try:
         script = script_of(refund_address, network, "refund_address")
@@ -266,11 +299,20 @@ def refuse_other_seed(session: Session, offered: list[OfferedAccount]) -> None:
 
 
 def store_accounts(session: Session, offered: list[OfferedAccount]) -> None:
-    """Keep account xpubs that the signer handed out. An index already held must be the same account."""
+    """Keep accounts that the signer handed out. An index already held must be the same account; a receipt key that it
+    lacks is filled in, while no campaign has it."""
     refuse_other_seed(session, offered)
     for account in offered:
         if session.get(Account, account.index) is None:
-            session.add(Account(index=account.index, xpub=account.xpub, fingerprint=account.fingerprint))
+            session.add(Account(**asdict(account)))
+    keys = {account.index: account.receipt_key for account in offered}
+    for held in session.scalars(select(Account).where(_lacks_receipt_key, Account.index.in_(keys))):
+        held.receipt_key = keys[held.index]
+
+
+def first_without_receipt_key(session: Session) -> int | None:
+    """The lowest index of a free account whose receipt key is not known, None if there is none."""
+    return session.scalar(select(func.min(Account.index)).where(_lacks_receipt_key))
 
 
 def account_stock(session: Session) -> tuple[int, int]:

@@ -1,50 +1,40 @@
-"""Settlement in the database: decide once, plan once, store every step before the next one is taken.
+"""Settlement in the database: decide once, plan once. What becomes of a plan stands in `attempts`.
 
-One function for each step, each in the transaction of its caller. Nothing here signs or sends; nothing here ever
-makes a second plan for a coin (a coin is in one batch, by the table's key).
+One function for each step, each in the transaction of its caller. Nothing here ever makes a second plan for a coin (a
+coin is in one batch, and in the parts of that one; a trigger sees to it). Reads columns and not objects: a campaign may
+have a hundred thousand pledges.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import and_, func, select, type_coerce, update
+from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, Kind, decide, depth, owed_kind
-from crowdfund.campaigns.models import (
-    Attempt,
-    BatchInput,
-    BatchOutput,
-    BatchRow,
-    Block,
-    Campaign,
-    Coin,
-    DecisionRow,
-    Pledge,
+from crowdfund.campaigns import books
+from crowdfund.campaigns.attempts import account_of, store_batch
+from crowdfund.campaigns.lifecycle import (
+    COINBASE_MATURITY,
+    CoinFacts,
+    Decision,
+    Kind,
+    Outcome,
+    Standing,
+    decide,
+    depth,
+    over_cap,
+    owed_kind,
+    standing,
 )
-from crowdfund.campaigns.queries import Snapshot, facts_of, load
-from crowdfund.campaigns.recording import closing_block, tell_pages
-from crowdfund.campaigns.settlement import Batch, SpendableCoin, plan_refunds, plan_release
+from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, DecisionRow, Pledge
+from crowdfund.campaigns.recording import tell_pages
+from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.chain.port import SendResult, Sent
-from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
+from crowdfund.campaigns.tip import chain_tip, closing_block
 
-
-@dataclass(frozen=True)
-class Job:
-    """An attempt with all that is needed to have it signed or sent."""
-
-    txid: str
-    terms: str
-    account_index: int
-    descriptor: str
-    kind: str
-    tx: UnsignedTx
-    raw: bytes | None
-    sent: bool
-    refusal: str | None
+REGISTERED_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -64,6 +54,21 @@ class DueCampaign:
 
     id: str
     proof: dict[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedCoin:
+    """What plans need of a coin. `free`: neither spent nor planned."""
+
+    id: int
+    txid: str
+    vout: int
+    value_sats: int
+    height: int
+    coinbase: bool
+    index: int
+    refund_script: bytes
+    free: bool
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
@@ -99,8 +104,8 @@ def decided_with_loose_coins(session: Session) -> list[str]:
         select(Pledge.campaign_id)
         .join(Coin, Coin.pledge_id == Pledge.id)
         .join(DecisionRow, DecisionRow.campaign_id == Pledge.campaign_id)
-        .outerjoin(BatchInput, BatchInput.coin_id == Coin.id)
-        .where(Coin.height.is_not(None), Coin.spent_by.is_(None), BatchInput.coin_id.is_(None))
+        .where(Coin.height.is_not(None), Coin.spent_by.is_(None))
+        .where(~select(BatchInput.coin_id).where(BatchInput.coin_id == Coin.id).exists())
         .distinct()
     )
     return list(rows)
@@ -110,23 +115,18 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
     if not store_decision(session, campaign_id):
         return False
-    plan_campaign(session, campaign_id, feerate_sat_vb)
+    _plan(session, campaign_id, feerate_sat_vb)
+    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
 def store_decision(session: Session, campaign_id: str) -> bool:
-    """Store the decision alone. False if it is too early."""
-    snapshot = load(session, campaign_id)
-    if snapshot.terms is None or snapshot.decision is not None or snapshot.closing is None:
+    """Store the decision alone; the caller has the campaign posted. False if it is too early."""
+    terms, tip_height = _terms(session, campaign_id), _tip_height(session)
+    closing = None if terms is None else closing_block(session, terms.deadline)
+    if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
         return False
-    decision = decide(
-        snapshot.terms.goal_sats,
-        snapshot.terms.min_coin_sats,
-        map(facts_of, snapshot.coins),
-        snapshot.closing.height,
-        snapshot.tip_height,
-        snapshot.terms.confirmations,
-    )
+    decision = _decision(session, campaign_id, terms, closing.height, tip_height)
     if decision is None:
         return False
     session.add(
@@ -134,9 +134,9 @@ def store_decision(session: Session, campaign_id: str) -> bool:
             campaign_id=campaign_id,
             outcome=decision.outcome,
             counted_sats=decision.counted_sats,
-            closing_height=snapshot.closing.height,
-            closing_hash=snapshot.closing.hash,
-            decided_height=snapshot.tip_height,
+            closing_height=closing.height,
+            closing_hash=closing.hash,
+            decided_height=tip_height,
         )
     )
     session.flush()
@@ -145,37 +145,45 @@ def store_decision(session: Session, campaign_id: str) -> bool:
 
 
 def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
-    """Plan what is owed and not planned yet; returns the number of new batches."""
-    snapshot = load(session, campaign_id)
-    if snapshot.terms is None or snapshot.outcome is None:
+    """Plan what is owed and not planned yet, and post it; returns the number of new batches."""
+    planned = _plan(session, campaign_id, feerate_sat_vb)
+    if planned:
+        books.post_whole(session, [campaign_id])
+    return planned
+
+
+def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
+    terms, decision, tip_height = (
+        _terms(session, campaign_id),
+        session.get(DecisionRow, campaign_id),
+        _tip_height(session),
+    )
+    if terms is None or decision is None:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
-    rows: dict[tuple[str, int], Coin] = {}
-    for pledge in snapshot.pledges:
-        for coin in pledge.coins:
-            kind = owed_kind(snapshot.standing(coin), snapshot.outcome)
-            if kind is Kind.REFUND and not pledge.refund_script:
-                continue  # found after a restore: an operator must say where to
-            if kind is not None and _is_spendable(snapshot, coin):
-                owed[kind].append(
-                    SpendableCoin(coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
-                )
-                rows[(coin.txid, coin.vout)] = coin
-    payout_script = bytes.fromhex(snapshot.terms.payout_script)
-    batches = plan_release(owed[Kind.RELEASE], payout_script, feerate_sat_vb)
+    coin_ids = {}
+    for row, stands in _standings(session, campaign_id, terms, decision.closing_height, tip_height):
+        kind = owed_kind(stands, Outcome(decision.outcome))
+        if kind is Kind.REFUND and not row.refund_script:
+            continue  # found after a restore: an operator must say where to
+        if kind is not None and _is_spendable(row, terms.confirmations, tip_height):
+            owed[kind].append(SpendableCoin(row.txid, row.vout, row.value_sats, row.index, row.refund_script))
+            coin_ids[(row.txid, row.vout)] = row.id
+    batches = plan_release(owed[Kind.RELEASE], bytes.fromhex(terms.payout_script), feerate_sat_vb)
     batches += plan_refunds(owed[Kind.REFUND], feerate_sat_vb)
-    if batches:
-        tell_pages(session)
     for batch in batches:
-        _store_batch(session, campaign_id, batch, rows, snapshot.tip_height)
+        store_batch(session, campaign_id, batch, coin_ids, tip_height)
     return len(batches)
 
 
 def unregistered(session: Session) -> list[Registration]:
-    """Refund addresses that the signer must hear of, by campaign."""
-    known = func.length(Pledge.refund_script) > 0
-    waiting = select(Pledge).where(Pledge.registered.is_(False), Pledge.address.is_not(None), known)
-    pledges = session.scalars(waiting).all()
+    """Refund addresses that the signer must hear of, by campaign: the first thousand."""
+    waiting = (
+        select(Pledge)
+        .where(Pledge.registered.is_(False), Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
+        .order_by(Pledge.campaign_id)
+    )
+    pledges = session.scalars(waiting.limit(REGISTERED_AT_ONCE)).all()
     found = []
     for campaign_id in sorted({p.campaign_id for p in pledges}):
         own = [p for p in pledges if p.campaign_id == campaign_id]
@@ -183,7 +191,7 @@ def unregistered(session: Session) -> list[Registration]:
         found.append(
             Registration(
                 terms=campaign.terms or "",
-                account_index=_account(campaign),
+                account_index=account_of(campaign),
                 refunds={p.index: p.refund_script for p in own},
                 pledge_ids=tuple(p.id for p in own),
             )
@@ -196,60 +204,6 @@ def mark_registered(session: Session, pledge_ids: tuple[str, ...]) -> None:
     session.execute(update(Pledge).where(Pledge.id.in_(pledge_ids)).values(registered=True))
 
 
-def open_jobs(session: Session) -> list[Job]:
-    """Every attempt whose transaction is not in a block, in the order of planning."""
-    settled = select(BatchInput.batch_id).join(Coin, Coin.id == BatchInput.coin_id).where(Coin.spent_by.is_not(None))
-    attempts = session.scalars(
-        select(Attempt)
-        .where(Attempt.batch_id.not_in(settled))
-        .order_by(Attempt.batch_id, Attempt.number)
-        .options(
-            selectinload(Attempt.batch).options(
-                selectinload(BatchRow.inputs).joinedload(BatchInput.coin).joinedload(Coin.pledge),
-                selectinload(BatchRow.outputs),
-            )
-        )
-    )
-    return [_job(session, attempt) for attempt in attempts.all()]
-
-
-def store_signed(session: Session, txid: str, raw: bytes) -> None:
-    """Keep signed bytes; they never change afterwards (a trigger sees to it)."""
-    tell_pages(session)
-    session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.raw.is_(None)).values(raw=raw))
-
-
-def mark_sent(session: Session, txid: str, now: datetime) -> None:
-    """Written before the bytes go out: from here on the transaction may be anywhere."""
-    tell_pages(session)
-    session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.sent_at.is_(None)).values(sent_at=now))
-
-
-def note_result(session: Session, txid: str, result: SendResult) -> str | None:
-    """Keep the node's refusal for people to read, and return it. The attempt is sent again all the same."""
-    refusal = result.reason if result.sent in (Sent.REFUSED, Sent.INPUTS_GONE) else None
-    session.execute(update(Attempt).where(Attempt.txid == txid).values(refusal=refusal))
-    return refusal
-
-
-def foreign_spends(session: Session) -> list[str]:
-    """Outpoints of ours spent by a transaction that is not ours: somebody else has the keys."""
-    coins = session.scalars(select(Coin).where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid))))
-    return [f"{coin.txid}:{coin.vout}" for coin in coins]
-
-
-def lost_inputs(session: Session) -> list[tuple[str, str]]:
-    """(outpoint, txid of the attempt that would spend it) of planned coins whose block a reorganisation took away."""
-    rows = session.execute(
-        select(Coin.txid, Coin.vout, Attempt.txid)
-        .join(BatchInput, BatchInput.coin_id == Coin.id)
-        .join(Attempt, Attempt.batch_id == BatchInput.batch_id)
-        .where(Coin.height.is_(None))
-        .order_by(Coin.id)
-    )
-    return [(f"{txid}:{vout}", attempt) for txid, vout, attempt in rows]
-
-
 def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:
     """(id, terms) of every published campaign without a decision."""
     rows = session.execute(
@@ -260,71 +214,64 @@ def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:
     return [(campaign_id, CampaignTerms.parse(terms or "")) for campaign_id, terms in rows]
 
 
-def _is_spendable(snapshot: Snapshot, coin: Coin) -> bool:
+def _terms(session: Session, campaign_id: str) -> CampaignTerms | None:
+    text = session.scalar(select(Campaign.terms).where(Campaign.id == campaign_id))
+    return None if text is None else CampaignTerms.parse(text)
+
+
+def _tip_height(session: Session) -> int:
+    tip = chain_tip(session)
+    return 0 if tip is None else tip.height
+
+
+def _decision(
+    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+) -> Decision | None:
+    coins = map(_facts, _confirmed_coins(session, campaign_id))
+    return decide(
+        terms.goal_sats, terms.min_coin_sats, coins, closing_height, tip_height, terms.confirmations, terms.cap_sats
+    )
+
+
+def _standings(
+    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+) -> Iterator[tuple[ConfirmedCoin, Standing]]:
+    """Every confirmed coin and what it is worth to the goal."""
+    coins = list(_confirmed_coins(session, campaign_id))
+    rules = (closing_height, terms.min_coin_sats, tip_height)
+    over = over_cap(map(_facts, coins), *rules, terms.cap_sats)
+    for coin in coins:
+        facts = _facts(coin)
+        yield coin, Standing.OVER_CAP if facts.outpoint in over else standing(facts, *rules)
+
+
+def _facts(coin: ConfirmedCoin) -> CoinFacts:
+    return CoinFacts(coin.value_sats, coin.height, coin.coinbase, outpoint=(coin.txid, coin.vout))
+
+
+def _is_spendable(coin: ConfirmedCoin, confirmations: int, tip_height: int) -> bool:
     """Confirmed deeply enough, mature, and not yet spent or planned."""
-    if coin.height is None or coin.spent_by is not None or coin.batch_input is not None:
-        return False
-    needed = COINBASE_MATURITY if coin.coinbase else snapshot.confirmations
-    return depth(coin.height, snapshot.tip_height) >= needed
+    needed = COINBASE_MATURITY if coin.coinbase else confirmations
+    return coin.free and depth(coin.height, tip_height) >= needed
 
 
-def _store_batch(
-    session: Session, campaign_id: str, batch: Batch, rows: dict[tuple[str, int], Coin], tip_height: int
-) -> None:
-    """The whole batch: row, inputs, outputs, and last its first attempt, when a trigger checks that all balances."""
-    tx = UnsignedTx(
-        tuple(TxInput(c.txid, c.vout, c.value_sats, c.index) for c in batch.inputs),
-        tuple(TxOutput(o.script, o.value_sats, o.index) for o in batch.outputs),
-        locktime=tip_height,  # not valid in an older block: no gain in rewriting one (anti fee sniping)
-    )
-    row = BatchRow(
-        campaign_id=campaign_id,
-        kind=batch.kind,
-        fee_sats=batch.fee_sats,
-        feerate_sat_vb=batch.feerate_sat_vb,
-        locktime=tx.locktime,
-    )
-    session.add(row)
-    session.flush()
-    for position, coin in enumerate(batch.inputs):
-        session.add(BatchInput(coin_id=rows[(coin.txid, coin.vout)].id, batch_id=row.id, position=position))
-    for position, output in enumerate(batch.outputs):
-        session.add(
-            BatchOutput(
-                batch_id=row.id,
-                position=position,
-                script=output.script,
-                value_sats=output.value_sats,
-                index=output.index,
-            )
+def _confirmed_coins(session: Session, campaign_id: str) -> Iterator[ConfirmedCoin]:
+    """Every coin that a block holds, in the order of first sight. What is unconfirmed decides nothing."""
+    planned = select(BatchInput.coin_id).where(BatchInput.coin_id == Coin.id).exists()
+    rows = session.execute(
+        select(
+            Coin.id,
+            Coin.txid,
+            Coin.vout,
+            Coin.value_sats,
+            type_coerce(Coin.height, Coin.id.type),
+            Coin.coinbase,
+            Pledge.index,
+            Pledge.refund_script,
+            and_(Coin.spent_by.is_(None), ~planned),
         )
-    session.flush()
-    session.add(Attempt(txid=tx.txid, batch_id=row.id, number=1))
-    session.flush()
-
-
-def _job(session: Session, attempt: Attempt) -> Job:
-    batch = attempt.batch
-    campaign = session.get_one(Campaign, batch.campaign_id)
-    tx = UnsignedTx(
-        tuple(TxInput(i.coin.txid, i.coin.vout, i.coin.value_sats, i.coin.pledge.index) for i in batch.inputs),
-        tuple(TxOutput(o.script, o.value_sats, o.index) for o in batch.outputs),
-        batch.locktime,
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == campaign_id, Coin.height.is_not(None))
+        .order_by(Coin.id)
     )
-    return Job(
-        txid=attempt.txid,
-        terms=campaign.terms or "",
-        account_index=_account(campaign),
-        descriptor=campaign.descriptor or "",
-        kind=batch.kind,
-        tx=tx,
-        raw=attempt.raw,
-        sent=attempt.sent_at is not None,
-        refusal=attempt.refusal,
-    )
-
-
-def _account(campaign: Campaign) -> int:
-    if campaign.account_index is None:
-        raise ValueError(f"campaign {campaign.id} has no account")
-    return campaign.account_index
+    return (ConfirmedCoin(*tuple(row)) for row in rows)

@@ -3,6 +3,8 @@
 The SHA-256 of the canonical JSON is part of every address of the campaign, so the terms cannot change once the
 first address is given out. Canonical means RFC 8785 as far as we need it: keys sorted, no spaces, UTF-8, and only
 strings, integers and objects.
+
+Terms of version 1 stay as they were, to the byte: what came with version 2 is no part of their text.
 """
 
 from __future__ import annotations
@@ -14,11 +16,46 @@ from hashlib import sha256
 
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.fees import transaction_vsize
 
-VERSION = 1
+VERSION = 2
+ADDED = {2: ("cap_sats", "receipt_key", "timelock_height", "timelock_feerate_sat_vb")}
+"""Version -> the keys that came with it; the text of older terms is without them."""
+VERSIONS = (1, VERSION)
+
+# A refund bears its own fee. Up to this feerate that must leave the backer at least half, even where the refund is a
+# transaction of its own and pays the longest usual script.
+REFUND_FEERATE_SAT_VB = 40
+REFUND_FEE_PERCENT = 50
+REFUND_VSIZE = transaction_vsize(1, [bytes(34)])
+ROUND_SATS = 1_000
+
+# A time-locked refund is signed today for a day that nobody knows. Its fee need not be the best one: its only output
+# is the backer's own, so that they can spend it at a higher feerate and pull it along (CPFP).
+TIMELOCK_FEERATE_SAT_VB = 10
+BLOCK_SPACING = timedelta(minutes=10)
+
+
+def refundable_up_to_sat_vb(pledge_sats: int) -> int:
+    """The highest feerate in sat/vB at which a refund of one coin of `pledge_sats` still returns at least half."""
+    return pledge_sats * REFUND_FEE_PERCENT // (100 * REFUND_VSIZE)
+
+
+def smallest_pledge_sats(feerate_sat_vb: int) -> int:
+    """The smallest round pledge whose refund returns at least half at this feerate."""
+    least_sats = -(-REFUND_VSIZE * feerate_sat_vb * 100 // REFUND_FEE_PERCENT)
+    return -(-least_sats // ROUND_SATS) * ROUND_SATS
+
+
+def refund_promise(pledge_sats: int) -> str:
+    """Why a pledge is not smaller than this, in half a sentence."""
+    return (
+        f"at network fees of up to {refundable_up_to_sat_vb(pledge_sats)} sat/vB, a refund still returns at least half"
+    )
+
 
 MIN_GOAL_SATS = 20_000
-MIN_PLEDGE_SATS = 10_000
+MIN_PLEDGE_SATS = smallest_pledge_sats(REFUND_FEERATE_SAT_VB)
 MIN_COIN_SATS = 1_000
 MIN_DURATION = timedelta(hours=2)
 MAX_DURATION = timedelta(days=366)
@@ -35,6 +72,10 @@ class CampaignTerms:
     `min_coin_sats`: outputs below it are dust and never count. `confirmations`: depth of the closing block at
     which the outcome is decided. `opened_height` and `opened_hash` name a block that existed when the terms were
     frozen, so that an auditor need not look at anything older.
+
+    `cap_sats`: once coins of this much count, later ones do not and are refunded; 0 is no cap. `receipt_key`: the
+    compressed public key that signs receipts, in hex; "" where none are given. `timelock_height`: the block from which
+    on refunds signed ahead of time are valid, 0 where there are none; `timelock_feerate_sat_vb`: what they pay.
     """
 
     network: str
@@ -53,11 +94,24 @@ class CampaignTerms:
     confirmations: int
     opened_height: int
     opened_hash: str
+    cap_sats: int = 0
+    receipt_key: str = ""
+    timelock_height: int = 0
+    timelock_feerate_sat_vb: int = 0
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for a value that the text of this version has no place for: it would not be hashed."""
+        if any(getattr(self, name) != type(self).__dict__[name] for name in self._missing_keys()):
+            raise ValueError(f"terms of version {self.version} have no such part")
 
     def canonical(self) -> str:
         """The JSON text whose UTF-8 bytes are hashed."""
-        return canonical_json(asdict(self))
+        missing = self._missing_keys()
+        return canonical_json({name: value for name, value in asdict(self).items() if name not in missing})
+
+    def _missing_keys(self) -> set[str]:
+        return {name for version, names in ADDED.items() if version > self.version for name in names}
 
     @property
     def hash(self) -> bytes:
@@ -77,8 +131,10 @@ class CampaignTerms:
             same = terms.canonical() == text
         except (TypeError, RecursionError) as error:
             raise ValueError(f"not the terms of a campaign: {error}") from error
-        if terms.version != VERSION or not same or not _has_right_types(terms):
+        if terms.version not in VERSIONS or not same or not _has_right_types(terms):
             raise ValueError("not in canonical form, or of another version")
+        if terms.cap_sats and terms.cap_sats < terms.goal_sats:
+            raise ValueError("the cap is below the goal, so that it could never be reached")
         return terms
 
 
@@ -120,6 +176,24 @@ def check_goal(goal_sats: int) -> None:
         raise UserError(f"The goal must be at least {MIN_GOAL_SATS} sat: less would be eaten by network fees.", "goal")
     if goal_sats > MAX_MONEY_SATS:
         raise UserError("The goal is more than the 21 million BTC that can ever exist.", "goal")
+
+
+def check_cap(cap_sats: int, goal_sats: int) -> None:
+    """Raise UserError if the cap would keep the goal from being reached. 0 is no cap."""
+    if cap_sats and not goal_sats <= cap_sats:
+        raise UserError("The most that you accept must be at least the goal; leave it empty to accept any sum.", "cap")
+    if cap_sats > MAX_MONEY_SATS:
+        raise UserError("The most that you accept is more than the 21 million BTC that can ever exist.", "cap")
+
+
+def timelock_height(opened_height: int, opened_at: datetime, deadline: datetime, margin_blocks: int) -> int:
+    """The block from which on time-locked refunds are valid.
+
+    `opened_at` is the median time past of the block at `opened_height`. Blocks until the deadline are expected every
+    ten minutes, with a tenth more of them, as miners are at times faster; then the margin, for settling in peace.
+    """
+    expected = -(11 * (opened_at - deadline) // (10 * BLOCK_SPACING))
+    return opened_height + expected + margin_blocks
 
 
 def _has_right_types(terms: CampaignTerms) -> bool:

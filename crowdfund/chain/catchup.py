@@ -25,9 +25,9 @@ from itertools import cycle, islice
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self
 
-from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx
 from crowdfund.chain.scan import fingerprints, outpoint_key, scan_spends
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx
 
 BATCH = 1  # blocks that a child is asked for at once; the answer to one fits into a pipe, so no child waits
 AHEAD = 4  # batches asked of each child

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from crowdfund.chain.blocks import HEADER_SIZE
 from crowdfund.chain.bounded_http import Line
 from crowdfund.chain.port import (
     BlockRef,
@@ -36,6 +35,7 @@ from crowdfund.chain.port import (
 )
 from crowdfund.errors import WorldError
 from crowdfund.wallet.amounts import btc_to_sats
+from crowdfund.wallet.blocks import HEADER_SIZE
 
 TIMEOUT_S = 30
 SCAN_TIMEOUT_S = 900

@@ -18,10 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from crowdfund.chain.blocks import HEADER_SIZE, MERKLE_ROOT, ParsedTx, double_sha256, parse_tx
 from crowdfund.chain.electrum_client import Call, Connection, Refused, Server
 from crowdfund.chain.electrum_watch import HISTORY, Watch, not_refused, read_history, results, scripthash_of
-from crowdfund.chain.merkle import check_branch, could_be_node, verify_branch
 from crowdfund.chain.port import (
     HistoryItem,
     NodeStatus,
@@ -33,6 +31,8 @@ from crowdfund.chain.port import (
     WrongAnswer,
 )
 from crowdfund.errors import UserError
+from crowdfund.wallet.blocks import HEADER_SIZE, MERKLE_ROOT, ParsedTx, double_sha256, parse_tx
+from crowdfund.wallet.merkle import check_branch, could_be_node, verify_branch
 from crowdfund.wallet.networks import NETWORKS
 
 TIMEOUT_S = 20.0

@@ -17,8 +17,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NoReturn
 
-from crowdfund.chain.merkle import is_hash
 from crowdfund.chain.port import Unreachable, WrongAnswer
+from crowdfund.wallet.merkle import is_hash
 
 Call = tuple[str, list[object]]
 """(method, its parameters)."""

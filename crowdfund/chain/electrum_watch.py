@@ -14,8 +14,8 @@ from hashlib import sha256
 from typing import Any
 
 from crowdfund.chain.electrum_client import SCRIPT_NOTICE, Call, Connection, Refused
-from crowdfund.chain.merkle import is_hash
 from crowdfund.chain.port import HistoryItem, WrongAnswer
+from crowdfund.wallet.merkle import is_hash
 
 TRIES = 6
 PAUSE_S = 0.02

@@ -18,13 +18,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx, double_sha256, parse_tx
 from crowdfund.chain.bounded_http import BoundedHttp, Reply
-from crowdfund.chain.headers import Header, check_chain, read_header
-from crowdfund.chain.merkle import could_be_node, is_hash, verify_branch
 from crowdfund.chain.port import NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin, WrongAnswer
 from crowdfund.chain.strict_json import hash_in, hash_list, read_json, truth, whole
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, double_sha256, parse_tx
+from crowdfund.wallet.headers import Header, check_chain, read_header
+from crowdfund.wallet.merkle import could_be_node, is_hash, verify_branch
 
 TIMEOUT_S = 20
 TEXT_LIMIT = 65_536

@@ -14,11 +14,12 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block, parse_tx
 from crowdfund.chain.catchup import BlockPool, BlockSource
-from crowdfund.chain.headers import MEDIAN_SPAN, check_chain, place, read_header
+from crowdfund.chain.placing import place
 from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, NodeStatus, Outpoint, UnspentCoin, WrongAnswer
 from crowdfund.chain.scan import outpoint_key, scan_block
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block, parse_tx
+from crowdfund.wallet.headers import MEDIAN_SPAN, check_chain, read_header
 
 MAX_BLOCKS_AT_ONCE = 100
 # Blocks recorded at the very first look, so that a reorganisation right afterwards finds a common ancestor.

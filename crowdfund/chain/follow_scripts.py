@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from crowdfund.chain.blocks import ParsedTx
 from crowdfund.chain.follow import (
     BlockFacts,
     Changes,
@@ -29,8 +28,9 @@ from crowdfund.chain.follow import (
     next_stretch,
     placed_at,
 )
-from crowdfund.chain.merkle import could_be_node, verify_branch
 from crowdfund.chain.port import BlockRef, HistoryItem, NodeStatus, ScriptBackend, UnspentCoin, WrongAnswer
+from crowdfund.wallet.blocks import ParsedTx
+from crowdfund.wallet.merkle import could_be_node, verify_branch
 
 
 @dataclass

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import chain, compress, count
 from typing import Any
 
-from crowdfund.chain.blocks import HEADER_SIZE, ParsedTx, parse_tx
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, parse_tx
 
 TXID_SIZE = 32
 OUTPOINT_SIZE = 36

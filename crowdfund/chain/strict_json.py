@@ -9,7 +9,7 @@ import json
 from decimal import Decimal
 from typing import Any, NoReturn
 
-from crowdfund.chain.merkle import is_hash
+from crowdfund.wallet.merkle import is_hash
 
 MOST_SATS = 21_000_000 * 100_000_000
 PIECE = 67  # a hash in a list, with its quotes and the comma

@@ -8,17 +8,20 @@ addresses. Every address is derived twice, by bitcoinlib and by embit, and shown
 from __future__ import annotations
 
 import importlib
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from embit.descriptor import Descriptor
 from embit.descriptor.checksum import add_checksum
-from embit.hashes import hash160
+from embit.ec import PublicKey
 from embit.networks import NETWORKS as EMBIT_NETWORKS
+from embit.script import p2wpkh
 
 from crowdfund.errors import WorldError
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.bcl import HDKey
+from crowdfund.wallet.fast_keys import PublicBranch
 from crowdfund.wallet.networks import NETWORKS
 
 WORDS = 8
@@ -64,27 +67,44 @@ def derive_address(descriptor: str, index: int, network_name: str) -> tuple[str,
 
 def derive_script(descriptor: str, index: int) -> bytes:
     """Locking script at `index`, by embit alone: for the many that an auditor or a rescan goes through."""
-    return bytes(_parsed(descriptor).derive(index).script_pubkey().data)
+    return bytes(p2wpkh(derive_key(descriptor, index)).data)
+
+
+def derive_key(descriptor: str, index: int) -> PublicKey:
+    """Public key at `index`, by embit alone."""
+    return _public_branch(descriptor).child(index)
+
+
+@dataclass(frozen=True)
+class KeyOrigin:
+    """A public key (33 bytes), the master key's fingerprint (4 bytes) and the whole BIP 32 path from there."""
+
+    public_key: bytes
+    fingerprint: bytes
+    path: tuple[int, ...]
+
+
+def key_origin(descriptor: str, index: int) -> KeyOrigin:
+    """What a signer that has the seed needs to find the key at `index`."""
+    found = Descriptor.from_string(descriptor).key
+    steps = (*found.origin.derivation, *found.allowed_derivation.indexes[:-1], index)
+    return KeyOrigin(derive_key(descriptor, index).sec(), bytes(found.origin.fingerprint), steps)
 
 
 def derive_scripts(descriptor: str, first: int, count: int) -> list[bytes]:
-    """Locking scripts at `first` to `first + count - 1`: the branch is derived once, so that thousands take a second.
+    """Locking scripts at `first` to `first + count - 1`, as a rescan goes through them by the thousand.
 
-    The first of them is derived the long way too. Raises WorldError (not retryable) if both differ.
+    The first of them is derived by embit's own way, too. Raises WorldError (not retryable) if both differ.
     """
-    origin = _parsed(descriptor).keys[0]
-    branch = origin.key
-    for step in origin.allowed_derivation.indexes[:-1]:
-        branch = branch.child(step)
-    scripts = [b"\x00\x14" + hash160(branch.child(index).sec()) for index in range(first, first + count)]
-    if scripts and scripts[0] != derive_script(descriptor, first):
+    scripts = [derive_script(descriptor, index) for index in range(first, first + count)]
+    if scripts and scripts[0] != Descriptor.from_string(descriptor).derive(first).script_pubkey().data:
         raise WorldError("Two ways lead to different addresses; nothing is looked for.", retryable=False)
     return scripts
 
 
 def _address_by_embit(descriptor: str, index: int, network_name: str) -> str:
     embit_network = EMBIT_NETWORKS[NETWORKS[network_name].embit_name]
-    return str(_parsed(descriptor).derive(index).address(embit_network))
+    return str(p2wpkh(derive_key(descriptor, index)).address(embit_network))
 
 
 def _address_by_bitcoinlib(descriptor: str, index: int, network_name: str) -> str:
@@ -92,8 +112,14 @@ def _address_by_bitcoinlib(descriptor: str, index: int, network_name: str) -> st
 
 
 @lru_cache(maxsize=512)
-def _parsed(descriptor: str) -> Any:
-    return Descriptor.from_string(descriptor)
+def _public_branch(descriptor: str) -> PublicBranch:
+    """The public key at the end of the eight words, by embit: its children are the keys of the addresses."""
+    found = Descriptor.from_string(descriptor)
+    steps = found.key.allowed_derivation.indexes if found.wpkh and found.key.allowed_derivation else [0]
+    if steps.pop() is not None or None in steps:
+        raise ValueError("not the descriptor of a campaign")
+    key = found.key.key.derive(steps)
+    return PublicBranch(key.get_public_key(), key.chain_code)
 
 
 @lru_cache(maxsize=512)

@@ -14,6 +14,10 @@ DUST_RELAY_SAT_PER_KVB = 3000
 
 MIN_FEERATE_SAT_VB = 1
 MAX_FEERATE_SAT_VB = 500
+MAX_FEE_SATS = 5_000_000  # of one transaction
+MAX_RELEASE_FEE_PERCENT = 10  # of what a release spends
+MAX_REFUND_FEE_PERCENT = 50  # of what one pledge's coins in a refund hold
+MAX_WEIGHT = 400_000  # heavier transactions are not relayed
 
 
 def clamp_feerate(estimate_sat_vb: int | None, fallback_sat_vb: int = 2) -> int:
@@ -27,12 +31,16 @@ def output_weight(script: bytes) -> int:
     return (8 + _varint_size(len(script)) + len(script)) * 4
 
 
-def transaction_vsize(input_count: int, output_scripts: Sequence[bytes]) -> int:
-    """Virtual size in vB of a transaction with `input_count` P2WPKH inputs and these outputs."""
+def transaction_weight(input_count: int, output_scripts: Sequence[bytes]) -> int:
+    """Weight of a transaction with `input_count` P2WPKH inputs and these outputs, at most."""
     weight = OVERHEAD_WEIGHT + input_count * P2WPKH_INPUT_WEIGHT
     weight += (_varint_size(input_count) + _varint_size(len(output_scripts))) * 4
-    weight += sum(output_weight(script) for script in output_scripts)
-    return -(-weight // 4)
+    return weight + sum(output_weight(script) for script in output_scripts)
+
+
+def transaction_vsize(input_count: int, output_scripts: Sequence[bytes]) -> int:
+    """Virtual size in vB of a transaction with `input_count` P2WPKH inputs and these outputs."""
+    return -(-transaction_weight(input_count, output_scripts) // 4)
 
 
 def dust_limit_sats(script: bytes) -> int:

@@ -13,9 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from coincurve import PrivateKey
+
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.bcl import HDKey, Mnemonic
 from crowdfund.wallet.descriptors import terms_words
+from crowdfund.wallet.fast_keys import PrivateBranch
 from crowdfund.wallet.networks import NETWORKS
 from crowdfund.wallet.passphrase import Passphrase
 from crowdfund.wallet.seed_file import COST, MAX_BYTES, Cost, Damaged, SealedSeed, seal
@@ -133,6 +136,8 @@ class Keystore:
         self._network = NETWORKS[network_name]
         seed = Mnemonic().to_seed(words, validate=True)
         self._master = HDKey.from_seed(seed, network=self._network.bitcoinlib_name, witness_type="segwit")
+        purpose = self._master.child_private(84, hardened=True)
+        self._accounts = purpose.child_private(self._network.coin_type, hardened=True)
 
     @classmethod
     def open(cls, path: Path, network_name: str, unlock: Callable[[], Passphrase] = _nobody_to_ask) -> Keystore:
@@ -155,9 +160,16 @@ class Keystore:
             key = key.child_private(word)
         return key
 
+    def branch(self, account_index: int, terms_hash: bytes) -> PrivateBranch:
+        """The same key, for the many children that signing takes."""
+        key = self.campaign_key(account_index, terms_hash)
+        return PrivateBranch(bytes(key.private_byte), bytes(key.chain))
+
+    def receipt_key(self, account_index: int) -> PrivateKey:
+        """The private key m/84'/coin'/account'/0': a hardened child, so that no account xpub leads to it."""
+        return PrivateKey(bytes(self._account(account_index).child_private(0, hardened=True).private_byte))
+
     def _account(self, account_index: int) -> Any:
         if not 0 <= account_index < HARDENED_LIMIT:
             raise ValueError(f"{account_index} is not an account")
-        key = self._master.child_private(84, hardened=True)
-        key = key.child_private(self._network.coin_type, hardened=True)
-        return key.child_private(account_index, hardened=True)
+        return self._accounts.child_private(account_index, hardened=True)

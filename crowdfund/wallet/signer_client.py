@@ -10,19 +10,30 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.policy import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import UnsignedTx
 
 TIMEOUT_S = 300
-MAX_LINE = 64 * 1024 * 1024
+MAX_LINE = 2 * 1024 * 1024  # a transaction of 400,000 weight units, in hex, and room to spare
 
 
 @dataclass(frozen=True)
 class Account:
-    """A hardened account that the signer offers: its index, its xpub and the master key's fingerprint."""
+    """A hardened account that the signer offers: its index, its xpub, the master key's fingerprint, and the public key
+    (66 hex digits) that signs its receipts."""
 
     index: int
     xpub: str
     fingerprint: str
+    receipt_key: str
+
+
+@dataclass(frozen=True)
+class SignedReceipt:
+    """The canonical text of a receipt (see receipts.py) and its BIP 137 signature in base64."""
+
+    text: str
+    signature: str
 
 
 class SignerClient:
@@ -35,31 +46,46 @@ class SignerClient:
         """Account xpubs `first` to `first + count - 1`."""
         answer = self._ask({"op": "accounts", "first": first, "count": count})
         try:
-            return [Account(a["index"], a["xpub"], a["fingerprint"]) for a in answer["accounts"]]
+            return [Account(a["index"], a["xpub"], a["fingerprint"], a["receipt_key"]) for a in answer["accounts"]]
         except (KeyError, TypeError) as error:
             raise _unreadable() from error
 
     def register(self, terms: str, account_index: int, refunds: Mapping[int, bytes]) -> None:
         """Tell the signer where each address index is refunded to. The first word counts; another is refused."""
-        pairs = {str(index): script.hex() for index, script in refunds.items()}
-        self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": pairs})
+        pairs = [(str(index), script.hex()) for index, script in refunds.items()]
+        for start in range(0, len(pairs), MAX_REGISTRATIONS):
+            some = dict(pairs[start : start + MAX_REGISTRATIONS])
+            self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
 
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """Have `tx` signed as a settlement of `kind` ("release" or "refund") under these canonical terms.
 
         Raises WorldError: retryable where the signer is away, not retryable where it refuses.
         """
+        return self._signed({"op": "sign", "terms": terms, "account": account_index, "kind": kind, **tx_fields(tx)})
+
+    def timelocked_refund(self, terms: str, account_index: int, tx: UnsignedTx) -> bytes:
+        """Have `tx` signed: one coin back to its registered script, from the terms' `timelock_height` on.
+
+        Raises WorldError as `sign` does.
+        """
+        return self._signed({"op": "timelocked_refund", "terms": terms, "account": account_index, **tx_fields(tx)})
+
+    def receipt(self, terms: str, account_index: int, index: int, amount_sats: int) -> SignedReceipt:
+        """A signed receipt of the pledge at `index`, whose refund address the signer must have been told.
+
+        Raises WorldError as `sign` does.
+        """
         answer = self._ask(
-            {
-                "op": "sign",
-                "terms": terms,
-                "account": account_index,
-                "kind": kind,
-                "locktime": tx.locktime,
-                "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
-                "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
-            }
+            {"op": "receipt", "terms": terms, "account": account_index, "index": index, "amount_sats": amount_sats}
         )
+        try:
+            return SignedReceipt(answer["text"], answer["signature"])
+        except KeyError as error:
+            raise _unreadable() from error
+
+    def _signed(self, message: dict[str, object]) -> bytes:
+        answer = self._ask(message)
         try:
             return bytes.fromhex(answer["raw"])
         except (KeyError, TypeError, ValueError) as error:
@@ -81,6 +107,15 @@ class SignerClient:
         if "error" in answer:
             raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
         return answer
+
+
+def tx_fields(tx: UnsignedTx) -> dict[str, object]:
+    """The transaction as requests spell it; policy.read_tx reads it back."""
+    return {
+        "locktime": tx.locktime,
+        "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
+        "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
+    }
 
 
 def _unreadable() -> WorldError:

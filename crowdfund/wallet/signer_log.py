@@ -1,62 +1,83 @@
 """The signer's own memory: an append-only file of JSON lines, each with the hash of the line before.
 
-Written and flushed to disk before any signature leaves. It outlives the database and is never edited: a line
-that does not fit its predecessor stops the signer.
+Written and flushed to disk before any signature leaves: one line and one flush a request, however many coins or
+refunds it is about. It outlives the database and is never edited: a line that does not fit its predecessor stops the
+signer, and so do whole lines cut off at the end, which a small second file (the head: how many lines, hash of the last)
+gives away. The head follows each line without a flush of its own, so after a power cut it may be some lines behind.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
-from crowdfund.errors import UserError, WorldError
+from crowdfund.errors import WorldError
 
 START = "0" * 64
+_KINDS = ("", "release", "refund")  # how a settled outpoint's kind is kept beside its value
 
 
 class SignerLog:
-    """What was promised: refund scripts by (account, terms hash, index), and for each outpoint one txid and value."""
+    """What was promised: an account's terms, refund scripts by (account, index), an outpoint's kind and value.
+
+    Kept small: some 200 bytes of memory for a refund script or an outpoint.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._refunds: dict[tuple[int, str, int], str] = {}
-        self._settled: dict[str, tuple[str, str, int]] = {}
-        self._last = START
+        self._head = path.with_suffix(".head")
+        self._terms: dict[int, bytes] = {}
+        self._refunds: dict[tuple[int, int], bytes] = {}
+        self._outpoints: dict[bytes, int] = {}
+        self._txids: set[bytes] = set()
+        self._count, self._last = 0, START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
 
-    def registered(self, account: int, terms_hash: bytes, index: int) -> str | None:
-        """The refund script (hex) of a pledge, None if there is none."""
-        return self._refunds.get((account, terms_hash.hex(), index))
+    def terms_hash(self, account: int) -> bytes | None:
+        """The terms that an account serves, None while it serves none."""
+        return self._terms.get(account)
 
-    def register(self, account: int, terms_hash: bytes, index: int, script: str) -> None:
-        """Keep the first script of a pledge. Raises UserError if another one is held already."""
-        held = self.registered(account, terms_hash, index)
-        if held is None:
-            self._append({"refund": [account, terms_hash.hex(), index, script]})
-        elif held != script:
-            raise UserError("another refund address is registered for this pledge, and the first one counts.")
+    def refund_script(self, account: int, index: int) -> bytes | None:
+        """The refund script of a pledge, None if there is none."""
+        return self._refunds.get((account, index))
 
-    def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
-        """Note that these outpoints (with their values) are settled by `txid`. Raises UserError if one is otherwise.
+    def kind(self, outpoint: str) -> str | None:
+        """ "release" or "refund", None where the outpoint was signed for neither."""
+        return _KINDS[self._outpoints.get(_key(outpoint), 0) % len(_KINDS)] or None
 
-        The value belongs to it: a signature covers only its own input's, so signatures got with different stories
-        about the values could be put together to one transaction whose fee was never checked.
-        """
-        for outpoint, value_sats in outpoints.items():
-            held = self._settled.get(outpoint)
-            if held is not None and held != (kind, txid, value_sats):
-                raise UserError(f"{outpoint} was signed for a {held[0]} in {held[1]} and is signed for nothing else.")
-        if not all(outpoint in self._settled for outpoint in outpoints):
-            self._append({"settle": [kind, txid, account, dict(outpoints)]})
+    def value_sats(self, outpoint: str) -> int | None:
+        """What the outpoint was said to hold, None where nobody said."""
+        held = self._outpoints.get(_key(outpoint))
+        return None if held is None else held // len(_KINDS)
+
+    def register(self, account: int, terms_hash: bytes, refunds: Mapping[int, bytes]) -> None:
+        """Note new refund scripts, all in one line. What the policy has to say was said before."""
+        if refunds:
+            scripts = {str(index): script.hex() for index, script in refunds.items()}
+            self._append({"account": account, "terms": terms_hash.hex(), "refunds": scripts})
+
+    def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
+        """Note that `txid` settles these outpoints, with their values, where that is new."""
+        if bytes.fromhex(txid) not in self._txids:
+            entry = [kind, txid, account, dict(outpoints)]
+            self._append({"account": account, "terms": terms_hash.hex(), "settle": entry})
+
+    def timelocked(self, txid: str, account: int, terms_hash: bytes, outpoint: str, value_sats: int) -> None:
+        """Note a time-locked refund, where that is new; it leaves the outpoint's kind open."""
+        if bytes.fromhex(txid) not in self._txids:
+            entry = [txid, outpoint, value_sats]
+            self._append({"account": account, "terms": terms_hash.hex(), "timelocked": entry})
 
     def _append(self, entry: dict[str, object]) -> None:
         line = json.dumps({"prev": self._last, **entry}, sort_keys=True, separators=(",", ":"))
         self._write(line.encode() + b"\n")
         self._take(line)
+        self._write_head()
 
     def _write(self, data: bytes) -> None:
         """On disk as a whole, or not at all: a full disk must not leave half a line for the next one to follow."""
@@ -73,27 +94,87 @@ class SignerLog:
         finally:
             os.close(descriptor)
 
+    def _write_head(self) -> None:
+        """At one stroke. A head that is behind is no harm, so a full disk here stops nothing."""
+        draft = self._head.with_suffix(".head-new")
+        try:
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            try:
+                os.write(descriptor, f"{self._count} {self._last}\n".encode())
+            finally:
+                os.close(descriptor)
+            draft.replace(self._head)
+        except OSError:
+            draft.unlink(missing_ok=True)
+
     def _take(self, line: str) -> None:
         entry = json.loads(line)
         if entry["prev"] != self._last:
-            raise WorldError(f"The signer's log {self._path} was changed: a line does not follow.", retryable=False)
-        if "refund" in entry:
-            account, terms_hash, index, script = entry["refund"]
-            self._refunds[(account, terms_hash, index)] = script
-        else:
+            raise self._changed("a line does not follow")
+        if "account" in entry:
+            terms_hash = bytes.fromhex(entry["terms"])
+            if self._terms.setdefault(entry["account"], terms_hash) != terms_hash:
+                raise self._changed("an account serves two sets of terms")
+        self._take_promise(entry)
+        self._count, self._last = self._count + 1, sha256(line.encode()).hexdigest()
+
+    def _take_promise(self, entry: dict[str, Any]) -> None:
+        """One of: refunds, a settlement, a time-locked refund; refunds as older versions wrote them, one a line."""
+        if "refunds" in entry:
+            self._keep(entry["account"], entry["refunds"].items())
+        elif "settle" in entry:
             kind, txid, _, outpoints = entry["settle"]
-            self._settled.update({outpoint: (kind, txid, value) for outpoint, value in outpoints.items()})
-        self._last = sha256(line.encode()).hexdigest()
+            code = _KINDS.index(kind)
+            self._outpoints.update({_key(name): value * len(_KINDS) + code for name, value in outpoints.items()})
+            self._txids.add(bytes.fromhex(txid))
+        elif "timelocked" in entry:
+            txid, name, value_sats = entry["timelocked"]
+            self._outpoints.setdefault(_key(name), value_sats * len(_KINDS))
+            self._txids.add(bytes.fromhex(txid))
+        else:
+            account, _, index, script = entry["refund"]
+            self._keep(account, [(index, script)])
+
+    def _keep(self, account: int, refunds: Iterable[tuple[str | int, str]]) -> None:
+        self._refunds.update({(account, int(index)): bytes.fromhex(script) for index, script in refunds})
 
     def _load(self) -> None:
         """Read all lines. A torn last line (power cut while writing) was never acted on and is cut off."""
-        if not self._path.exists():
-            return
-        whole, _, torn = self._path.read_bytes().rpartition(b"\n")
-        if torn:
-            os.truncate(self._path, len(whole) + 1 if whole else 0)
+        count, last = self._read_head()
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        os.truncate(self._path, file.tell() - len(line))
+                        break
+                    self._load_line(line)
+                    if self._count == count and self._last != last:
+                        raise self._changed("it is not the one that its head was written for")
+        if self._count < count:
+            raise self._changed(f"{count - self._count} lines are missing at its end")
+
+    def _load_line(self, line: bytes) -> None:
         try:
-            for line in whole.decode().split("\n") if whole else []:
-                self._take(line)
+            self._take(line[:-1].decode())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise WorldError(f"The signer's log {self._path} was changed: a damaged line.", retryable=False) from error
+            raise self._changed("a damaged line") from error
+
+    def _read_head(self) -> tuple[int, str]:
+        """How many lines there must be at least, and the hash of the last of these. None where no head was written:
+        by a version without one, or before a power cut that took an unflushed file away."""
+        text = self._head.read_text() if self._head.exists() else ""
+        count, _, last = text.rstrip("\n").partition(" ")
+        if not text.strip("\0"):
+            return 0, START
+        if not (count.isascii() and count.isdigit() and len(last) == len(START)):
+            raise self._changed("its head is damaged")
+        return int(count), last
+
+    def _changed(self, how: str) -> WorldError:
+        return WorldError(f"The signer's log {self._path} was changed: {how}.", retryable=False)
+
+
+def _key(outpoint: str) -> bytes:
+    """36 bytes for an outpoint: half of what its text takes."""
+    txid, _, vout = outpoint.partition(":")
+    return bytes.fromhex(txid) + int(vout).to_bytes(4, "big")

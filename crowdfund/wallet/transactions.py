@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from embit.base import EmbitError
-from embit.ec import PublicKey, Signature
+from embit.ec import Signature
 from embit.hashes import hash160
 from embit.script import Script
 from embit.transaction import Transaction
 
 from crowdfund.errors import WorldError
-from crowdfund.wallet.descriptors import derive_script
+from crowdfund.wallet.descriptors import derive_key
 
 VERSION = 2
 SEQUENCE = 0xFFFFFFFD  # replaceable (BIP 125) and lock time enforced
@@ -59,13 +59,9 @@ class UnsignedTx:
     def serialize(self) -> bytes:
         """The transaction without witnesses: the bytes that its txid is the hash of."""
         parts = [struct.pack("<i", VERSION), _varint(len(self.inputs))]
-        for i in self.inputs:
-            parts.append(
-                bytes.fromhex(i.txid)[::-1] + struct.pack("<I", i.vout) + b"\x00" + struct.pack("<I", SEQUENCE)
-            )
+        parts += [outpoint_bytes(i) + b"\x00" + struct.pack("<I", SEQUENCE) for i in self.inputs]
         parts.append(_varint(len(self.outputs)))
-        for o in self.outputs:
-            parts.append(struct.pack("<q", o.value_sats) + _varint(len(o.script)) + o.script)
+        parts += [output_bytes(o) for o in self.outputs]
         parts.append(struct.pack("<I", self.locktime))
         return b"".join(parts)
 
@@ -73,6 +69,16 @@ class UnsignedTx:
     def txid(self) -> str:
         """Known before signing, as every input is segwit."""
         return sha256(sha256(self.serialize()).digest()).digest()[::-1].hex()
+
+
+def outpoint_bytes(spent: TxInput) -> bytes:
+    """The outpoint as it stands in a transaction."""
+    return bytes.fromhex(spent.txid)[::-1] + struct.pack("<I", spent.vout)
+
+
+def output_bytes(output: TxOutput) -> bytes:
+    """The output as it stands in a transaction."""
+    return struct.pack("<q", output.value_sats) + _varint(len(output.script)) + output.script
 
 
 def verify_signed(raw: bytes, expected: UnsignedTx, descriptor: str) -> None:
@@ -98,11 +104,11 @@ def _input_is_valid(tx: Transaction, position: int, spent: TxInput, descriptor: 
     items = tx.vin[position].witness.items
     if len(items) != 2 or items[0][-1] != SIGHASH_ALL or tx.vin[position].script_sig.data:
         return False
-    script = derive_script(descriptor, spent.index)
-    if script != b"\x00\x14" + hash160(items[1]):
+    public = derive_key(descriptor, spent.index)
+    if items[1] != public.sec():
         return False
-    digest = tx.sighash_segwit(position, Script(b"\x76\xa9\x14" + script[2:] + b"\x88\xac"), spent.value_sats)
-    return bool(PublicKey.parse(items[1]).verify(Signature.parse(items[0][:-1]), digest))
+    digest = tx.sighash_segwit(position, Script(b"\x76\xa9\x14" + hash160(items[1]) + b"\x88\xac"), spent.value_sats)
+    return bool(public.verify(Signature.parse(items[0][:-1]), digest))
 
 
 def _varint(n: int) -> bytes:

@@ -17,10 +17,11 @@ from crowdfund.campaigns.models import Creator
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
-from crowdfund.web import openapi
+from crowdfund.web import keepsakes, openapi
+from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
-from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view
+from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view, preview_view
 
 pages = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -74,7 +75,8 @@ def campaign(campaign_id: str) -> Answer:
         snapshot = queries.load(db, campaign_id)
         if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
-        return jsonify(_campaign(snapshot, as_of(db)))
+        found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
+    return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
 
 
 @pages.post("/campaigns/<campaign_id>/pledges")
@@ -138,6 +140,7 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "seen_sats": view.seen_sats,
         "received_sats": view.total_received_sats,
         "pledge_count": view.pledge_count,
+        "cap_sats": view.cap_sats,
         "min_pledge_sats": view.min_pledge_sats,
         "deadline_at": format_time(view.deadline_at),
         "payout_address": view.payout_address,
@@ -198,6 +201,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         snapshot, row = queries.load_by_pledge(db, pledge_id)
         now = as_of(db)
         view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
+        kept = keepsakes_of(db, snapshot, row, site.network, now)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -215,7 +219,9 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "counted_sats": view.counted_sats,
         "coins": [vars(coin) for coin in view.coins],
         "settled_txid": view.settled_txid,
+        "refund_estimate_sats": None if view.campaign.outcome else view.refund_example_sats,
         "receipt_url": view.url,
+        **keepsakes.as_json(kept),
         "as_of": _as_of(now),
     }
 
@@ -261,10 +267,10 @@ def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _integer(body: dict[str, Any], name: str) -> int:
+def _integer(body: dict[str, Any], name: str, least: int = 1) -> int:
     value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value <= 21_000_000 * 100_000_000:
-        raise Problems({name: f"“{name}” must be a whole number of satoshi between 1 and 21 million BTC."})
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 21_000_000 * 100_000_000:
+        raise Problems({name: f"“{name}” must be a whole number of satoshi between {least} and 21 million BTC."})
     return value
 
 
@@ -282,4 +288,5 @@ def _read_draft(body: dict[str, Any]) -> Draft:
         payout_address=_text(body, "payout_address"),
         project_url=_text(body, "project_url"),
         license=_text(body, "license"),
+        cap_sats=0 if body.get("cap_sats") is None else _integer(body, "cap_sats", least=0),
     )

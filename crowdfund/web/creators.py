@@ -10,13 +10,15 @@ from werkzeug.wrappers import Response
 
 from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.drafts import Draft
-from crowdfund.campaigns.models import Campaign
-from crowdfund.campaigns.recording import chain_tip
+from crowdfund.campaigns.models import Block, Campaign
+from crowdfund.campaigns.terms import timelock_height
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.wallet.amounts import SATS_PER_BTC
+from crowdfund.web import words
 from crowdfund.web.filters import fours, sats, when
-from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_deadline, show_problems
+from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_cap, read_deadline, show_problems
 from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
 from crowdfund.web.views import campaign_view
 
@@ -103,7 +105,7 @@ def preview(campaign_id: str) -> Answer:
             return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
         blocked = service.why_not_publish(db, here().settings, snapshot.campaign)
         tip = chain_tip(db)
-        frozen = [] if blocked or tip is None else _frozen(snapshot.campaign, freeze_height=tip.height)
+        frozen = [] if blocked or tip is None else _frozen(snapshot.campaign, tip)
         view = campaign_view(snapshot, here().network, as_of(db))
     return render_template("preview.html", campaign=view, terms_preview=frozen, publish_blocked=blocked)
 
@@ -153,11 +155,15 @@ def _read_draft(form: DraftForm) -> tuple[Draft, dict[str, str]]:
     Such a field gets a value that no check lets pass, so that all other faults are told in the same answer.
     """
     unreadable: dict[str, str] = {}
-    goal_sats, deadline_at = 0, datetime.min.replace(tzinfo=UTC)
+    goal_sats, cap_sats, deadline_at = 0, -1, datetime.min.replace(tzinfo=UTC)
     try:
         goal_sats = read_amount(form.goal.data, form.goal_unit.data, "goal")
     except UserError as error:
         unreadable["goal"] = error.sentence
+    try:
+        cap_sats = read_cap(form.cap.data, form.cap_unit.data)
+    except UserError as error:
+        unreadable["cap"] = error.sentence
     try:
         deadline_at = read_deadline(form.deadline.data)
     except UserError as error:
@@ -171,18 +177,22 @@ def _read_draft(form: DraftForm) -> tuple[Draft, dict[str, str]]:
         payout_address=form.payout_address.data or "",
         project_url=form.project_url.data or "",
         license=form.license.data or "",
+        cap_sats=cap_sats,
     )
     return draft, unreadable
 
 
 def _form_data(campaign: Campaign) -> dict[str, str]:
-    whole_btc = campaign.goal_sats % SATS_PER_BTC == 0
+    goal, goal_unit = _typed(campaign.goal_sats)
+    cap, cap_unit = _typed(campaign.cap_sats) if campaign.cap_sats else ("", goal_unit)
     return {
         "title": campaign.title,
         "summary": campaign.summary,
         "story": campaign.story,
-        "goal": str(campaign.goal_sats // SATS_PER_BTC if whole_btc else campaign.goal_sats),
-        "goal_unit": "BTC" if whole_btc else "sat",
+        "goal": goal,
+        "goal_unit": goal_unit,
+        "cap": cap,
+        "cap_unit": cap_unit,
         "deadline": f"{campaign.deadline_at:%Y-%m-%dT%H:%M}",
         "payout_address": campaign.payout_address,
         "project_url": campaign.project_url,
@@ -190,19 +200,30 @@ def _form_data(campaign: Campaign) -> dict[str, str]:
     }
 
 
-def _frozen(campaign: Campaign, freeze_height: int) -> list[tuple[str, Markup | str]]:
+def _typed(value_sats: int) -> tuple[str, str]:
+    """An amount as people type it, with its unit."""
+    whole_btc = value_sats % SATS_PER_BTC == 0
+    return (str(value_sats // SATS_PER_BTC), "BTC") if whole_btc else (str(value_sats), "sat")
+
+
+def _frozen(campaign: Campaign, tip: Block) -> list[tuple[str, Markup | str]]:
+    settings = here().settings
+    opened_at = datetime.fromtimestamp(tip.median_time_past, UTC)
+    locked = timelock_height(tip.height, opened_at, campaign.deadline_at, settings.timelock_blocks)
     return [
         ("Title", campaign.title),
         ("In one line", campaign.summary),
         ("The story", "Every word of it, by its fingerprint"),
         ("Goal", sats(campaign.goal_sats)),
+        ("Accepted at most", words.cap_sentence(campaign.cap_sats) or "Any sum"),
         ("Deadline", when(campaign.deadline_at)),
         ("Paid to, if funded", fours(campaign.payout_address)),
         ("Licence of the result", campaign.license),
         ("Project", campaign.project_url),
         ("Creator", campaign.creator.name),
-        ("Outcome decided after", f"{here().settings.confirmations} confirmations of the closing block"),
-        ("Opened at", f"block {freeze_height} or later"),
+        ("Outcome decided after", f"{settings.confirmations} confirmations of the closing block"),
+        ("Opened at", f"block {tip.height} or later"),
+        ("Time-locked refunds", f"valid from block {locked} or soon after it, whatever becomes of this site"),
     ]
 
 

@@ -29,6 +29,8 @@ class DraftForm(FlaskForm):
     story = TextAreaField("The story")
     goal = StringField("Goal")
     goal_unit = RadioField("Unit", choices=UNITS, default="sat", validate_choice=False)
+    cap = StringField("Accept at most")
+    cap_unit = RadioField("Unit of the most", choices=UNITS, default="sat", validate_choice=False)
     deadline = StringField("Deadline")
     payout_address = StringField("Payout address")
     project_url = StringField("Project link")
@@ -50,6 +52,11 @@ def read_amount(text: str | None, unit: str | None, field: str) -> int:
     if unit not in UNITS:
         raise UserError("Choose sat or BTC.", field)
     return parse_amount(text or "", unit, field)
+
+
+def read_cap(text: str | None, unit: str | None) -> int:
+    """The most that is accepted, in satoshi; 0, for any sum, where nothing was written. Raises UserError."""
+    return read_amount(text, unit, "cap") if (text or "").strip() else 0
 
 
 def read_deadline(text: str | None) -> datetime:

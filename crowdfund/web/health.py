@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import queries
+from crowdfund.campaigns import halts, queries
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Incident, Pledge
 from crowdfund.campaigns.queries import Summary
@@ -26,13 +26,15 @@ def healthz() -> tuple[Response, int]:
     """200 while the chain is watched and nothing stands in the way of settling, else 503 with the reason."""
     with here().database.reading() as db:
         now, view = as_of(db), db.get(ChainView, 1)
+        halted = [halts.sentence(halt) for halt in halts.open_halts(db)]
     trouble = view.trouble if view else ""
-    well = now is not None and now.ok and not trouble
+    well = now is not None and now.ok and not trouble and not halted
     answer = {
         "status": "ok" if well else "degraded",
         "network": here().network,
         "node": now.state if now else view.state if view else "no block was read yet",
         "trouble": trouble or None,
+        "halted": halted,
         "pause": (view.pause if view else "") or None,
         "height": now.height if now else None,
     }
@@ -46,6 +48,8 @@ def metrics() -> Response:
     with here().database.reading() as db:
         _watching(registry, as_of(db))
         _counts(registry, db)
+        halted = Gauge("crowdfund_halted", "what keeps settlement from going on", registry=registry)
+        halted.set(len(halts.open_halts(db)))
         _money(registry, [queries.summarise(snapshot) for snapshot in queries.published(db)])
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 

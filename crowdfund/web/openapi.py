@@ -25,6 +25,12 @@ SCHEMAS: dict[str, Any] = {
             "summary": _text("One line of at most 200 characters."),
             "story": _text("Markdown, at most 50,000 characters."),
             "goal_sats": {"type": "integer", "minimum": 1, "description": "All of this, or nothing."},
+            "cap_sats": {
+                "type": "integer",
+                "minimum": 0,
+                "description": "Once this is reached, what comes later is sent back; 0 or nothing: any sum. "
+                "At least the goal.",
+            },
             "deadline_at": _text("RFC 3339; judged by the median time past of the chain.", format="date-time"),
             "payout_address": _text("The one address that a release can ever pay."),
             "project_url": _text("http or https.", format="uri"),
@@ -50,6 +56,8 @@ SCHEMAS: dict[str, Any] = {
             "goal_sats": _SATS,
             "counted_sats": _SATS,
             "seen_sats": _SATS,
+            "cap_sats": {"type": "integer", "minimum": 0, "description": "the most that is accepted; 0: any sum"},
+            "min_pledge_sats": _SATS,
             "deadline_at": _text("RFC 3339, UTC", format="date-time"),
             "terms": {"type": ["string", "null"], "description": "The canonical JSON that is hashed."},
             "terms_hash": {"type": ["string", "null"], "description": "SHA-256 of the terms."},
@@ -60,6 +68,10 @@ SCHEMAS: dict[str, Any] = {
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
+            "settlement_preview": {
+                "type": ["object", "null"],
+                "description": "kind, batches, fee_sats, net_sats: what the end would come to at today's feerate",
+            },
         },
     },
     "Pledge": {
@@ -71,13 +83,24 @@ SCHEMAS: dict[str, Any] = {
             "amount_sats": _SATS,
             "uri": _text("BIP 321 payment URI"),
             "state": _text(
-                "awaiting, seen, confirmed, short, over, late, maturing, replaced, double_spent, evicted, "
+                "awaiting, seen, confirmed, short, over, late, over_cap, maturing, replaced, double_spent, evicted, "
                 "in_settlement, paid_out, refunded or unclaimed"
             ),
             "received_sats": _SATS,
             "counted_sats": _SATS,
             "coins": {"type": "array", "items": {"type": "object"}},
             "receipt_url": _text("The backer's own page", format="uri"),
+            "receipt": {
+                "type": ["object", "null"],
+                "description": "text, signature (BIP 137, base64) and address, as verifymessage asks for them; null "
+                "until it is signed, and for campaigns without receipts",
+            },
+            "timelocked_refunds": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "Signed refunds, one for each confirmed coin: txid, raw (hex), value_sats, and "
+                "valid_after_height: later blocks may hold it, if the coin is still there",
+            },
         },
     },
     "Incidents": {

@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from crowdfund.campaigns import queries, service
 from crowdfund.errors import NotFound, UserError
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
+from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import pledge_view
@@ -40,8 +41,10 @@ def show(pledge_id: str) -> str:
     site = here()
     with site.database.reading() as db:
         snapshot, pledge = queries.load_by_pledge(db, pledge_id)
-        view = pledge_view(snapshot, pledge, site.network, as_of(db), site.settings.base_url)
-    return render_template("pledge.html", pledge=view)
+        now = as_of(db)
+        view = pledge_view(snapshot, pledge, site.network, now, site.settings.base_url)
+        kept = keepsakes_of(db, snapshot, pledge, site.network, now)
+    return render_template("pledge.html", pledge=view, kept=kept)
 
 
 def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:

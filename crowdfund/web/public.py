@@ -17,7 +17,7 @@ from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi
 from crowdfund.web.site import as_of, here
-from crowdfund.web.views import CampaignView, campaign_view, coin_view
+from crowdfund.web.views import CampaignView, campaign_view, coin_view, preview_view
 
 SOURCES = (
     "crowdfund", "templates", "static", "migrations", "requirements", "tests", "stubs", "bench", "docs",
@@ -55,10 +55,10 @@ def about() -> str:
 @pages.get("/campaigns/<campaign_id>")
 def campaign(campaign_id: str) -> str:
     """One campaign."""
-    view = open_snapshot(campaign_id)[1]
+    snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
-        found = incidents.of_campaign(db, campaign_id)
-    return render_template("campaign.html", campaign=view, incidents=found)
+        found, preview = incidents.of_campaign(db, campaign_id), preview_view(snapshot, as_of(db))
+    return render_template("campaign.html", campaign=view, incidents=found, preview=preview)
 
 
 @pages.get("/incidents")

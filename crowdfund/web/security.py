@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+
 from flask import Flask, Response, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
+from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.errors import NotFound, Problems, UserError, WorldError
@@ -46,6 +49,9 @@ SENTENCES = {
     413: "What was sent is too large. Nothing was kept; shorten it and send it again.",
     500: "Something went wrong on our side. No money moves because of it; please try again.",
 }
+RECORDS_AWAY = "Our records cannot be reached at the moment. No money moves because of it; please try again soon."
+
+log = logging.getLogger(__name__)
 
 
 def install(app: Flask) -> None:
@@ -56,6 +62,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(WorldError, _world_error)
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(OperationalError, _records_away)
 
 
 def _headers(response: Response) -> Response:
@@ -85,11 +92,22 @@ def _http_error(error: HTTPException) -> tuple[str | Response, int] | HTTPExcept
     return _answer(error.code, SENTENCES.get(error.code, error.description or ""))
 
 
+def _records_away(error: OperationalError) -> tuple[str | Response, int]:
+    """The database is away, or locked for too long. Every page of ours is made with it, so this is plain text."""
+    log.warning("The database cannot be used: %s", error.orig)
+    if request.path.startswith("/api/v1"):
+        return _answer(503, RECORDS_AWAY)
+    return Response(f"{RECORDS_AWAY}\n", content_type="text/plain; charset=utf-8"), 503
+
+
 def _answer(code: int, sentence: str, fields: dict[str, str] | None = None) -> tuple[str | Response, int]:
     """A page for people, a problem document (RFC 9457) for programs."""
     title = TITLES.get(code, TITLES[400 if code < 500 else 500])
     if not request.path.startswith("/api/v1"):
-        return render_template("error.html", code=code, title=title, sentence=sentence), code
+        try:
+            return render_template("error.html", code=code, title=title, sentence=sentence), code
+        except OperationalError as error:
+            return _records_away(error)
     document = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
     if fields:
         document["errors"] = [{"field": API_FIELDS.get(name, name), "detail": text} for name, text in fields.items()]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns.models import ChainView, Creator
-from crowdfund.campaigns.recording import chain_tip
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.web import words

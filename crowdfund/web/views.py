@@ -12,8 +12,9 @@ from crowdfund.campaigns.ledger import LABELS, Bucket
 from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
-from crowdfund.campaigns.queries import Snapshot, pledge_summary, summarise
-from crowdfund.campaigns.settlement import refund_estimate_sats
+from crowdfund.campaigns.queries import Snapshot, pledge_summary, settlement_preview, summarise
+from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
+from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
 from crowdfund.projects.licenses import license_title
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
@@ -46,6 +47,7 @@ class BatchView:
     state: str
     fee_sats: int
     input_count: int
+    attempt_count: int
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,9 @@ class CampaignView:
     license: str
     license_name: str
     creator_name: str
+    cap_sats: int
+    cap_sentence: Markup
+    full: bool
     state: CampaignState
     state_label: str
     state_sentence: str
@@ -98,6 +103,9 @@ class CampaignView:
     descriptor: str | None
     payout_address: str
     min_pledge_sats: int
+    min_pledge_reason: str
+    timelock_height: int
+    timelock_at: datetime | None
     time_left: str
     refund_example: tuple[int, int] | None
     accepts_pledges: bool
@@ -147,6 +155,7 @@ class PledgeView:
     seen_sats: int
     counted_sats: int
     maturing_sats: int
+    over_cap_sats: int
     coins: list[CoinView]
     steps: list[Step]
     accepts_payment: bool
@@ -163,6 +172,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
     min_pledge_sats = 0 if terms is None else terms.min_pledge_sats
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
     example_sats = max(EXAMPLE_SATS, min_pledge_sats)
+    full = summary.state is CampaignState.OPEN and snapshot.cap_reached
     return CampaignView(
         id=campaign.id,
         url=url_for("public.campaign", campaign_id=campaign.id),
@@ -175,10 +185,17 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         license=campaign.license,
         license_name=license_title(campaign.license),
         creator_name=campaign.creator.name,
+        cap_sats=snapshot.cap_sats,
+        cap_sentence=words.cap_sentence(snapshot.cap_sats),
+        full=full,
         state=summary.state,
         state_label=words.STATE_LABELS[summary.state],
         state_sentence=words.campaign_sentence(
-            summary.state, summary.counted_sats >= campaign.goal_sats, snapshot.closing_height, snapshot.confirmations
+            summary.state,
+            summary.counted_sats >= campaign.goal_sats,
+            snapshot.closing_height,
+            snapshot.confirmations,
+            full,
         ),
         counted_sats=summary.counted_sats,
         seen_sats=summary.seen_sats,
@@ -192,9 +209,12 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         descriptor=campaign.descriptor,
         payout_address=campaign.payout_address,
         min_pledge_sats=min_pledge_sats,
+        min_pledge_reason=refund_promise(min_pledge_sats),
+        timelock_height=terms.timelock_height if terms else 0,
+        timelock_at=expected_at(terms.timelock_height, now, as_of) if terms and as_of else None,
         time_left=words.time_left(deadline, now),
         refund_example=(example_sats, refund_estimate_sats(example_sats, EXAMPLE_SCRIPT, feerate_sat_vb)),
-        accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline,
+        accepts_pledges=summary.state is CampaignState.OPEN and now <= deadline and not full,
         outcome=snapshot.outcome,
         closing_height=snapshot.closing_height,
         paused=(as_of.pause or None) if as_of and summary.state is CampaignState.CLOSING else None,
@@ -211,8 +231,9 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
     due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
     address = pledge.address or ""
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
-    closed, ended = not campaign.accepts_pledges, campaign.closing_height is not None
-    settled_txid = next((c.spent_by for c in pledge.coins if c.spent_by in snapshot.attempts), None)
+    closed = campaign.state is not CampaignState.OPEN or chain_time(network, as_of) > campaign.deadline_at
+    ended, full = campaign.closing_height is not None, campaign.full and not closed
+    settled = next((c for c in pledge.coins if snapshot.fate(c) in (Kind.RELEASE, Kind.REFUND)), None)
     return PledgeView(
         id=pledge.id,
         url=base_url + url_for("pledges.show", pledge_id=pledge.id),
@@ -226,17 +247,18 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         name=pledge.name,
         message=pledge.message,
         state=facts.state,
-        headline=words.pledge_headline(facts.state, closed),
-        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended),
+        headline=words.pledge_headline(facts.state, closed, full),
+        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended, full),
         received_sats=facts.received_sats,
         seen_sats=facts.seen_sats,
         counted_sats=facts.counted_sats,
         maturing_sats=facts.maturing_sats,
+        over_cap_sats=facts.over_cap_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
-        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended),
+        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended, full),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
-        settled_txid=settled_txid,
-        settled_kind=snapshot.attempts[settled_txid].kind if settled_txid else None,
+        settled_txid=None if settled is None else settled.spent_by,
+        settled_kind=None if settled is None else snapshot.fate(settled),
         refund_example_sats=refund_estimate_sats(
             facts.received_sats or pledge.amount_sats, pledge.refund_script, feerate_sat_vb
         ),
@@ -246,6 +268,7 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
 COIN_NOTES = {
     Standing.DUST: "Too small to count.",
     Standing.LATE: "Came after the deadline.",
+    Standing.OVER_CAP: "Came when the campaign had all that it accepts.",
     Standing.MATURING: "Freshly mined: counts 100 blocks later.",
     Standing.REPLACED: "Another transaction took its place.",
     Standing.DOUBLE_SPENT: "A block holds another transaction that spends the same money.",
@@ -275,7 +298,7 @@ def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
     """Settlements by kind, the release first."""
     found = []
     for kind in (Kind.RELEASE, Kind.REFUND):
-        batches = [b for b in snapshot.batches if b.kind == kind]
+        batches = [b for b in snapshot.standing_batches if b.kind == kind]
         states = [snapshot.batch_state(b) for b in batches]
         if batches:
             final = sum(s is BatchState.FINAL for s in states)
@@ -284,11 +307,16 @@ def settlement_views(snapshot: Snapshot) -> list[SettlementView]:
                 SettlementView(
                     kind=kind,
                     state=least,
-                    sentence=words.settlement_sentence(kind, final, len(batches)),
-                    batches=[_batch_view(b, s) for b, s in zip(batches, states, strict=True)],
+                    sentence=words.settlement_sentence(kind, final, len(batches), states.count(BatchState.NEEDS_HUMAN)),
+                    batches=[_batch_view(snapshot, b, s) for b, s in zip(batches, states, strict=True)],
                 )
             )
     return found
+
+
+def preview_view(snapshot: Snapshot, as_of: AsOf | None) -> SettlementPreview | None:
+    """What the end would come to at the feerate of today; it is reckoned coin by coin, so for one campaign's page."""
+    return settlement_preview(snapshot, as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB)
 
 
 def chain_time(network: str, as_of: AsOf | None) -> datetime:
@@ -296,8 +324,14 @@ def chain_time(network: str, as_of: AsOf | None) -> datetime:
     return as_of.median_time_past if network == "regtest" and as_of else datetime.now(UTC)
 
 
-def _batch_view(batch: BatchRow, state: BatchState) -> BatchView:
-    return BatchView(batch.attempts[-1].txid, state, batch.fee_sats, len(batch.inputs))
+def expected_at(height: int, now: datetime, as_of: AsOf) -> datetime:
+    """When a block is expected, at ten minutes each."""
+    return now + max(0, height - as_of.height) * BLOCK_SPACING
+
+
+def _batch_view(snapshot: Snapshot, batch: BatchRow, state: BatchState) -> BatchView:
+    shown = snapshot.shown_attempt(batch)
+    return BatchView(shown.txid, state, shown.fee_sats, len(batch.inputs), len(batch.attempts))
 
 
 def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
@@ -313,8 +347,11 @@ def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
 
 
 def _coming_sats(snapshot: Snapshot, facts: PledgeFacts) -> int:
-    """What may still count: seen, or freshly mined. After the closing block nothing does."""
-    return facts.seen_sats + facts.maturing_sats if snapshot.closing_height is None else 0
+    """What may still count: seen, or freshly mined. After the closing block nothing does, and once the cap is reached
+    nothing that is in no block yet."""
+    if snapshot.closing_height is not None:
+        return 0
+    return facts.maturing_sats + (0 if snapshot.cap_reached else facts.seen_sats)
 
 
 def _backers(snapshot: Snapshot) -> list[BackerView]:

@@ -21,15 +21,18 @@ class Step:
     status: str
 
 
-def steps(refund_address: str, facts: PledgeFacts, deadline_at: datetime, closed: bool, ended: bool) -> list[Step]:
-    """Refund address, payment, seen, counted, the end. `closed`: no new pledges; `ended`: by a block."""
+def steps(
+    refund_address: str, facts: PledgeFacts, deadline_at: datetime, closed: bool, ended: bool, full: bool = False
+) -> list[Step]:
+    """Refund address, payment, seen, counted, the end. `closed`: no new pledges; `ended`: by a block; `full`: the cap
+    is reached."""
     progress = _progress(facts.state)
     texts = (
         Markup("Refund address noted: {}.").format(fours(refund_address)),
-        Markup(_payment(facts.state, closed)),
+        Markup(_payment(facts.state, closed, full)),
         Markup("The network sees the payment, usually within a second or two."),
-        Markup(_block(facts, ended)),
-        _end(facts, deadline_at, ended),
+        Markup(_block(facts, ended, full)),
+        _end(facts, deadline_at, ended or full),
     )
     return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
 
@@ -43,9 +46,11 @@ def _progress(state: PledgeState) -> int:
     return 5 if state in (PledgeState.PAID_OUT, PledgeState.REFUNDED) else 4
 
 
-def _payment(state: PledgeState, closed: bool) -> str:
+def _payment(state: PledgeState, closed: bool, full: bool) -> str:
     if closed and (state is PledgeState.AWAITING or state in LOST):
         return "No payment arrived before the campaign ended. There is nothing left to do."
+    if full and (state is PledgeState.AWAITING or state in LOST):
+        return "The campaign has all that it accepts. There is nothing left to do."
     if state is PledgeState.EVICTED:
         return "You raise the fee of your payment, or pay again."
     if state in LOST:
@@ -53,18 +58,20 @@ def _payment(state: PledgeState, closed: bool) -> str:
     return "You pay from any wallet. There is no hurry before the deadline."
 
 
-def _block(facts: PledgeFacts, ended: bool) -> str:
+def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:
     if facts.state is PledgeState.MATURING:
         return "A block holds it. Freshly mined coins may not move for 100 blocks, so it counts after these."
     if not facts.counted_sats and (facts.late_sats or (ended and facts.seen_sats)):
         return "A block confirms it, too late to count."
+    if not facts.counted_sats and (facts.over_cap_sats or (full and facts.seen_sats)):
+        return "A block confirms it, when the campaign has all that it accepts."
     if not facts.counted_sats and facts.dust_sats:
         return "A block confirmed it, but it is too small to count."
     return "A block confirms it, and it counts. That takes about ten minutes, sometimes an hour."
 
 
-def _end(facts: PledgeFacts, deadline_at: datetime, ended: bool) -> Markup:
-    if not facts.counted_sats and (facts.late_sats or (ended and facts.seen_sats)):
+def _end(facts: PledgeFacts, deadline_at: datetime, nothing_counts: bool) -> Markup:
+    if not facts.counted_sats and (facts.late_sats or facts.over_cap_sats or (nothing_counts and facts.seen_sats)):
         return Markup("Back to you, at the refund address.")
     outcomes = {PledgeState.PAID_OUT: "paid to the project", PledgeState.REFUNDED: "back to you"}
     return Markup("{}: {}.").format(when(deadline_at), outcomes.get(facts.state, "paid to the project, or back to you"))

@@ -21,11 +21,20 @@ STATE_LABELS = {
 }
 
 
-def campaign_sentence(state: CampaignState, goal_reached: bool, closing_height: int | None, confirmations: int) -> str:
-    """What is happening with a campaign, and what comes next."""
+def cap_sentence(cap_sats: int) -> Markup:
+    """What a cap means, before anybody pays; empty where there is none."""
+    return _say("Once {} are reached, what comes later is sent back.", cap_sats) if cap_sats else Markup()
+
+
+def campaign_sentence(
+    state: CampaignState, goal_reached: bool, closing_height: int | None, confirmations: int, full: bool = False
+) -> str:
+    """What is happening with a campaign, and what comes next. `full`: its cap is reached."""
     match state:
         case CampaignState.DRAFT:
             return "Only you can see it. Nothing is frozen before you publish."
+        case CampaignState.OPEN if full:
+            return "It has all that it accepts. What comes now is sent back after the deadline."
         case CampaignState.OPEN if goal_reached:
             return "The goal is reached with confirmed pledges. The outcome is decided at the deadline."
         case CampaignState.OPEN:
@@ -58,9 +67,12 @@ def watching_sentence(state: str) -> str:
     )
 
 
-def settlement_sentence(kind: str, final: int, total: int) -> str:
-    """How far a settlement has come."""
+def settlement_sentence(kind: str, final: int, total: int, stuck: int = 0) -> str:
+    """How far a settlement has come; `stuck` transactions need a person."""
     what = "The payout" if kind == "release" else "The refunds"
+    if stuck:
+        each = "transaction is refused by the network and needs" if stuck == 1 else "transactions are refused and need"
+        return f"{stuck} of {total} {each} a person: the operator is told. Everything else goes on without it."
     if final == total:
         return f"{what} {'is' if kind == 'release' else 'are'} in the chain for good."
     if total == 1:
@@ -87,6 +99,7 @@ HEADLINES = {
     PledgeState.SHORT: "A part of your pledge has arrived",
     PledgeState.OVER: "Your pledge counts, and more",
     PledgeState.LATE: "Your payment came too late",
+    PledgeState.OVER_CAP: "Your payment comes back to you",
     PledgeState.MATURING: "Your payment has arrived and ripens",
     PledgeState.REPLACED: "Your payment was replaced by another",
     PledgeState.DOUBLE_SPENT: "Your payment cannot arrive any more",
@@ -98,33 +111,56 @@ HEADLINES = {
 }
 
 
-def pledge_headline(state: PledgeState, closed: bool) -> str:
-    """Where a pledge stands, in a few words."""
+def pledge_headline(state: PledgeState, closed: bool, full: bool = False) -> str:
+    """Where a pledge stands, in a few words. `full`: the campaign's cap is reached."""
     if closed and state is PledgeState.AWAITING:
         return "This pledge was not paid"
+    if full and state is PledgeState.AWAITING:
+        return "Please do not pay any more"
     return HEADLINES[state]
 
 
-def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool, ended: bool) -> Markup:
+def pledge_sentence(
+    facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool, ended: bool, full: bool = False
+) -> Markup:
     """What happened to a pledge's money, and what happens next.
 
-    `closed`: no new pledges are taken; `ended`: the closing block is there, so that nothing more can count.
+    `closed`: no new pledges are taken, the deadline has passed; `ended`: the closing block is there, so that nothing
+    more can count; `full`: nothing more can count because the campaign's cap is reached.
     """
+    sentence = _pledge_sentence(facts, amount_sats, outcome, closed, ended, full)
+    if facts.over_cap_sats and facts.state in (PledgeState.CONFIRMED, PledgeState.SHORT, PledgeState.OVER):
+        return sentence + _say(
+            " Another {} came when the campaign had all that it accepts. " + LATER, facts.over_cap_sats
+        )
+    return sentence
+
+
+def _pledge_sentence(
+    facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool, ended: bool, full: bool
+) -> Markup:
     match facts.state:
         case PledgeState.AWAITING if closed:
             return _say("The campaign has ended and nothing arrived for this pledge, so it cost you nothing.")
+        case PledgeState.AWAITING if full:
+            return _say("The campaign has all that it accepts. What you paid now would be sent back to you.")
         case PledgeState.AWAITING:
             return _say("Scan the code with your wallet. The payment shows here a moment after you send it.")
         case PledgeState.SEEN:
-            return _seen_sentence(facts, closed, ended)
+            return _seen_sentence(facts, closed, ended, full)
         case PledgeState.CONFIRMED:
             return _say("{} are in a block and count toward the goal. You need not do anything.", facts.counted_sats)
         case PledgeState.SHORT:
-            return _short_sentence(facts, amount_sats, closed)
+            return _short_sentence(facts, amount_sats, closed, full)
         case PledgeState.OVER:
             return _say("All {} that you sent count, also what is above {}.", facts.counted_sats, amount_sats)
         case PledgeState.LATE:
             return _say("{} came after the deadline. They do not count. " + BACK, facts.late_sats)
+        case PledgeState.OVER_CAP:
+            return _say(
+                "{} came when the campaign had all that it accepts, so they do not count. Nothing is lost. " + LATER,
+                facts.over_cap_sats,
+            )
         case PledgeState.MATURING:
             return _say(
                 "{} come straight from a miner. Such coins may not move for 100 blocks, so they count after these, "
@@ -132,17 +168,20 @@ def pledge_sentence(facts: PledgeFacts, amount_sats: int, outcome: Outcome | Non
                 facts.maturing_sats,
             )
         case PledgeState.REPLACED | PledgeState.DOUBLE_SPENT | PledgeState.EVICTED:
-            return _lost_sentence(facts.state, closed, ended)
+            return _lost_sentence(facts.state, closed, ended, full)
         case _:
             return _settlement_sentence(facts, outcome)
 
 
 BACK = "They are sent back to the address that you gave with your pledge, less the network fee."
+LATER = "After the deadline they are sent back to the address that you gave with your pledge, less the network fee."
 
 
-def _seen_sentence(facts: PledgeFacts, closed: bool, ended: bool) -> Markup:
+def _seen_sentence(facts: PledgeFacts, closed: bool, ended: bool, full: bool) -> Markup:
     if ended:
         return _say("The campaign has ended, so the {} in sight come too late to count. " + BACK, facts.seen_sats)
+    if full:
+        return _say("Your {} are in sight, and the campaign has all that it accepts. " + LATER, facts.seen_sats)
     if closed:
         return _say(
             "The network has your {} in sight, and the deadline has passed. They still count if they are in a block "
@@ -159,12 +198,14 @@ def _settlement_sentence(facts: PledgeFacts, outcome: Outcome | None) -> Markup:
         more = f" Another {sats(facts.seen_sats)} in sight came too late to count and will be sent back to you."
     elif facts.late_sats and facts.state is PledgeState.PAID_OUT:
         more = " What came too late to count was sent back to you."
+    elif facts.over_cap_sats and facts.counted_sats and outcome is Outcome.FUNDED:
+        more = " What came when the campaign had all that it accepts goes back to you."
     return _say(_settlement_words(facts, outcome)) + Markup(more)
 
 
 def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
     match facts.state:
-        case PledgeState.IN_SETTLEMENT if outcome is Outcome.FUNDED and not facts.late_sats:
+        case PledgeState.IN_SETTLEMENT if outcome is Outcome.FUNDED and not _only_goes_back(facts):
             return "The goal was reached. The payout to the project was sent and waits for a block."
         case PledgeState.IN_SETTLEMENT:
             return "Your refund was sent to the address that you gave and waits for a block."
@@ -174,6 +215,10 @@ def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
             return "Your money, less its share of the network fee, is back at the address that you gave."
         case _:
             return "At today's fees the refund would cost more than it holds. It is kept and sent when fees fall."
+
+
+def _only_goes_back(facts: PledgeFacts) -> bool:
+    return bool(facts.late_sats or (facts.over_cap_sats and not facts.counted_sats))
 
 
 LOST = {
@@ -186,11 +231,13 @@ LOST = {
 }
 
 
-def _lost_sentence(state: PledgeState, closed: bool, ended: bool) -> Markup:
+def _lost_sentence(state: PledgeState, closed: bool, ended: bool, full: bool) -> Markup:
     """For who paid, and yet nothing came: where the money is now, and what can be done."""
     if closed:
         last = " Should it still arrive, it is sent back to you." if ended and state is PledgeState.EVICTED else ""
         return _say(f"{LOST[state]} Nothing was counted, and the campaign has ended.{last}")
+    if full:
+        return _say(f"{LOST[state]} Nothing was counted, and the campaign has all that it accepts: let it be.")
     if state is PledgeState.EVICTED:
         return _say(
             f"{LOST[state]} It may come back by itself, so do not pay twice needlessly: raise its fee in your wallet, "
@@ -199,9 +246,11 @@ def _lost_sentence(state: PledgeState, closed: bool, ended: bool) -> Markup:
     return _say(f"{LOST[state]} Nothing was counted. To take part, pay again: the address is still yours.")
 
 
-def _short_sentence(facts: PledgeFacts, amount_sats: int, closed: bool) -> Markup:
+def _short_sentence(facts: PledgeFacts, amount_sats: int, closed: bool, full: bool) -> Markup:
     if not facts.counted_sats:
         return _say("{} arrived. That is too little to count, and too little to send back.", facts.dust_sats)
+    if full:
+        return _say("{} count toward the goal. The campaign has all that it accepts.", facts.counted_sats)
     missing_sats = amount_sats - facts.counted_sats - facts.seen_sats - facts.maturing_sats
     if missing_sats <= 0:
         return _say("{} count toward the goal, and more is on its way.", facts.counted_sats)

@@ -4,32 +4,10 @@ import sqlalchemy as sa
 from alembic import op
 
 import crowdfund.db
+from crowdfund.triggers import frozen, guard, kept
 
 revision = "0001"
 down_revision = None
-
-
-def frozen(table: str, *columns: str, when: str = "1") -> str:
-    """A trigger that refuses to change these columns while `when` holds for the old row."""
-    changed = " OR ".join(f'NEW."{c}" IS NOT OLD."{c}"' for c in columns)
-    return f"""
-        CREATE TRIGGER {table}_frozen_{columns[0]} BEFORE UPDATE ON {table} WHEN ({when}) AND ({changed})
-        BEGIN SELECT RAISE(ABORT, '{table}: {", ".join(columns)} cannot change'); END"""
-
-
-def kept(table: str) -> str:
-    """A trigger that refuses to delete rows."""
-    return f"""
-        CREATE TRIGGER {table}_kept BEFORE DELETE ON {table}
-        BEGIN SELECT RAISE(ABORT, '{table}: rows are kept for ever'); END"""
-
-
-def guard(name: str, table: str, broken: str) -> str:
-    """A trigger that refuses to insert a row for which `broken` holds."""
-    return f"""
-        CREATE TRIGGER {name} BEFORE INSERT ON {table} WHEN {broken}
-        BEGIN SELECT RAISE(ABORT, '{name}'); END"""
-
 
 TRIGGERS = [
     # Terms are frozen by publishing; an index once given out never comes back.
@@ -80,12 +58,12 @@ TRIGGERS = [
         "release_only_when_funded",
         "batches",
         """NEW.kind = 'release' AND (SELECT outcome FROM decisions WHERE campaign_id = NEW.campaign_id)
-           IS NOT 'funded'""",
+           IS DISTINCT FROM 'funded'""",
     ),
     guard(
         "only_the_campaigns_own_coins",
         "batch_inputs",
-        """(SELECT campaign_id FROM batches WHERE id = NEW.batch_id) IS NOT
+        """(SELECT campaign_id FROM batches WHERE id = NEW.batch_id) IS DISTINCT FROM
            (SELECT p.campaign_id FROM coins c JOIN pledges p ON p.id = c.pledge_id WHERE c.id = NEW.coin_id)""",
     ),
     *(
@@ -102,7 +80,7 @@ TRIGGERS = [
         "attempts",
         """(SELECT sum(c.value_sats) FROM batch_inputs i JOIN coins c ON c.id = i.coin_id
             WHERE i.batch_id = NEW.batch_id)
-           IS NOT (SELECT b.fee_sats + (SELECT sum(o.value_sats) FROM batch_outputs o WHERE o.batch_id = b.id)
+           IS DISTINCT FROM (SELECT b.fee_sats + (SELECT sum(o.value_sats) FROM batch_outputs o WHERE o.batch_id = b.id)
                    FROM batches b WHERE b.id = NEW.batch_id)""",
     ),
 ]

@@ -4,41 +4,56 @@ import sqlalchemy as sa
 from alembic import op
 
 import crowdfund.db
+from crowdfund.triggers import after, frozen, guard, kept
 
 revision = "0002"
 down_revision = "0001"
 
 TRIGGERS = [
     # An address that is stored is watched: nobody has to remember to say so.
-    """CREATE TRIGGER issued_is_watched AFTER UPDATE OF script ON pledges
-       WHEN NEW.script IS NOT NULL AND OLD.script IS NULL
-       BEGIN INSERT INTO watched_scripts (script) VALUES (NEW.script); END""",
-    """CREATE TRIGGER inserted_is_watched AFTER INSERT ON pledges WHEN NEW.script IS NOT NULL
-       BEGIN INSERT INTO watched_scripts (script) VALUES (NEW.script); END""",
+    after(
+        "issued_is_watched",
+        "pledges",
+        "UPDATE OF script",
+        "NEW.script IS NOT NULL AND OLD.script IS NULL",
+        "INSERT INTO watched_scripts (script) VALUES (NEW.script);",
+    ),
+    after(
+        "inserted_is_watched",
+        "pledges",
+        "INSERT",
+        "NEW.script IS NOT NULL",
+        "INSERT INTO watched_scripts (script) VALUES (NEW.script);",
+    ),
     # Each confirmation is an entry, and losing its block is the contra entry.
-    """CREATE TRIGGER first_confirmation AFTER INSERT ON coins WHEN NEW.height IS NOT NULL AND NEW.value_sats > 0
-       BEGIN INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
-             VALUES (NEW.id, NEW.value_sats, NEW.height, NEW.block_hash); END""",
-    """CREATE TRIGGER a_confirmation AFTER UPDATE OF height, block_hash ON coins
-       WHEN NEW.block_hash IS NOT OLD.block_hash AND NEW.value_sats > 0
-       BEGIN INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
-             SELECT OLD.id, -OLD.value_sats, OLD.height, OLD.block_hash WHERE OLD.height IS NOT NULL;
-             INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
-             SELECT NEW.id, NEW.value_sats, NEW.height, NEW.block_hash WHERE NEW.height IS NOT NULL; END""",
-    *(
-        f"""CREATE TRIGGER {table}_kept BEFORE DELETE ON {table}
-            BEGIN SELECT RAISE(ABORT, '{table}: rows are kept for ever'); END"""
-        for table in ("watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins")
+    after(
+        "first_confirmation",
+        "coins",
+        "INSERT",
+        "NEW.height IS NOT NULL AND NEW.value_sats > 0",
+        """INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
+           VALUES (NEW.id, NEW.value_sats, NEW.height, NEW.block_hash);""",
     ),
-    *(
-        f"""CREATE TRIGGER {table}_frozen BEFORE UPDATE ON {table}
-            BEGIN SELECT RAISE(ABORT, '{table}: rows cannot change'); END"""
-        for table in ("watched_scripts", "payment_inputs", "coin_entries", "incident_coins")
+    after(
+        "a_confirmation",
+        "coins",
+        "UPDATE OF height, block_hash",
+        "NEW.block_hash IS DISTINCT FROM OLD.block_hash AND NEW.value_sats > 0",
+        """INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
+           SELECT OLD.id, -OLD.value_sats, OLD.height, OLD.block_hash WHERE OLD.height IS NOT NULL;
+           INSERT INTO coin_entries (coin_id, value_sats, height, block_hash)
+           SELECT NEW.id, NEW.value_sats, NEW.height, NEW.block_hash WHERE NEW.height IS NOT NULL;""",
     ),
-    """CREATE TRIGGER incidents_frozen BEFORE UPDATE ON incidents
-       WHEN OLD.ended_at IS NOT NULL OR NEW.kind <> OLD.kind OR NEW.height <> OLD.height OR NEW.depth <> OLD.depth
-            OR NEW.began_at <> OLD.began_at OR NEW.campaign_id IS NOT OLD.campaign_id
-       BEGIN SELECT RAISE(ABORT, 'incidents: only an end can be added'); END""",
+    *(kept(table) for table in ("watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins")),
+    *(frozen(table) for table in ("watched_scripts", "payment_inputs", "coin_entries", "incident_coins")),
+    guard(
+        "incidents_frozen",
+        "incidents",
+        """OLD.ended_at IS NOT NULL OR NEW.kind <> OLD.kind OR NEW.height <> OLD.height OR NEW.depth <> OLD.depth
+           OR NEW.began_at <> OLD.began_at OR NEW.campaign_id IS DISTINCT FROM OLD.campaign_id""",
+        on="UPDATE",
+        says="incidents: only an end can be added",
+    ),
 ]
 
 

@@ -4,24 +4,10 @@ import sqlalchemy as sa
 from alembic import op
 
 import crowdfund.db
+from crowdfund.triggers import dropped, frozen, kept
 
 revision = "0006"
-down_revision = "0002"
-
-
-def frozen(table: str, *columns: str, when: str = "1") -> str:
-    """A trigger that refuses to change these columns while `when` holds for the old row."""
-    changed = " OR ".join(f'NEW."{c}" IS NOT OLD."{c}"' for c in columns)
-    return f"""
-        CREATE TRIGGER {table}_frozen_{columns[0]} BEFORE UPDATE ON {table} WHEN ({when}) AND ({changed})
-        BEGIN SELECT RAISE(ABORT, '{table}: {", ".join(columns)} cannot change'); END"""
-
-
-def kept(table: str) -> str:
-    """A trigger that refuses to delete rows."""
-    return f"""
-        CREATE TRIGGER {table}_kept BEFORE DELETE ON {table}
-        BEGIN SELECT RAISE(ABORT, '{table}: rows are kept for ever'); END"""
+down_revision = "0005"
 
 
 def _integer() -> sa.types.TypeEngine[int]:
@@ -44,6 +30,6 @@ def upgrade() -> None:
     op.execute(frozen("restores", "id", "source", "restored_at", "from_height", "first_account"))
     op.execute(frozen("restores", "caught_up_at", when="OLD.caught_up_at IS NOT NULL"))
     # A coin found after a restore may wait for its refund address: an empty one is filled in once.
-    op.execute("DROP TRIGGER pledges_frozen_id")
+    op.execute(dropped("pledges_frozen_id", "pledges"))
     op.execute(frozen("pledges", "id", "campaign_id", "index", "amount_sats"))
     op.execute(frozen("pledges", "refund_script", "refund_address", when="length(OLD.refund_script) > 0"))

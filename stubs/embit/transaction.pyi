@@ -7,6 +7,7 @@ class TransactionInput:
 class TransactionOutput:
     value: int
     script_pubkey: Script
+    def __init__(self, value: int, script_pubkey: Script) -> None: ...
 
 class Transaction:
     version: int

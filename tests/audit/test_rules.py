@@ -47,7 +47,7 @@ def _named(s: Settlement) -> Settlement:
     return replace(s, txid=UnsignedTx(inputs, outputs, s.locktime).txid)
 
 
-def _problems(goal_sats: int, *settlements: Settlement, closing: int | None = CLOSING) -> list[str]:
+def _problems(goal_sats: int, *settlements: Settlement, closing: int | None = CLOSING, cap_sats: int = 0) -> list[str]:
     spenders = {outpoint: s for s in settlements if s.height is not None for outpoint in s.inputs}
     coins = [
         replace(c, spent_by=s.txid, spent_height=s.height) if (s := spenders.get(c.outpoint)) else c
@@ -56,7 +56,7 @@ def _problems(goal_sats: int, *settlements: Settlement, closing: int | None = CL
     as_of = AsOf(TIP, "", 0)
     ends = None if closing is None else (closing, "")
     claims = Claims("regtest", "", "", "", 2, as_of, tuple(coins), {}, ends, None, 0, {}, settlements)
-    return list(settlement_problems(claims, replace(TERMS, goal_sats=goal_sats)))
+    return list(settlement_problems(claims, replace(TERMS, goal_sats=goal_sats, cap_sats=cap_sats)))
 
 
 def _moved(settlement: Settlement, *changes_sats: int) -> Settlement:
@@ -112,6 +112,19 @@ BROKEN: Sequence[tuple[str, int, Sequence[Settlement], str]] = [
 def test_a_broken_rule_is_named(goal_sats: int, settlements: Sequence[Settlement], sentence: str) -> None:
     problems = _problems(goal_sats, *settlements)
     assert any(sentence in problem for problem in problems), problems
+
+
+def test_what_is_over_the_cap_is_refunded_and_not_released() -> None:
+    """Bob's coin reaches the cap and counts in whole; carol's comes after it."""
+    (release,) = map(_settlement, plan_release(_spendable("bob"), PAYOUT, 5))
+    (back,) = map(_settlement, plan_refunds(_spendable("carol", "late"), 5))
+    assert _problems(150_000, release, back, cap_sats=150_000) == []
+    problems = _problems(150_000, release, back, cap_sats=200_001)
+    assert any("a counted coin of a funded campaign, which is due for a release" in p for p in problems)
+    assert any(
+        "an over-cap coin of a funded campaign, which is due for a refund" in p
+        for p in _problems(150_000, RELEASE, cap_sats=200_000)
+    )
 
 
 def test_nothing_is_settled_before_it_is_decided() -> None:

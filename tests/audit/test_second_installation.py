@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-
-from sqlalchemy import insert, select
-from sqlalchemy.orm import Session
 
 from audit.auditing import audited, bundle_of
 from crowdfund.audit.bundle import build_bundle, bundle_json
+from crowdfund.campaigns import books
 from crowdfund.campaigns.models import (
     Account,
-    Attempt,
-    BatchInput,
-    BatchOutput,
-    BatchRow,
     Campaign,
-    Coin,
     Creator,
     DecisionRow,
     Pledge,
 )
-from crowdfund.db import Base
+from support.copying import copy_plans, copy_rows
 from support.world import DAY, World
 
 PROMISES = (Creator, Account, Campaign, Pledge)
-PLANS = (DecisionRow, BatchRow, BatchOutput, BatchInput, Attempt)
-
-
-def _copy(source: Session, target: Session, tables: Sequence[type[Base]]) -> None:
-    """Rows as they are, but for the ids of coins: the other installation gave them others."""
-    for table in tables:
-        for row in source.execute(select(table.__table__)).mappings().all():
-            values = dict(row)
-            if table is BatchInput:
-                values["coin_id"] = _same_coin(source, target, values["coin_id"])
-            target.execute(insert(table).values(values))
-
-
-def _same_coin(source: Session, target: Session, coin_id: int) -> int:
-    coin = source.get_one(Coin, coin_id)
-    return target.scalars(select(Coin.id).where(Coin.txid == coin.txid, Coin.vout == coin.vout)).one()
 
 
 def _text(world: World, campaign: str) -> str:
@@ -62,13 +38,15 @@ def test_the_same_promises_and_the_same_chain_give_the_same_bytes(world: World, 
     world.sync()
     other = World(world.node, tmp_path / "b")
     with world.database.reading() as source, other.database.transaction() as target:
-        _copy(source, target, PROMISES)
+        copy_rows(source, target, PROMISES)
     with other:
         assert _text(other, still_open) == _text(world, still_open)
         assert bundle_of(other, settled)["outcome"] == "funded", "without a decision of its own"
         assert bundle_of(other, settled)["buckets"]["foreign_spend"] == 150_000, "it did not make the plans"
         with world.database.reading() as source, other.database.transaction() as target:
-            _copy(source, target, PLANS)
+            copy_rows(source, target, (DecisionRow,))
+            copy_plans(source, target)
+            books.post_whole(target, [settled])
         assert _text(other, settled) == _text(world, settled)
         audited(other, settled)
 

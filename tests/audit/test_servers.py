@@ -17,10 +17,10 @@ from audit.auditing import Bundle, bundle_of, lie, of_another_network
 from crowdfund.audit import chain_checks, chain_facts
 from crowdfund.audit.bundle import bundle_json
 from crowdfund.chain.electrum import ElectrumBackend
-from crowdfund.chain.headers import MEDIAN_SPAN
 from crowdfund.chain.port import HistoryItem
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.cli_audit import audit
+from crowdfund.wallet.headers import MEDIAN_SPAN
 from support.electrumx import ElectrumX
 from support.esplora import Answer, EsploraServer
 from support.world import DAY, World

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pytest import MonkeyPatch, mark, raises
 
-from audit.auditing import audited, bundle_of, wrong
+from audit.auditing import audited, bundle_of, changed_terms, with_terms, wrong
 from crowdfund.audit import chain_facts
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import service
+from crowdfund.campaigns import drafts, service
+from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.core import CoreBackend
 from crowdfund.errors import UserError, WorldError
 from support.world import World
@@ -102,6 +104,66 @@ def test_a_released_campaign_and_a_late_coin_refunded(world: World) -> None:
     world.node.mine()
     world.sync()
     assert audited(world, campaign)[1].buckets["refunded"] > 0
+
+
+def test_a_capped_campaign_is_released_and_what_came_above_goes_back(world: World) -> None:
+    """A goal of 1 BTC and a cap of 1.2: the second of three payments crosses it and counts, the third does not."""
+    campaign = world.campaign(goal_sats=100_000_000, cap_sats=120_000_000)
+    pledges = [world.pledge(campaign, sats) for sats in (70_000_000, 60_000_000, 30_000_000)]
+    for pledge in pledges:
+        _pay(world, pledge.address, pledge.amount_sats)
+    bundle, report = audited(world, campaign)
+    assert [c["bucket"] for c in bundle["coins"]] == ["counted", "counted", "over_cap"]
+    assert (report.counted_sats, report.buckets["over_cap"]) == (130_000_000, 30_000_000)
+    assert [world.pledge_state(p) for p in pledges] == ["confirmed", "confirmed", "over_cap"]
+    with raises(UserError, match="all that it accepts"):
+        world.pledge(campaign, 50_000)
+    world.close(campaign)
+    planned, _ = audited(world, campaign)
+    assert {s["kind"]: len(s["inputs"]) for s in planned["settlements"]} == {"release": 2, "refund": 1}
+    world.node.mine()
+    world.sync()
+    settled, report = audited(world, campaign)
+    assert report.outcome == "funded" and settled["counted_sats"] == 130_000_000
+    fees = {s["kind"]: s["fee_sats"] for s in settled["settlements"]}
+    assert report.buckets["paid_out"] == 130_000_000 - fees["release"]
+    assert report.buckets["refunded"] == 30_000_000 - fees["refund"]
+    assert [world.pledge_state(p) for p in pledges] == ["paid_out", "paid_out", "refunded"]
+    assert world.summary(campaign).state == "released"
+
+
+def test_a_campaign_of_the_first_version_goes_its_way_as_before(world: World, monkeypatch: MonkeyPatch) -> None:
+    def as_before(*args: Any) -> CampaignTerms:
+        return replace(
+            drafts.freeze(*args), version=1, cap_sats=0, receipt_key="", timelock_height=0, timelock_feerate_sat_vb=0
+        )
+
+    monkeypatch.setattr(service, "freeze", as_before)
+    campaign = world.campaign(goal_sats=1_000_000)
+    monkeypatch.undo()
+    for sats in (1_500_000, 700_000):
+        world.paid(campaign, sats)
+    world.close(campaign)
+    world.node.mine()
+    world.sync()
+    bundle, report = audited(world, campaign)
+    assert report.outcome == "funded" and report.counted_sats == 2_200_000
+    assert "receipt_key" not in bundle["terms"] and '"version":1}' in bundle["terms"]
+
+
+def test_a_lie_about_the_cap_is_found(world: World) -> None:
+    """Another cap makes other addresses; and under the true one, the coin above it cannot be called counted."""
+    campaign = world.campaign(goal_sats=1_000_000, cap_sats=1_000_000)
+    pledges = [world.pledge(campaign, sats) for sats in (1_000_000, 200_000)]
+    for pledge in pledges:
+        _pay(world, pledge.address, pledge.amount_sats)
+    bundle, _ = audited(world, campaign)
+    other = changed_terms(bundle, cap_sats=5_000_000)
+    assert any("descriptor" in s for s in wrong(verify(with_terms(bundle, other), world.core)))
+    bundle["coins"][1]["bucket"], bundle["counted_sats"] = "counted", 1_200_000
+    bundle["buckets"] |= {"counted": 1_200_000, "over_cap": 0}
+    sentences = wrong(verify(bundle, world.core))
+    assert any("counts 1,200,000 sat; its coins make 1,000,000 sat" in s for s in sentences), sentences
 
 
 def test_a_failed_campaign_refunds_several_coins_and_leaves_what_is_not_worth_its_fee(

@@ -18,8 +18,8 @@ from support.paper import START, Paper, coin
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 

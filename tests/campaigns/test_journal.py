@@ -1,4 +1,4 @@
-"""The journal of confirmations: whatever the chain does, a coin's entries sum to its value or to nothing."""
+"""What comes in from outside: whatever the chain does, a coin's entries sum to its value or to nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import select
 
 from crowdfund.campaigns import recording
-from crowdfund.campaigns.models import Coin, CoinEntry, Pledge
+from crowdfund.campaigns.ledger import OUTSIDE
+from crowdfund.campaigns.ledger_models import Transfer
+from crowdfund.campaigns.models import Coin, Pledge
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend, Rival
 from support.paper import Paper, coin, txid
 
@@ -24,8 +26,8 @@ Entry = tuple[int, int, str]
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -38,9 +40,11 @@ def entries(paper: Paper) -> dict[str, list[Entry]]:
     """The entries of each coin, by its transaction, in the order in which they were made."""
     with paper.database.reading() as session:
         found: dict[str, list[Entry]] = {each.txid: [] for each in session.scalars(select(Coin))}
-        rows = session.execute(select(Coin.txid, CoinEntry).join(Coin).order_by(CoinEntry.id))
-        for name, entry in rows:
-            found[name].append((entry.value_sats, entry.height, entry.block_hash))
+        rows = session.execute(select(Coin.txid, Transfer).join(Coin).order_by(Transfer.id))
+        for name, moved in rows:
+            if OUTSIDE in (moved.from_account, moved.to_account):
+                sign = 1 if moved.from_account == OUTSIDE else -1
+                found[name].append((sign * moved.amount_sats, moved.height, moved.block_hash))
         return found
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from crowdfund.campaigns.ledger import LABELS, Bucket, SettledBatch, buckets, coin_bucket
+from crowdfund.campaigns.ledger import LABELS, Bucket, Settled, coin_bucket, coin_place, fee_shares
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     UNCONFIRMED,
@@ -18,6 +18,7 @@ from crowdfund.campaigns.lifecycle import (
     Standing,
     decide,
     depth,
+    over_cap,
     owed_kind,
     standing,
 )
@@ -38,24 +39,11 @@ def test_the_bucket_of_a_coin() -> None:
         assert coin_bucket(Standing.MATURING, outcome, False) is Bucket.MATURING
         assert coin_bucket(Standing.DUST, outcome, False) is Bucket.DUST
         assert coin_bucket(Standing.LATE, outcome, False) is Bucket.LATE
-        for value in (Standing.COUNTED, Standing.LATE):
+        assert coin_bucket(Standing.OVER_CAP, outcome, False) is Bucket.OVER_CAP
+        for value in (Standing.COUNTED, Standing.LATE, Standing.OVER_CAP):
             assert coin_bucket(value, outcome, True) is Bucket.IN_SETTLEMENT
     assert coin_bucket(Standing.COUNTED, None, False) is Bucket.COUNTED
     assert coin_bucket(Standing.COUNTED, Outcome.FAILED, False) is Bucket.UNCLAIMED
-
-
-def test_sums_name_every_bucket() -> None:
-    sums = buckets(
-        [(Bucket.DUST, 5), (Bucket.DUST, 6)],
-        [SettledBatch(Kind.RELEASE, 100, 3), SettledBatch(Kind.REFUND, 50, 2)],
-    )
-    assert set(sums) == set(Bucket)
-    assert {b: s for b, s in sums.items() if s} == {
-        Bucket.DUST: 11,
-        Bucket.PAID_OUT: 100,
-        Bucket.REFUNDED: 50,
-        Bucket.MINER_FEE: 5,
-    }
 
 
 @dataclass
@@ -83,6 +71,11 @@ class Books(RuleBasedStateMachine):
         self.tip, self.closing, self.outcome = 100, None, None  # type: int, int | None, Outcome | None
         self.coins: list[Held] = []
         self.plans: list[Planned] = []
+        self.cap_sats = 0
+
+    @initialize(cap_sats=st.sampled_from([0, 1, 100_000, 300_000]))
+    def open(self, cap_sats: int) -> None:
+        self.cap_sats = cap_sats
 
     @rule(value=st.integers(1, 200_000), index=st.integers(0, 5))
     def pay(self, value: int, index: int) -> None:
@@ -121,7 +114,7 @@ class Books(RuleBasedStateMachine):
     @precondition(lambda self: self.closing is not None and self.outcome is None)
     @rule(goal=st.integers(1, 300_000))
     def decide(self, goal: int) -> None:
-        decision = decide(goal, DUST, map(facts, self.coins), self.closing, self.tip, 1)
+        decision = decide(goal, DUST, map(facts, self.coins), self.closing, self.tip, 1, self.cap_sats)
         self.outcome = decision.outcome if decision else None
 
     @precondition(lambda self: self.outcome is not None)
@@ -152,27 +145,38 @@ class Books(RuleBasedStateMachine):
         return depth(held.height, self.tip) if held.height is not None else 0
 
     def standing(self, held: Held) -> Standing:
+        if facts(held).outpoint in over_cap(map(facts, self.coins), self.closing, DUST, self.tip, self.cap_sats):
+            return Standing.OVER_CAP
         return standing(facts(held), self.closing, DUST, self.tip)
 
     @invariant()
     def the_buckets_sum_to_what_was_received(self) -> None:
-        lying = []
+        sums: dict[str, int] = {}
         for held in self.coins:
-            settled = held.batch is not None and self.plans[held.batch].confirmed is not None
-            bucket = None if settled else coin_bucket(self.standing(held), self.outcome, held.batch is not None)
-            if bucket is not None:
-                lying.append((bucket, held.coin.value_sats))
-        done = [
-            SettledBatch(p.batch.kind, sum(o.value_sats for o in p.batch.outputs), p.batch.fee_sats)
-            for p in self.plans
-            if p.confirmed is not None
-        ]
-        received = sum(h.coin.value_sats for h in self.coins if h.height is not None)
-        assert sum(buckets(lying, done).values()) == received
+            plan = None if held.batch is None else self.plans[held.batch]
+            settled = None
+            if plan is not None and plan.confirmed is not None:
+                settled = Settled(plan.batch.kind, self.fee(plan, held))
+            bucket = coin_bucket(self.standing(held), self.outcome, plan is not None)
+            for account, sats in coin_place(held.coin.value_sats, bucket, settled).items():
+                assert sats > 0
+                sums[account] = sums.get(account, 0) + sats
+        assert sum(sums.values()) == sum(h.coin.value_sats for h in self.coins if h.height is not None)
+        done = [plan.batch for plan in self.plans if plan.confirmed is not None]
+        assert sums.get(Bucket.MINER_FEE, 0) == sum(batch.fee_sats for batch in done)
+        for kind, account in ((Kind.RELEASE, Bucket.PAID_OUT), (Kind.REFUND, Bucket.REFUNDED)):
+            assert sums.get(account, 0) == sum(o.value_sats for b in done if b.kind is kind for o in b.outputs)
+
+    def fee(self, plan: Planned, held: Held) -> int:
+        index = None if plan.batch.kind is Kind.RELEASE else held.coin.index
+        own = [h for h in plan.members if index in (None, h.coin.index)]
+        back = sum(o.value_sats for o in plan.batch.outputs if o.index == index)
+        return fee_shares([h.coin.value_sats for h in own], back)[own.index(held)]
 
 
 def facts(held: Held) -> CoinFacts:
-    return CoinFacts(held.coin.value_sats, held.height, held.coinbase, in_mempool=held.height is None)
+    outpoint = held.coin.txid, held.coin.vout
+    return CoinFacts(held.coin.value_sats, held.height, held.coinbase, held.height is None, None, outpoint)
 
 
 TestBooks = Books.TestCase

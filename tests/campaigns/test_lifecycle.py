@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -22,13 +23,15 @@ from crowdfund.campaigns.lifecycle import (
     counted_sats,
     decide,
     depth,
+    over_cap,
     owed_kind,
     standing,
 )
 
 CLOSING = 200
 DUST = 1_000
-NEVER_MOVES = set(Standing) - {Standing.LATE, Standing.COUNTED}
+NO_CAP = 0
+NEVER_MOVES = set(Standing) - {Standing.LATE, Standing.OVER_CAP, Standing.COUNTED}
 
 
 @pytest.mark.parametrize(
@@ -68,7 +71,7 @@ def test_what_a_coin_is_worth(coin: CoinFacts, closing: int | None, expected: St
 def test_a_freshly_mined_coin_counts_a_hundred_blocks_later(tip: int, expected: Standing) -> None:
     mined = CoinFacts(DUST, 150, coinbase=True)
     assert standing(mined, None, DUST, tip) is expected
-    assert counted_sats([mined], None, DUST, tip) == (DUST if expected is Standing.COUNTED else 0)
+    assert counted_sats([mined], None, DUST, tip, NO_CAP) == (DUST if expected is Standing.COUNTED else 0)
     assert standing(replace(mined, coinbase=False), None, DUST, tip) is Standing.COUNTED
     assert standing(replace(mined, value_sats=DUST - 1), None, DUST, tip) is Standing.DUST
     assert standing(mined, 251, DUST, tip) is Standing.COUNTED, "with a closing block the tip says no more"
@@ -91,12 +94,12 @@ def test_the_decision_waits_for_its_depth(confirmations: int) -> None:
     coins = [CoinFacts(5_000, 150)]
 
     def at(tip: int) -> Decision | None:
-        return decide(5_000, DUST, coins, CLOSING, tip, confirmations)
+        return decide(5_000, DUST, coins, CLOSING, tip, confirmations, NO_CAP)
 
     assert at(CLOSING + confirmations - 2) is None
     assert at(CLOSING + confirmations - 1) == Decision(Outcome.FUNDED, 5_000, CLOSING)
     assert at(CLOSING + confirmations + 50) == at(CLOSING + confirmations - 1)
-    assert decide(5_000, DUST, coins, None, 10_000, confirmations) is None
+    assert decide(5_000, DUST, coins, None, 10_000, confirmations, NO_CAP) is None
 
 
 @pytest.mark.parametrize(
@@ -104,7 +107,7 @@ def test_the_decision_waits_for_its_depth(confirmations: int) -> None:
 )
 def test_the_goal_is_met_to_the_satoshi(paid: int, outcome: Outcome) -> None:
     coins = [CoinFacts(paid - 400_000, 150), CoinFacts(400_000, CLOSING - 1)]
-    decision = decide(1_000_000, DUST, coins, CLOSING, CLOSING, 1)
+    decision = decide(1_000_000, DUST, coins, CLOSING, CLOSING, 1, NO_CAP)
     assert decision == Decision(outcome, paid, CLOSING)
 
 
@@ -116,8 +119,8 @@ def test_what_does_not_count_does_not_fund() -> None:
         CoinFacts(10**9, CLOSING - 100, coinbase=True),
         *[CoinFacts(DUST - 1, 150)] * 5_000,
     ]
-    assert decide(1, DUST, idle, CLOSING, CLOSING, 1) == Decision(Outcome.FAILED, 0, CLOSING)
-    assert counted_sats([*idle, CoinFacts(DUST, 150)], CLOSING, DUST, CLOSING) == DUST
+    assert decide(1, DUST, idle, CLOSING, CLOSING, 1, NO_CAP) == Decision(Outcome.FAILED, 0, CLOSING)
+    assert counted_sats([*idle, CoinFacts(DUST, 150)], CLOSING, DUST, CLOSING, NO_CAP) == DUST
 
 
 coins = st.builds(
@@ -133,9 +136,9 @@ coins = st.builds(
 def test_the_order_of_coins_does_not_matter_and_later_blocks_change_nothing(
     facts: list[CoinFacts], goal_sats: int, closing: int, draw: object
 ) -> None:
-    decision = decide(goal_sats, DUST, facts, closing, closing, 1)
+    decision = decide(goal_sats, DUST, facts, closing, closing, 1, NO_CAP)
     assert decision is not None
-    assert decision == decide(goal_sats, DUST, facts[::-1], closing, closing + 99, 1)
+    assert decision == decide(goal_sats, DUST, facts[::-1], closing, closing + 99, 1, NO_CAP)
     expected = sum(
         c.value_sats
         for c in facts
@@ -143,6 +146,90 @@ def test_the_order_of_coins_does_not_matter_and_later_blocks_change_nothing(
     )
     assert decision.counted_sats == expected
     assert (decision.outcome is Outcome.FUNDED) == (expected >= goal_sats)
+
+
+def at(height: int, value_sats: int, txid: str = "a", vout: int = 0, coinbase: bool = False) -> CoinFacts:
+    return CoinFacts(value_sats, height, coinbase, outpoint=(txid, vout))
+
+
+def names(coins: list[CoinFacts], closing: int | None, tip: int, cap_sats: int) -> list[tuple[str, int]]:
+    return sorted(over_cap(coins, closing, DUST, tip, cap_sats))
+
+
+def test_coins_count_in_chain_order_until_the_cap_is_reached() -> None:
+    coins = [
+        at(150, 5_000, "b", 1),
+        at(150, 5_000, "b", 0),
+        at(150, 5_000, "c"),
+        at(151, 5_000, "a"),
+        at(149, 5_000, "z"),
+    ]
+    for cap_sats, over in (
+        (25_000, []),
+        (20_001, []),
+        (20_000, ["a0"]),
+        (15_001, ["a0"]),
+        (15_000, ["a0", "c0"]),
+        (10_000, ["a0", "b1", "c0"]),
+        (1, ["a0", "b0", "b1", "c0"]),
+        (0, []),
+    ):
+        assert ["".join(map(str, name)) for name in names(coins, None, 160, cap_sats)] == over
+
+
+def test_what_does_not_count_uses_nothing_of_the_cap() -> None:
+    idle = [
+        at(150, DUST - 1, "dust"),
+        at(CLOSING, 9_000, "late"),
+        CoinFacts(9_000, None, in_mempool=True, outpoint=("seen", 0)),
+        at(CLOSING - 100, 9_000, "unripe", coinbase=True),
+    ]
+    coins = [*idle, at(160, 9_000, "first"), at(161, 9_000, "second"), at(162, 9_000, "third")]
+    assert names(coins, CLOSING, CLOSING, 10_000) == [("third", 0)]
+    assert counted_sats(coins, CLOSING, DUST, CLOSING, 10_000) == 18_000
+
+
+def test_a_miners_coin_takes_the_place_of_its_own_block_once_it_is_ripe() -> None:
+    coins = [at(100, 9_000, "mined", coinbase=True), at(150, 9_000, "paid")]
+    assert names(coins, None, 199, 9_000) == [], "it is not ripe and takes nobody's place"
+    assert names(coins, None, 200, 9_000) == [("paid", 0)]
+    assert names(coins, 201, 300, 9_000) == [("paid", 0)]
+    assert names(coins, 200, 300, 9_000) == [], "and at the closing block it is late for good"
+
+
+def test_the_outcome_is_that_of_the_coins_that_count() -> None:
+    coins = [at(150, 900_000, "a"), at(151, 300_000, "b"), at(152, 5_000_000, "c")]
+    assert decide(1_000_000, DUST, coins, CLOSING, CLOSING, 1, 1_200_000) == Decision(
+        Outcome.FUNDED, 1_200_000, CLOSING
+    )
+    assert decide(1_000_000, DUST, coins, CLOSING, CLOSING, 1, 1_000_000) == Decision(
+        Outcome.FUNDED, 1_200_000, CLOSING
+    )
+    assert decide(1_000_000, DUST, coins[:1], CLOSING, CLOSING, 1, 1_000_000) == Decision(
+        Outcome.FAILED, 900_000, CLOSING
+    )
+
+
+@given(st.lists(coins, max_size=20), st.integers(1, 20_000), st.integers(0, 9_000), st.randoms(), st.booleans())
+def test_a_cap_never_moves_the_outcome_and_lets_one_coin_cross(
+    facts: list[CoinFacts], goal_sats: int, above_sats: int, draw: Random, closed: bool
+) -> None:
+    facts = [replace(c, outpoint=(f"{n * 7 % 5}", n)) for n, c in enumerate(facts)]
+    closing, cap_sats = (200 if closed else None), goal_sats + above_sats
+    mixed = draw.sample(facts, len(facts))
+    over = over_cap(facts, closing, DUST, 240, cap_sats)
+    assert over == over_cap(mixed, closing, DUST, 240, cap_sats)
+    worth = {c.outpoint: standing(c, closing, DUST, 240) for c in facts}
+    assert all(worth[outpoint] is Standing.COUNTED for outpoint in over)
+    total_sats, all_sats = (counted_sats(facts, closing, DUST, 240, cap) for cap in (cap_sats, NO_CAP))
+    assert (total_sats >= goal_sats) == (all_sats >= goal_sats)
+    assert total_sats == all_sats or total_sats >= cap_sats
+    kept = [c for c in facts if worth[c.outpoint] is Standing.COUNTED and c.outpoint not in over]
+    last = max(kept, key=lambda c: (c.height or 0, c.outpoint), default=None)
+    assert last is None or total_sats < cap_sats + last.value_sats
+    assert all(
+        (c.height or 0, c.outpoint) > (last.height or 0, last.outpoint) for c in facts if last and c.outpoint in over
+    )
 
 
 def test_depth_counts_the_block_itself() -> None:
@@ -191,7 +278,8 @@ def test_how_far_a_batch_has_come(
 
 def test_what_is_owed_to_whom() -> None:
     for outcome in Outcome:
-        assert owed_kind(Standing.LATE, outcome) is Kind.REFUND
+        for back in (Standing.LATE, Standing.OVER_CAP):
+            assert owed_kind(back, outcome) is Kind.REFUND
         assert [owed_kind(s, outcome) for s in NEVER_MOVES] == [None] * len(NEVER_MOVES)
     assert owed_kind(Standing.COUNTED, Outcome.FUNDED) is Kind.RELEASE
     assert owed_kind(Standing.COUNTED, Outcome.FAILED) is Kind.REFUND

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import (
     Account,
     Attempt,
+    AttemptOutput,
     BatchInput,
-    BatchOutput,
     BatchRow,
     Block,
     Campaign,
@@ -29,8 +29,9 @@ from crowdfund.campaigns.models import (
     Pledge,
     RivalRow,
 )
-from crowdfund.db import Database
+from crowdfund.db import Base, Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from support.postgres import DATABASES, database_of, on_postgresql, spoken
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 
@@ -68,7 +69,7 @@ def fill(session: Session) -> None:
     session.flush()
     session.add_all([pledge("p1", "won", 0), pledge("p2", "lost", 0), pledge("p3", "won", 1, False)])
     session.flush()
-    session.add_all([coin(1, "p1"), coin(2, "p2"), coin(3, "p1"), coin(4, "p2")])
+    session.add_all([coin(n, p) for n, p in ((1, "p1"), (2, "p2"), (3, "p1"), (4, "p2"), (5, "p2"))])
     session.add(Block(height=5, hash="h", prev_hash="g", time=1, median_time_past=1))
     session.add(ChainView(id=1, state="live", trouble="", feerate_sat_vb=1, changes=0, seen_at=NOW))
     for name, outcome in (("won", "funded"), ("lost", "failed")):
@@ -78,12 +79,24 @@ def fill(session: Session) -> None:
             )
         )
     session.flush()
-    session.add(BatchRow(id=1, campaign_id="won", kind="release", fee_sats=100, feerate_sat_vb=1, locktime=5))
+    session.add_all(
+        [BatchRow(id=1, campaign_id="won", kind="release"), BatchRow(id=5, campaign_id="lost", kind="refund")]
+    )
     session.flush()
-    session.add(BatchInput(coin_id=1, batch_id=1, position=0))
-    session.add(BatchOutput(batch_id=1, position=0, script=b"p", value_sats=9_900, index=None))
+    session.add_all([BatchInput(coin_id=n, batch_id=b, position=n) for n, b in ((1, 1), (2, 5), (4, 5))])
     session.flush()
-    session.add(Attempt(txid="a1", batch_id=1, number=1, raw=b"raw", sent_at=NOW))
+    for name, batch_id, sats in (("a1", 1, 9_900), ("a5", 5, 19_900)):
+        attempt = Attempt(txid=name, batch_id=batch_id, number=1, fee_sats=100, feerate_sat_vb=2, locktime=5)
+        session.add(attempt)
+        session.flush()
+        session.add(AttemptOutput(txid=name, position=0, script=b"p", value_sats=sats, index=None))
+        session.flush()
+        attempt.sealed = True
+        session.flush()
+    sent = session.get_one(Attempt, "a1")
+    sent.raw, sent.sent_at, sent.sent_height = b"raw", NOW, 5
+    session.flush()
+    session.add(BatchRow(id=6, campaign_id="won", kind="refund"))
     session.add(PaymentInput(txid="t1", prev_txid="x", prev_vout=0))
     session.add(RivalRow(txid="t9", by="t1", height=None))
     for number, ended_at in ((1, NOW), (2, None)):
@@ -93,33 +106,70 @@ def fill(session: Session) -> None:
         )  # fmt: skip
     session.flush()
     session.add(IncidentCoin(incident_id=1, coin_id=1))
+    session.execute(text(transfer(1, "outside", "counted", 10_000)))
+    session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
+    session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
+    session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    made = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+@contextmanager
+def filled(url: str) -> Iterator[Database]:
+    made = Database(url)
     made.upgrade()
     with made.transaction() as session:
         fill(session)
+    if on_postgresql(made):
+        run(made, *(f"SELECT setval('{table}_id_seq', 100)" for table in NUMBERED))
     yield made
     made.close()
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with filled(database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def unmoved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
+    """One for all tests in which nothing may change."""
+    with database_of(request.param, tmp_path_factory.mktemp("unmoved")) as url, filled(url) as made:
+        yield made
 
 
 def run(database: Database, *statements: str) -> None:
     with database.transaction() as session:
         for statement in statements:
-            session.execute(text(statement))
+            session.execute(text(spoken(database, statement)))
 
 
-BATCH = "INSERT INTO batches (id, campaign_id, kind, fee_sats, feerate_sat_vb, locktime) VALUES"
+BATCH = "INSERT INTO batches (id, campaign_id, kind, parent_id) VALUES"
 INPUT = "INSERT INTO batch_inputs (coin_id, batch_id, position) VALUES"
-OUTPUT = 'INSERT INTO batch_outputs (batch_id, position, script, value_sats, "index") VALUES'
-ATTEMPT = "INSERT INTO attempts (txid, batch_id, number) VALUES"
+OUTPUT = 'INSERT INTO attempt_outputs (txid, position, script, value_sats, "index") VALUES'
+ATTEMPT = "INSERT INTO attempts (txid, batch_id, number, fee_sats, feerate_sat_vb, locktime, sealed) VALUES"
+SEAL = "UPDATE attempts SET sealed = TRUE WHERE txid ="
 COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"
     " spent_by, spent_height) VALUES"
 )
-ENTRY = "INSERT INTO coin_entries (coin_id, value_sats, height, block_hash) VALUES"
+TRANSFER = (
+    "INSERT INTO transfers (id, campaign_id, coin_id, key, from_account, to_account, amount_sats, what, height,"
+    " block_hash, at, reverses, prev_hash, hash) VALUES"
+)
+
+
+def transfer(number: int, giver: str, taker: str, sats: object, **changes: object) -> str:
+    """The next transfer of coin 1, as plain SQL; its hash is made up."""
+    columns: dict[str, object] = {
+        "id": number, "campaign_id": "won", "coin_id": 1, "key": f"k{number}", "from_account": giver,
+        "to_account": taker, "amount_sats": sats, "what": "w", "height": 5, "block_hash": "h",
+        "at": "2026-01-01 00:00:00", "reverses": None, "prev_hash": f"{number - 1:064d}", "hash": f"{number:064d}",
+    }  # fmt: skip
+    values = [f"'{v}'" if isinstance(v, str) else "NULL" if v is None else str(v) for v in (columns | changes).values()]
+    return f"{TRANSFER} ({', '.join(values)})"
+
+
+HALT = "INSERT INTO halts (id, campaign_id, reason, began_at, ended_at, ended_reason) VALUES"
 INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
 REFUSED = {
@@ -157,15 +207,16 @@ REFUSED = {
     "coin txid": "UPDATE coins SET txid = 'other' WHERE id = 1",
     "coin vout": "UPDATE coins SET vout = 1 WHERE id = 1",
     "coin pledge": "UPDATE coins SET pledge_id = 'p2' WHERE id = 1",
-    "coin coinbase": "UPDATE coins SET coinbase = 1 WHERE id = 1",
-    "an outpoint twice": f"{COIN} ('p1', 't1', 0, 5, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "a coin of nobody": f"{COIN} ('p9', 't9', 0, 5, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "a negative coin": f"{COIN} ('p1', 't9', 0, -1, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
-    "too much money": f"{COIN} ('p1', 't9', 0, {MAX_MONEY_SATS + 1}, 0, '2026-01-01', 0, NULL, NULL, NULL, NULL)",
+    "coin coinbase": "UPDATE coins SET coinbase = TRUE WHERE id = 1",
+    "an outpoint twice": f"{COIN} ('p1', 't1', 0, 5, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "a coin of nobody": f"{COIN} ('p9', 't9', 0, 5, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "a negative coin": f"{COIN} ('p1', 't9', 0, -1, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
+    "too much money": f"{COIN} "
+    f"('p1', 't9', 0, {MAX_MONEY_SATS + 1}, FALSE, '2026-01-01', FALSE, NULL, NULL, NULL, NULL)",
     "a height without a hash": "UPDATE coins SET block_hash = NULL WHERE id = 1",
     "a hash without a height": "UPDATE coins SET height = NULL WHERE id = 1",
     "a spender without height": "UPDATE coins SET spent_by = 'x' WHERE id = 1",
-    "in a block and in the mempool": "UPDATE coins SET in_mempool = 1 WHERE id = 1",
+    "in a block and in the mempool": "UPDATE coins SET in_mempool = TRUE WHERE id = 1",
     # decisions and plans
     "outcome": "UPDATE decisions SET outcome = 'failed' WHERE campaign_id = 'won'",
     "counted": "UPDATE decisions SET counted_sats = 2 WHERE campaign_id = 'won'",
@@ -174,33 +225,48 @@ REFUSED = {
     "decision moved": "UPDATE decisions SET campaign_id = 'open' WHERE campaign_id = 'won'",
     "a second decision": "INSERT INTO decisions VALUES ('won', 'failed', 1, 5, 'h', 5)",
     "an unknown outcome": "INSERT INTO decisions VALUES ('open', 'maybe', 1, 5, 'h', 5)",
-    "release of a failed campaign": f"{BATCH} (2, 'lost', 'release', 1, 1, 5)",
-    "release of an undecided campaign": f"{BATCH} (2, 'open', 'release', 1, 1, 5)",
-    "refund of an undecided campaign": f"{BATCH} (2, 'open', 'refund', 1, 1, 5)",
-    "an unknown kind": f"{BATCH} (2, 'won', 'gift', 1, 1, 5)",
-    "a batch without fee": f"{BATCH} (2, 'won', 'release', 0, 1, 5)",
+    "release of a failed campaign": f"{BATCH} (2, 'lost', 'release', NULL)",
+    "release of an undecided campaign": f"{BATCH} (2, 'open', 'release', NULL)",
+    "refund of an undecided campaign": f"{BATCH} (2, 'open', 'refund', NULL)",
+    "an unknown kind": f"{BATCH} (2, 'won', 'gift', NULL)",
     "batch kind": "UPDATE batches SET kind = 'refund' WHERE id = 1",
-    "batch fee": "UPDATE batches SET fee_sats = 101 WHERE id = 1",
-    "batch locktime": "UPDATE batches SET locktime = 6 WHERE id = 1",
-    "batch feerate": "UPDATE batches SET feerate_sat_vb = 6 WHERE id = 1",
     "batch moved": "UPDATE batches SET campaign_id = 'lost' WHERE id = 1",
-    "a coin in two batches": f"{INPUT} (1, 1, 1)",
-    "a foreign campaign's coin": f"{INPUT} (2, 1, 1)",
+    "a batch made part of another": "UPDATE batches SET parent_id = 1 WHERE id = 6",
+    "a part of another campaign's batch": f"{BATCH} (2, 'won', 'refund', 5)",
+    "a part of another kind": f"{BATCH} (2, 'won', 'refund', 1)",
+    "a part of a batch that is not planned": f"{BATCH} (2, 'won', 'refund', 6)",
+    "a part of no batch": f"{BATCH} (2, 'won', 'release', 99)",
+    "a coin in two batches": f"{INPUT} (1, 6, 1)",
+    "a coin twice in a batch": f"{INPUT} (3, 6, 1), (3, 6, 2)",
+    "a foreign campaign's coin": f"{INPUT} (2, 6, 1)",
+    "a coin more for a planned batch": f"{INPUT} (3, 1, 7)",
     "an input moved": "UPDATE batch_inputs SET position = 5 WHERE coin_id = 1",
     "an input exchanged": "UPDATE batch_inputs SET coin_id = 3 WHERE coin_id = 1",
-    "an output's value": "UPDATE batch_outputs SET value_sats = 1 WHERE batch_id = 1",
-    "an output's script": "UPDATE batch_outputs SET script = x'00' WHERE batch_id = 1",
-    "an output of nothing": f"{OUTPUT} (1, 1, x'00', 0, NULL)",
+    "an output's value": "UPDATE attempt_outputs SET value_sats = 1 WHERE txid = 'a1'",
+    "an output's script": "UPDATE attempt_outputs SET script = x'00' WHERE txid = 'a1'",
+    "an output more for a sealed attempt": f"{OUTPUT} ('a1', 1, x'00', 1, NULL)",
+    "an output of no attempt": f"{OUTPUT} ('a9', 0, x'00', 1, NULL)",
     # attempts
     "raw bytes": "UPDATE attempts SET raw = x'00' WHERE txid = 'a1'",
     "raw bytes away": "UPDATE attempts SET raw = NULL WHERE txid = 'a1'",
-    "sent at": "UPDATE attempts SET sent_at = NULL WHERE txid = 'a1'",
+    "sent at": "UPDATE attempts SET sent_at = NULL, sent_height = NULL WHERE txid = 'a1'",
+    "sent at another height": "UPDATE attempts SET sent_height = 6 WHERE txid = 'a1'",
+    "sent before signed": "UPDATE attempts SET sent_at = '2026-01-01 00:00:00', sent_height = 5 WHERE txid = 'a5'",
+    "sent at no height": "UPDATE attempts SET raw = x'00', sent_at = '2026-01-01 00:00:00' WHERE txid = 'a5'",
     "txid": "UPDATE attempts SET txid = 'x' WHERE txid = 'a1'",
     "attempt moved": "UPDATE attempts SET number = 2 WHERE txid = 'a1'",
-    "sent before signed": (
-        "INSERT INTO attempts (txid, batch_id, number, sent_at) VALUES ('a2', 1, 2, '2026-01-01 00:00:00')"
-    ),
-    "a number twice": f"{ATTEMPT} ('a2', 1, 1)",
+    "attempt fee": "UPDATE attempts SET fee_sats = 101 WHERE txid = 'a1'",
+    "attempt feerate": "UPDATE attempts SET feerate_sat_vb = 6 WHERE txid = 'a1'",
+    "attempt locktime": "UPDATE attempts SET locktime = 6 WHERE txid = 'a1'",
+    "attempt opened again": "UPDATE attempts SET sealed = FALSE WHERE txid = 'a5'",
+    "attempt replaced": "INSERT OR REPLACE INTO attempts SELECT * FROM attempts WHERE txid = 'a5'",
+    "a number twice": f"{ATTEMPT} ('a2', 1, 1, 200, 2, 5, FALSE)",
+    "a number left out": f"{ATTEMPT} ('a2', 1, 3, 200, 2, 5, FALSE)",
+    "a first number of two": f"{ATTEMPT} ('a2', 6, 2, 200, 2, 5, FALSE)",
+    "the same fee again": f"{ATTEMPT} ('a2', 1, 2, 100, 2, 5, FALSE)",
+    "a lower feerate": f"{ATTEMPT} ('a2', 1, 2, 200, 1, 5, FALSE)",
+    "an attempt without fee": f"{ATTEMPT} ('a2', 6, 1, 0, 1, 5, FALSE)",
+    "an attempt sealed from the start": f"{ATTEMPT} ('a2', 1, 2, 200, 2, 5, TRUE)",
     "two chain views": (
         "INSERT INTO chain_view (id, state, trouble, feerate_sat_vb, changes, seen_at)"
         " VALUES (2, 'x', '', 1, 0, '2026-01-01 00:00:00')"
@@ -211,10 +277,57 @@ REFUSED = {
     "a script watched twice": "INSERT INTO watched_scripts (script) VALUES (CAST('p1' AS BLOB))",
     "what a payment spends": "UPDATE payment_inputs SET prev_vout = 1",
     "an input twice": "INSERT INTO payment_inputs (txid, prev_txid, prev_vout) VALUES ('t1', 'x', 0)",
-    "an entry's value": "UPDATE coin_entries SET value_sats = 1 WHERE coin_id = 1",
-    "an entry's block": "UPDATE coin_entries SET block_hash = 'x' WHERE coin_id = 1",
-    "an entry of nothing": f"{ENTRY} (1, 0, 5, 'h')",
-    "an entry of no coin": f"{ENTRY} (99, 1, 5, 'h')",
+    **{
+        f"a transfer's {column}": f"UPDATE transfers SET {column} = {value} WHERE id = 2"
+        for column, value in {
+            "id": 9,
+            "campaign_id": "'lost'",
+            "coin_id": 3,
+            "key": "'x'",
+            "from_account": "'late'",
+            "to_account": "'late'",
+            "amount_sats": 1,
+            "what": "'x'",
+            "height": 6,
+            "block_hash": "'x'",
+            "at": "'2030-01-01 00:00:00'",
+            "reverses": 1,
+            "prev_hash": f"'{'a' * 64}'",
+            "hash": f"'{'a' * 64}'",
+        }.items()
+    },
+    "a transfer replaced": transfer(2, "counted", "late", 1).replace("INSERT", "INSERT OR REPLACE", 1),
+    "a transfer of nothing": transfer(3, "in_settlement", "late", 0),
+    "a transfer backwards": transfer(3, "in_settlement", "late", -1),
+    "a transfer of half a satoshi": transfer(3, "in_settlement", "late", "1.5"),
+    "a transfer of words": transfer(3, "in_settlement", "late", "many"),
+    "a transfer to oneself": transfer(3, "in_settlement", "in_settlement", 1),
+    "a transfer to nobody known": transfer(3, "in_settlement", "pocket", 1),
+    "a transfer from nobody known": transfer(3, "pocket", "late", 1),
+    "a transfer's key twice": transfer(3, "in_settlement", "late", 1, key="k1"),
+    "a gap in the ledger": transfer(4, "in_settlement", "late", 1, prev_hash=f"{2:064d}"),
+    "another one before it": transfer(3, "in_settlement", "late", 1, prev_hash=f"{1:064d}"),
+    "a hash twice": transfer(3, "in_settlement", "late", 1, hash=f"{1:064d}"),
+    "a short hash": transfer(3, "in_settlement", "late", 1, hash="3"),
+    "a coin that comes in twice": transfer(3, "outside", "counted", 1),
+    "more than an account holds": transfer(3, "in_settlement", "late", 10_001),
+    "an account that holds nothing": transfer(3, "counted", "late", 1),
+    "a transfer of another's coin": transfer(3, "outside", "counted", 1, coin_id=2),
+    "a transfer of no coin": transfer(3, "outside", "counted", 1, coin_id=99),
+    "a contra transfer of another amount": transfer(3, "in_settlement", "counted", 9_999, reverses=2),
+    "a contra transfer to elsewhere": transfer(3, "in_settlement", "late", 10_000, reverses=2),
+    "a contra transfer of another coin": transfer(3, "outside", "counted", 10_000, coin_id=3, reverses=1),
+    "a contra transfer of nothing there": transfer(3, "in_settlement", "counted", 10_000, reverses=99),
+    "a balance below zero": "UPDATE balances SET sats = -1 WHERE account = 'counted'",
+    "a balance of half a satoshi": "UPDATE balances SET sats = 1.5 WHERE account = 'counted'",
+    "a balance of nobody known": "INSERT INTO balances VALUES ('won', 'pocket', 0)",
+    "a halt's reason": "UPDATE halts SET reason = 'x' WHERE id = 1",
+    "a halt's campaign": "UPDATE halts SET campaign_id = NULL WHERE id = 1",
+    "a halt's beginning": "UPDATE halts SET began_at = '2020-01-01 00:00:00' WHERE id = 1",
+    "a halt that ends without a reason": "UPDATE halts SET ended_at = '2026-01-02 00:00:00' WHERE id = 1",
+    "a halt that begins again": "UPDATE halts SET ended_at = NULL, ended_reason = NULL WHERE id = 2",
+    "a halt without a reason": f"{HALT} (3, 'won', '', '2026-01-01 00:00:00', NULL, NULL)",
+    "a halt of nobody": f"{HALT} (3, 'nobody', 'r', '2026-01-01 00:00:00', NULL, NULL)",
     "a rival of itself": "INSERT INTO rivals (txid, by) VALUES ('t8', 't8')",
     "two rivals": "INSERT INTO rivals (txid, by) VALUES ('t9', 't8')",
     "an incident of another kind": f"{INCIDENT} ('rumour', 5, 1, '2026-01-01 00:00:00')",
@@ -228,65 +341,120 @@ REFUSED = {
     "an incident's end away": "UPDATE incidents SET ended_at = NULL WHERE id = 1",
     "an incident's coin": "UPDATE incident_coins SET coin_id = 2",
     "a watched script replaced": "INSERT OR REPLACE INTO watched_scripts VALUES (1, x'00')",
-    "an entry replaced": "INSERT OR REPLACE INTO coin_entries VALUES (1, 1, 1, 1, 'x')",
     "an input replaced": "INSERT OR REPLACE INTO payment_inputs VALUES (1, 't1', 'x', 5)",
     "an incident replaced": (
         "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
     ),
 }
+NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts")
 KEPT = (
-    "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "batch_outputs", "attempts",
-    "watched_scripts", "payment_inputs", "coin_entries", "incidents", "incident_coins",
+    "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
+    "watched_scripts", "payment_inputs", "incidents", "incident_coins",
+    "transfers", "balances", "halts",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize("statement", REFUSED.values(), ids=REFUSED.keys())
-def test_what_must_not_change_does_not(statement: str, database: Database) -> None:
-    before = dump(database)
+def test_what_must_not_change_does_not(statement: str, unmoved: Database) -> None:
+    before = dump(unmoved)
     with pytest.raises(IntegrityError):
-        run(database, statement)
-    assert dump(database) == before
+        run(unmoved, statement)
+    assert dump(unmoved) == before
 
 
 @pytest.mark.parametrize("table", KEPT)
 def test_rows_are_kept_for_ever(table: str, database: Database) -> None:
-    run(database, "PRAGMA foreign_keys = OFF")
+    if on_postgresql(database):
+        with pytest.raises(IntegrityError, match="kept for ever"):
+            run(database, f"TRUNCATE {table} CASCADE")
+    else:
+        run(database, "PRAGMA foreign_keys = OFF")
     with pytest.raises(IntegrityError, match="kept for ever"):
         run(database, f"DELETE FROM {table}")
 
 
-@pytest.mark.parametrize("fee", [99, 101])
-def test_an_unbalanced_batch_gets_no_attempt(fee: int, database: Database) -> None:
-    with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
-        run(
-            database,
-            f"{BATCH} (2, 'lost', 'refund', {fee}, 1, 5)",
-            f"{INPUT} (2, 2, 0)",
-            f"{OUTPUT} (2, 0, x'00', 9900, 0)",
-            f"{ATTEMPT} ('a2', 2, 1)",
-        )
+REFUND = (f"{BATCH} (2, 'lost', 'refund', NULL)", f"{INPUT} (5, 2, 0)")
+FIRST = f"{ATTEMPT} ('a2', 2, 1, 100, 1, 5, FALSE)"
+PAID = f"{OUTPUT} ('a2', 0, x'00', 9900, 0)"
 
 
-def test_a_batch_without_inputs_or_without_outputs_gets_no_attempt(database: Database) -> None:
-    for part in (f"{INPUT} (2, 2, 0)", f"{OUTPUT} (2, 0, x'00', 9900, 0)"):
+@pytest.mark.parametrize("sats", [9_899, 9_901])
+def test_an_unbalanced_attempt_is_not_sealed_and_not_signed(sats: int, database: Database) -> None:
+    unbalanced = (*REFUND, FIRST, f"{OUTPUT} ('a2', 0, x'00', {sats}, 0)")
+    for statement in (f"{SEAL} 'a2'", "UPDATE attempts SET sealed = TRUE, raw = x'00' WHERE txid = 'a2'"):
         with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
-            run(database, f"{BATCH} (2, 'lost', 'refund', 100, 1, 5)", part, f"{ATTEMPT} ('a2', 2, 1)")
+            run(database, *unbalanced, statement)
+    with pytest.raises(IntegrityError, match="sealed_before_signed"):
+        run(database, *unbalanced, "UPDATE attempts SET raw = x'00' WHERE txid = 'a2'")
+
+
+@pytest.mark.parametrize("parts", [(REFUND[0], FIRST, PAID), (*REFUND, FIRST), (REFUND[0], FIRST)])
+def test_without_inputs_or_without_outputs_nothing_is_sealed(parts: tuple[str, ...], database: Database) -> None:
+    with pytest.raises(IntegrityError, match="inputs_are_outputs_plus_fee"):
+        run(database, *parts, f"{SEAL} 'a2'")
+
+
+def rung(script: str = "p", index: str = "NULL", more: str = "") -> tuple[str, ...]:
+    """The second attempt of the release."""
+    output = f"{OUTPUT} ('a2', 0, CAST('{script}' AS BLOB), {9_800 - (1 if more else 0)}, {index})"
+    return (f"{ATTEMPT} ('a2', 1, 2, 200, 2, 6, FALSE)", output, *([more] if more else []), f"{SEAL} 'a2'")
+
+
+def test_every_rung_pays_the_same_scripts(database: Database) -> None:
+    for other in (rung(script="q"), rung(index="0"), rung(more=f"{OUTPUT} ('a2', 1, x'00', 1, NULL)")):
+        with pytest.raises(IntegrityError, match="every_rung_pays_the_same_scripts"):
+            run(database, *other)
+    run(database, *rung())
+
+
+def test_no_rung_follows_an_unfinished_one(database: Database) -> None:
+    with pytest.raises(IntegrityError, match="the_ladder_never_goes_down"):
+        run(database, *rung()[:2], f"{ATTEMPT} ('a3', 1, 3, 300, 3, 6, FALSE)")
+
+
+def part(number: int, coin_id: int, parent: int = 5) -> tuple[str, ...]:
+    """A batch of one coin, split from another."""
+    name = f"b{number}"
+    return (
+        f"{BATCH} ({number}, 'lost', 'refund', {parent})", f"{INPUT} ({coin_id}, {number}, 0)",
+        f"{ATTEMPT} ('{name}', {number}, 1, 100, 1, 5, FALSE)", f"{OUTPUT} ('{name}', 0, x'00', 9900, 0)",
+        f"{SEAL} '{name}'",
+    )  # fmt: skip
+
+
+def test_a_coin_goes_down_one_line_of_parts(database: Database) -> None:
+    run(database, *part(7, 2))
+    for name, statements in {
+        "parts_have_no_coin_in_common": part(8, 2),
+        "a_part_holds_coins_of_the_whole": part(8, 5),
+        "a_part_is_less_than_the_whole": part(8, 2, parent=7),
+        "a_coin_is_planned_once": (f"{BATCH} (8, 'lost', 'refund', NULL)", f"{INPUT} (2, 8, 0)"),
+    }.items():
+        with pytest.raises(IntegrityError, match=name):
+            run(database, *statements)
+    run(database, *part(8, 4))
 
 
 ALLOWED = [
     "UPDATE campaigns SET next_index = 4 WHERE id = 'won'",
     "UPDATE campaigns SET title = 'x', terms = 't', terms_hash = 'h', account_index = 3 WHERE id = 'draft'",
     "UPDATE pledges SET address = 'x', script = x'01' WHERE id = 'p3'",
-    "UPDATE pledges SET registered = 1",
-    "UPDATE coins SET height = NULL, block_hash = NULL, in_mempool = 1 WHERE id = 1",
+    "UPDATE pledges SET registered = TRUE",
+    "UPDATE coins SET height = NULL, block_hash = NULL, in_mempool = TRUE WHERE id = 1",
     "UPDATE coins SET spent_by = 'x', spent_height = 7 WHERE id = 1",
     "UPDATE attempts SET refusal = 'no'",
     "DELETE FROM blocks",
     "DELETE FROM rivals",
     "UPDATE rivals SET by = 't8', height = 9",
     "UPDATE incidents SET ended_at = '2026-11-22 13:00:00' WHERE id = 2",
-    f"{BATCH} (2, 'lost', 'refund', 1, 1, 5)",
-    f"{BATCH} (2, 'won', 'refund', 1, 1, 5)",
+    f"{BATCH} (2, 'lost', 'refund', NULL)",
+    f"{BATCH} (2, 'won', 'refund', NULL)",
+    f"{BATCH} (2, 'lost', 'refund', 5)",
+    f"{INPUT} (3, 6, 0)",
+    "UPDATE halts SET ended_at = '2026-11-22 13:00:00', ended_reason = 'mended' WHERE id = 1",
+    transfer(3, "in_settlement", "paid_out", 9_900),
+    transfer(3, "in_settlement", "counted", 10_000, reverses=2),
+    transfer(3, "outside", "dust", 10_000, coin_id=3),
 ]
 
 
@@ -295,11 +463,19 @@ def test_what_the_work_needs_is_allowed(statement: str, database: Database) -> N
     run(database, statement)
 
 
-def dump(database: Database) -> list[str]:
-    raw = database.engine.raw_connection()
-    try:
-        driver = raw.driver_connection
-        assert driver is not None
-        return list(driver.iterdump())
-    finally:
-        raw.close()
+def test_balances_follow_each_transfer(database: Database) -> None:
+    run(database, transfer(3, "in_settlement", "paid_out", 9_900), transfer(4, "in_settlement", "miner_fee", 100))
+    with database.reading() as session:
+        rows = session.execute(text("SELECT campaign_id, account, sats FROM balances ORDER BY account")).all()
+        entries = session.execute(text("SELECT account, sum(amount_sats) FROM entries GROUP BY account")).all()
+    assert {tuple(row)[1:] for row in rows} == {tuple(row) for row in entries}
+    assert [tuple(row) for row in rows if row.sats] == [
+        ("won", "miner_fee", 100), ("won", "outside", -10_000), ("won", "paid_out", 9_900),
+    ]  # fmt: skip
+
+
+def dump(database: Database) -> dict[str, list[str]]:
+    """Every row of every table."""
+    with database.reading() as session:
+        tables = Base.metadata.sorted_tables
+        return {table.name: sorted(repr(tuple(row)) for row in session.execute(select(table))) for table in tables}

@@ -72,6 +72,30 @@ def test_what_its_owner_reads(
     assert facts.state == PledgeState(state)
 
 
+@pytest.mark.parametrize(
+    ("coins", "decided", "state"),
+    [
+        ([(IN_TIME, None, True)], False, "over_cap"),
+        ([(IN_TIME, None, True), (SEEN, None, False)], False, "over_cap"),
+        ([(IN_TIME, None, True), (LATE, None, False)], True, "over_cap"),
+        ([(IN_TIME, None, True), (FRESH, None, False)], False, "maturing"),
+        ([(IN_TIME, None, True), (DUST, None, False)], False, "over_cap"),
+        ([(IN_TIME, None, False), (RIPE, None, True)], False, "confirmed"),
+        ([(CoinFacts(49_999, 150), None, False), (RIPE, None, True)], False, "short"),
+        ([(IN_TIME, None, True)], True, "over_cap"),
+        ([(IN_TIME, "planned", True)], True, "in_settlement"),
+        ([(IN_TIME, "refund", True)], True, "refunded"),
+        ([(IN_TIME, "release", False), (RIPE, "refund", True)], True, "paid_out"),
+    ],
+)
+def test_what_its_owner_reads_once_the_cap_is_reached(
+    coins: list[tuple[CoinFacts, str | None, bool]], decided: bool, state: str
+) -> None:
+    facts = pledge_facts(50_000, [PledgeCoin(*c) for c in coins], CLOSING if decided else None, decided, 1_000, TIP)
+    assert facts.state == PledgeState(state)
+    assert facts.over_cap_sats == sum(c.value_sats for c, _, over in coins if over)
+
+
 drawn = st.builds(
     CoinFacts,
     st.integers(0, 10**6),

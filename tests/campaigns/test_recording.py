@@ -11,15 +11,16 @@ from sqlalchemy import event, func, select, text
 
 from crowdfund.campaigns import queries, recording
 from crowdfund.campaigns.models import Block, ChainView, Coin, PaymentInput, Pledge, RivalRow, WatchedScript
-from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, closing_block, set_view
+from crowdfund.campaigns.recording import RecordedChain, RecordedWatch, set_view
+from crowdfund.campaigns.tip import closing_block
 from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend, Rival
 from crowdfund.chain.scan import outpoint_key
 from support.paper import BLOCK_TIME, START, Paper, coin, txid
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -317,8 +318,9 @@ def test_addresses_are_watched_however_they_are_stored(paper: Paper, pledge: Ple
     watch.refresh()
     assert watch.scripts == {pledge.script, b"direct"}, "one that has no address yet is none"
     with paper.database.transaction() as session:
-        session.execute(text("UPDATE pledges SET address = 'b', script = x'aa' WHERE script IS NULL"))
-        session.execute(text("UPDATE pledges SET registered = 1"))
+        late = text("UPDATE pledges SET address = 'b', script = :script WHERE script IS NULL")
+        session.execute(late, {"script": b"\xaa"})
+        session.execute(text("UPDATE pledges SET registered = TRUE"))
     watch.refresh()
     assert watch.scripts == {pledge.script, b"direct", b"\xaa"}
     with paper.database.reading() as session:

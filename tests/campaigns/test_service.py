@@ -23,7 +23,7 @@ from crowdfund.errors import NotFound, Problems, UserError, WorldError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.signer_client import Account as OfferedAccount
-from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper
+from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper, coin
 
 CROWD = f"""
 import json, os, sys
@@ -50,8 +50,8 @@ print(json.dumps(found))
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -312,12 +312,53 @@ def test_threads_of_one_process_get_different_addresses(paper: Paper) -> None:
     assert len({p.address for p in stored(paper)} - {None}) == 30
 
 
+def test_an_account_without_receipt_key_opens_no_campaign_until_the_signer_tells_it(paper: Paper) -> None:
+    with paper.database.transaction() as session:
+        session.add_all(Account(index=ACCOUNTS + n, xpub=f"x{n}", fingerprint="f") for n in range(2))
+        assert service.first_without_receipt_key(session) == ACCOUNTS
+    for number in range(ACCOUNTS):
+        paper.campaign(title=f"Drill {number}")
+    with pytest.raises(UserError, match="account"):
+        paper.campaign(title="One more")
+    with paper.database.transaction() as session:
+        service.store_accounts(session, [OfferedAccount(ACCOUNTS + n, f"x{n}", "f", f"key {n}") for n in range(2)])
+        assert [session.get_one(Account, ACCOUNTS + n).receipt_key for n in range(2)] == ["key 0", "key 1"]
+        assert service.first_without_receipt_key(session) is None
+
+
+def test_terms_carry_the_receipt_key_of_their_account_and_a_block_for_the_time_locked_refunds(paper: Paper) -> None:
+    campaign = paper.campaign(cap_sats=1_200_000)
+    terms = paper.snapshot(campaign).terms
+    assert terms is not None
+    with paper.database.reading() as session:
+        assert terms.receipt_key == session.get_one(Account, 0).receipt_key
+    # Block 100 opens it, 60 blocks lead to the deadline, and a tenth of them more; then the margin of regtest.
+    assert (terms.opened_height, terms.timelock_height) == (100, 100 + 66 + 144)
+    assert (terms.version, terms.cap_sats, terms.timelock_feerate_sat_vb) == (2, 1_200_000, 10)
+
+
+def test_a_campaign_that_has_all_that_it_accepts_takes_no_more_pledges(paper: Paper) -> None:
+    campaign = paper.campaign(cap_sats=1_000_000)
+    first, second = paper.pledge(campaign), paper.pledge(campaign)
+    paper.mempool([coin(first, 1_000_000, "seen only")])
+    third = paper.pledge(campaign)
+    paper.mine([coin(first, 999_999)])
+    paper.pledge(campaign)
+    paper.mine([coin(second, 1_000, "b")])
+    with pytest.raises(UserError, match="all that it accepts"):
+        paper.pledge(campaign)
+    assert paper.snapshot(campaign).campaign.next_index == 4, "a refusal uses no index up"
+    paper.fork(1)
+    assert paper.pledge(campaign).index > third.index, "a lost block gives room again"
+
+
 def test_accounts_of_another_seed_are_refused(paper: Paper) -> None:
     with paper.database.transaction() as session:
         held = session.get_one(Account, 2)
-        service.store_accounts(session, [OfferedAccount(2, held.xpub, held.fingerprint)])
+        service.store_accounts(session, [OfferedAccount(2, held.xpub, held.fingerprint, "another key")])
+        assert held.receipt_key != "another key", "what is known stays"
         with pytest.raises(UserError, match="another seed"):
-            service.store_accounts(session, [OfferedAccount(2, "other", "f")])
+            service.store_accounts(session, [OfferedAccount(2, "other", "f", "k")])
         assert service.account_stock(session) == (ACCOUNTS, ACCOUNTS)
     paper.campaign()
     with paper.database.reading() as session:

@@ -56,7 +56,9 @@ def check(batches: list[Batch], coins: list[SpendableCoin], feerate: int, size: 
     for batch in batches:
         assert 0 < len(batch.inputs) <= size
         assert sum(c.value_sats for c in batch.inputs) == sum(o.value_sats for o in batch.outputs) + batch.fee_sats
-        assert batch.fee_sats == feerate * transaction_vsize(len(batch.inputs), [o.script for o in batch.outputs])
+        vsize = transaction_vsize(len(batch.inputs), [o.script for o in batch.outputs])
+        assert batch.fee_sats == batch.feerate_sat_vb * vsize <= 5_000_000
+        assert 1 <= batch.feerate_sat_vb <= feerate
         assert all(o.value_sats >= dust_limit_sats(o.script) for o in batch.outputs)
         assert all(c.value_sats > 68 * feerate for c in batch.inputs), "no coin costs more than it brings"
     return [c for c in coins if c not in set(spent)]
@@ -81,10 +83,12 @@ def test_refunds(coins: list[SpendableCoin], feerate: int, size: int, draw: rand
             assert 0 < share <= alone, "together is never dearer than alone"
             least = (len(own) * 68 + 8 + 1 + len(output.script)) * feerate
             assert share >= least - 1, "nobody rides on another's fee"
+            assert share * 2 <= paid[output.index], "nobody pays more than half"
     for c in left:
         own = [o for o in left if o.index == c.index and o.value_sats > 68 * feerate]
-        worth = sum(o.value_sats for o in own) - transaction_vsize(len(own), [c.refund_script]) * feerate
-        assert worth < dust_limit_sats(c.refund_script) + 12 * feerate or len(own) > size or not own
+        held_sats, fee_sats = sum(o.value_sats for o in own), transaction_vsize(len(own), [c.refund_script]) * feerate
+        worth = held_sats - fee_sats >= dust_limit_sats(c.refund_script) + 12 * feerate and fee_sats * 2 <= held_sats
+        assert not worth or len(own) > size or not own
     shuffled = coins[:]
     draw.shuffle(shuffled)
     assert plan_refunds(shuffled, feerate, size) == batches
@@ -98,6 +102,10 @@ def test_releases(coins: list[SpendableCoin], feerate: int, size: int, draw: ran
     for batch in batches:
         assert batch.kind is Kind.RELEASE
         assert [(o.script, o.index) for o in batch.outputs] == [(payout, None)]
+        held_sats = sum(c.value_sats for c in batch.inputs)
+        assert batch.fee_sats * 10 <= held_sats, "never more than a tenth"
+        dearer = batch.fee_sats // batch.feerate_sat_vb * (batch.feerate_sat_vb + 1)
+        assert batch.feerate_sat_vb == feerate or dearer * 10 > held_sats, "and no less than is asked for without need"
     shuffled = coins[:]
     draw.shuffle(shuffled)
     assert plan_release(shuffled, payout, feerate, size) == batches
@@ -143,19 +151,43 @@ def test_a_pledge_that_is_not_worth_its_fee_costs_the_others_nothing() -> None:
     others = [coin(n, 100_000, n) for n in range(3)]
     assert plan_refunds([*others, coin(9, 7_000, 9)], 100) == plan_refunds(others, 100)
     assert plan_refunds([coin(9, 7_000, 9)], 100) == []
-    assert plan_release([coin(9, 7_000, 9)], PAYOUT, 100) == []
+    assert plan_release([coin(9, 6_800, 9)], PAYOUT, 100) == [], "its input alone costs as much"
 
 
 @pytest.mark.parametrize("kind", range(5))
 @pytest.mark.parametrize("feerate", [1, 13, 500])
-def test_dust_is_decided_to_the_satoshi_and_the_estimate_says_the_same(kind: int, feerate: int) -> None:
+def test_what_is_worth_a_refund_is_decided_to_the_satoshi_and_the_estimate_says_the_same(
+    kind: int, feerate: int
+) -> None:
     fee_sats = transaction_vsize(1, [KINDS[kind]]) * feerate
-    least = fee_sats + dust_limit_sats(KINDS[kind])
+    least = fee_sats + max(dust_limit_sats(KINDS[kind]), fee_sats)
     (batch,) = plan_refunds([coin(0, least, kind)], feerate)
-    assert batch.outputs[0].value_sats == dust_limit_sats(KINDS[kind])
+    assert (batch.fee_sats, batch.outputs[0].value_sats) == (fee_sats, least - fee_sats)
     assert refund_estimate_sats(least, KINDS[kind], feerate) == batch.outputs[0].value_sats
     assert plan_refunds([coin(0, least - 1, kind)], feerate) == []
     assert refund_estimate_sats(least - 1, KINDS[kind], feerate) == 0
-    (release,) = plan_release([coin(0, least, 0)], KINDS[kind], feerate)
-    assert (release.outputs[0].value_sats, release.fee_sats) == (dust_limit_sats(KINDS[kind]), fee_sats)
-    assert plan_release([coin(0, least - 1, 0)], KINDS[kind], feerate) == []
+
+
+@pytest.mark.parametrize("kind", range(5))
+def test_a_release_pays_the_feerate_that_a_tenth_allows(kind: int) -> None:
+    vsize = transaction_vsize(1, [KINDS[kind]])
+    for sats, rate in ((vsize * 70, 7), (vsize * 70 - 1, 6), (vsize * 10, 1), (vsize * 10 - 1, None)):
+        planned = plan_release([coin(0, sats, 0)], KINDS[kind], 7)
+        assert [b.feerate_sat_vb for b in planned] == ([] if rate is None else [rate])
+
+
+def test_no_transaction_pays_more_than_five_million_satoshi() -> None:
+    coins = [coin(n, 10**9, n) for n in range(350)]
+    for (batch,) in (plan_refunds(coins, 500), plan_release(coins, PAYOUT, 500)):
+        vsize = batch.fee_sats // batch.feerate_sat_vb
+        assert batch.fee_sats <= 5_000_000 < vsize * (batch.feerate_sat_vb + 1)
+
+
+def test_a_pledge_that_must_wait_is_paid_when_fees_fall() -> None:
+    coins = [coin(n, 10_000 if n % 2 else 100_000, n) for n in range(10)]
+    dear = plan_refunds(coins, 60)
+    assert sorted(c.value_sats for b in dear for c in b.inputs) == [100_000] * 5
+    left = [c for c in coins if c not in {i for b in dear for i in b.inputs}]
+    assert plan_refunds(left, 60) == []
+    (cheap,) = plan_refunds(left, 20)
+    assert len(cheap.outputs) == 5

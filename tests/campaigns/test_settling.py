@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
-from crowdfund.campaigns import settling
+from crowdfund.campaigns import attempts, settling
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.chain.port import SendResult, Sent
+from crowdfund.triggers import dropped
 from crowdfund.wallet.addresses import script_of
 from support.paper import BLOCK_TIME, PAYOUT, REFUND, START, Paper, coin
 
@@ -24,8 +25,8 @@ DEADLINE = 160  # the last block whose median time past is not later than the de
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[Paper]:
-    with Paper(tmp_path) as made:
+def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
+    with Paper(tmp_path, database_url=database_url) as made:
         yield made
 
 
@@ -49,9 +50,9 @@ def plan(paper: Paper, campaign: str, feerate: int = 2) -> int:
         return settling.plan_campaign(session, campaign, feerate)
 
 
-def jobs(paper: Paper) -> list[settling.Job]:
+def jobs(paper: Paper) -> list[attempts.Job]:
     with paper.database.reading() as session:
-        return settling.open_jobs(session)
+        return [attempts.job(session, found) for found in attempts.open_batches(session)]
 
 
 def to_the_deadline(paper: Paper) -> None:
@@ -110,6 +111,49 @@ def test_a_coin_in_the_closing_block_is_late_and_refunded_by_itself(careful: Pap
     assert plan(careful, campaign) == 0
     outpoints = [(i.txid, i.vout) for job in jobs(careful) for i in job.tx.inputs]
     assert len(outpoints) == len(set(outpoints)) == 3
+
+
+def test_what_is_over_the_cap_goes_back_with_the_decision_and_does_not_hold_the_campaign_open(paper: Paper) -> None:
+    campaign = paper.campaign(cap_sats=1_200_000)
+    pledges = [paper.pledge(campaign) for _ in range(4)]
+    paper.mine([coin(pledges[0], 700_000, "a")])
+    paper.mine([coin(pledges[1], 600_000, "b"), coin(pledges[1], 999, "d")])
+    paper.mine([coin(pledges[2], 300_000, "c"), coin(pledges[1], 250_000, "e")])
+    summary = paper.summary(campaign)
+    assert (summary.counted_sats, summary.buckets[Bucket.OVER_CAP], summary.buckets[Bucket.DUST]) == (
+        1_300_000,
+        550_000,
+        999,
+    )
+    assert summary.pledge_count == 2, "a pledge that only goes back is none"
+    to_the_deadline(paper)
+    paper.mine([coin(pledges[3], 80_000, "f")])
+    assert decide(paper, campaign)
+    snapshot = paper.snapshot(campaign)
+    assert snapshot.decision is not None
+    assert (snapshot.decision.outcome, snapshot.decision.counted_sats) == ("funded", 1_300_000)
+    release, refund = jobs(paper)
+    assert (release.kind, sum(i.value_sats for i in release.tx.inputs)) == ("release", 1_300_000)
+    assert (refund.kind, sorted(i.value_sats for i in refund.tx.inputs)) == ("refund", [80_000, 250_000, 300_000])
+    spends = [FoundSpend(i.txid, i.vout, release.txid) for i in release.tx.inputs]
+    paper.mine(spends=spends)
+    summary = paper.summary(campaign)
+    assert summary.state == "released" and summary.buckets[Bucket.IN_SETTLEMENT] == 630_000
+    assert plan(paper, campaign) == 0
+
+
+def test_a_reorganisation_moves_coins_over_the_cap_and_back(paper: Paper) -> None:
+    campaign = paper.campaign(cap_sats=1_000_000)
+    first, second = paper.pledge(campaign), paper.pledge(campaign)
+    paper.mine([coin(first, 1_000_000, "a")])
+    paper.mine([coin(second, 400_000, "b")])
+    assert paper.summary(campaign).buckets[Bucket.OVER_CAP] == 400_000
+    paper.fork(2)
+    paper.mine([coin(second, 400_000, "b")], branch="other")
+    assert paper.summary(campaign).buckets[Bucket.COUNTED] == 400_000
+    paper.mine([coin(first, 1_000_000, "a")], branch="other")
+    summary = paper.summary(campaign)
+    assert (summary.counted_sats, summary.buckets[Bucket.OVER_CAP]) == (1_400_000, 0), "the coin that crosses counts"
 
 
 def test_coinbase_coins_wait_for_their_hundred_blocks(paper: Paper) -> None:
@@ -206,7 +250,7 @@ def test_a_failed_campaign_without_a_coin_is_at_its_end(paper: Paper) -> None:
     assert paper.summary(campaign).state == "refunded"
 
 
-def settled(paper: Paper) -> tuple[str, settling.Job]:
+def settled(paper: Paper) -> tuple[str, attempts.Job]:
     """A funded campaign, its release signed and in a block."""
     campaign = paper.campaign()
     paper.mine([coin(paper.pledge(campaign), 1_000_000)])
@@ -250,10 +294,10 @@ def test_signed_bytes_and_the_time_of_sending_are_kept_from_the_first_time_on(pa
     decide(paper, campaign)
     txid = jobs(paper)[0].txid
     with paper.database.transaction() as session:
-        settling.store_signed(session, txid, b"one")
-        settling.store_signed(session, txid, b"two")
-        settling.mark_sent(session, txid, NOW)
-        settling.mark_sent(session, txid, datetime.now(UTC))
+        attempts.store_signed(session, txid, b"one")
+        attempts.store_signed(session, txid, b"two")
+        attempts.mark_sent(session, txid, NOW, 161)
+        attempts.mark_sent(session, txid, datetime.now(UTC), 162)
     (job,) = jobs(paper)
     assert (job.raw, job.sent) == (b"one", True)
     for result, refusal in (
@@ -263,7 +307,7 @@ def test_signed_bytes_and_the_time_of_sending_are_kept_from_the_first_time_on(pa
         (SendResult(Sent.ACCEPTED), None),
     ):
         with paper.database.transaction() as session:
-            settling.note_result(session, txid, result)
+            attempts.note_result(session, txid, result)
             attempt = session.scalars(select(Attempt)).one()
             assert (attempt.refusal, attempt.sent_at) == (refusal, NOW)
         assert jobs(paper) == [replace(job, refusal=refusal)], "whatever the node says, the same bytes stay open"
@@ -275,11 +319,11 @@ def test_a_spend_that_is_not_ours_is_an_alarm(paper: Paper) -> None:
     paper.mine([paid])
     paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
     with paper.database.reading() as session:
-        assert settling.foreign_spends(session) == [f"{paid.txid}:0"]
+        assert attempts.foreign_spends(session) == [f"{paid.txid}:0"]
     assert paper.summary(campaign).buckets[Bucket.FOREIGN_SPEND] == 1_000_000
     paper.fork(1)
     with paper.database.reading() as session:
-        assert settling.foreign_spends(session) == []
+        assert attempts.foreign_spends(session) == []
 
 
 def test_refund_addresses_are_told_to_the_signer_once(paper: Paper) -> None:
@@ -312,7 +356,7 @@ def test_a_plan_that_was_edited_by_hand_no_longer_fits_its_txid(paper: Paper) ->
     paper.mine()
     decide(paper, campaign)
     with paper.database.transaction() as session:
-        session.execute(text("DROP TRIGGER batch_outputs_frozen_batch_id"))
-        session.execute(text("UPDATE batch_outputs SET script = x'0014'"))
+        session.execute(dropped("attempt_outputs_frozen_txid", "attempt_outputs"))
+        session.execute(text("UPDATE attempt_outputs SET script = :script"), {"script": b"\x00\x14"})
     (job,) = jobs(paper)
     assert job.tx.txid != job.txid, "the worker compares the two before it asks the signer"

@@ -13,9 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfund.campaigns import terms as t
-from crowdfund.campaigns.terms import CampaignTerms, canonical_json, check_deadline, check_goal, format_time, parse_time
+from crowdfund.campaigns.terms import (
+    CampaignTerms,
+    canonical_json,
+    check_cap,
+    check_deadline,
+    check_goal,
+    format_time,
+    parse_time,
+)
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.fees import transaction_vsize
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 TERMS = CampaignTerms(
@@ -35,7 +44,14 @@ TERMS = CampaignTerms(
     confirmations=1,
     opened_height=150,
     opened_hash="11" * 32,
+    cap_sats=1_200_000,
+    receipt_key="02" + "ab" * 32,
+    timelock_height=6_000,
+    timelock_feerate_sat_vb=10,
 )
+NEW: dict[str, Any] = {"cap_sats": 0, "receipt_key": "", "timelock_height": 0, "timelock_feerate_sat_vb": 0}
+FIRST = replace(TERMS, **NEW, version=1)
+FIRST_HASH = "9d7560a1102b8a7df0ea72a79f066606a7b718588a6ef986873975b5358df875"
 
 
 def test_the_canonical_text_is_sorted_dense_and_read_back() -> None:
@@ -50,8 +66,34 @@ def test_the_canonical_text_is_sorted_dense_and_read_back() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=60), st.integers(0, 2**63))
 def test_any_text_goes_through_unchanged(text: str, number: int) -> None:
-    terms = replace(TERMS, title=text, goal_sats=number)
+    for terms in (
+        replace(FIRST, title=text, goal_sats=number),
+        replace(TERMS, title=text, cap_sats=number + 1_000_000),
+    ):
+        assert CampaignTerms.parse(terms.canonical()) == terms
+
+
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+NUMBERS = st.integers(0, MAX_MONEY_SATS)
+
+
+@given(st.data(), st.sampled_from([1, 2]))
+def test_parsing_undoes_canonical_and_any_change_of_one_field_changes_the_hash(
+    data: st.DataObject, version: int
+) -> None:
+    own = [f for f in fields(CampaignTerms) if f.name != "version" and (version == 2 or f.name not in NEW)]
+    values: dict[str, Any] = {f.name: data.draw(WORDS if str(f.type) == "str" else NUMBERS) for f in own}
+    if values.get("cap_sats"):
+        values["cap_sats"] = max(values["cap_sats"], values["goal_sats"])
+    terms = CampaignTerms(**values, version=version)
     assert CampaignTerms.parse(terms.canonical()) == terms
+    assert list(json.loads(terms.canonical())) == sorted([*values, "version"])
+    for field in own:
+        old = values[field.name]
+        changes: dict[str, Any] = {
+            field.name: data.draw((WORDS if isinstance(old, str) else NUMBERS).filter(old.__ne__))
+        }
+        assert replace(terms, **changes).hash != terms.hash
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(CampaignTerms)])
@@ -61,8 +103,33 @@ def test_every_field_is_in_the_hash(name: str) -> None:
     assert replace(TERMS, **changes).hash != TERMS.hash
 
 
+def test_terms_of_the_first_version_keep_their_text_and_their_hash() -> None:
+    text = FIRST.canonical()
+    assert FIRST.hash.hex() == FIRST_HASH
+    assert list(json.loads(text)) == sorted(asdict(TERMS).keys() - NEW.keys())
+    assert CampaignTerms.parse(text) == FIRST
+    assert (FIRST.cap_sats, FIRST.receipt_key, FIRST.timelock_height) == (0, "", 0), "without what came later"
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_terms_of_the_first_version_hold_nothing_that_they_do_not_hash(name: str) -> None:
+    changes: dict[str, Any] = {name: getattr(TERMS, name)}
+    with pytest.raises(ValueError, match="no such part"):
+        replace(FIRST, **changes)
+
+
+def test_a_version_that_does_not_exist_yet_is_refused() -> None:
+    for version in (0, 3):
+        with pytest.raises(ValueError):
+            CampaignTerms.parse(replace(TERMS if version else FIRST, version=version).canonical())
+
+
 def altered(**changes: object) -> str:
-    return json.dumps({**asdict(TERMS), **changes}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return dumped({**asdict(TERMS), **changes})
+
+
+def dumped(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +147,14 @@ def altered(**changes: object) -> str:
         TERMS.canonical().replace("Æ", "\\u00c6"),
         TERMS.canonical()[:-1] + ',"version":1}',
         json.dumps(asdict(TERMS)),
-        altered(version=2),
+        altered(version=1),
+        altered(version=3),
+        altered(cap_sats=TERMS.goal_sats - 1),
+        altered(cap_sats=-1),
+        altered(receipt_key=None),
+        dumped({k: v for k, v in asdict(TERMS).items() if k != "timelock_height"}),
+        dumped({**json.loads(FIRST.canonical()), "cap_sats": 0}),
+        dumped({**json.loads(FIRST.canonical()), "version": 2}),
         altered(extra=1),
         altered(goal_sats=1.5),
         altered(goal_sats=1e300),
@@ -167,3 +241,42 @@ def test_goals_have_a_floor_and_a_ceiling() -> None:
         with pytest.raises(UserError) as refused:
             check_goal(goal_sats)
         assert refused.value.field == "goal"
+
+
+def test_a_cap_is_none_or_at_least_the_goal() -> None:
+    for cap_sats in (0, 50_000, 50_001, MAX_MONEY_SATS):
+        check_cap(cap_sats, 50_000)
+    for cap_sats, word in ((1, "at least the goal"), (49_999, "at least the goal"), (MAX_MONEY_SATS + 1, "21 million")):
+        with pytest.raises(UserError, match=word) as refused:
+            check_cap(cap_sats, 50_000)
+        assert refused.value.field == "cap"
+
+
+@pytest.mark.parametrize(
+    ("wait", "blocks"),
+    [
+        (timedelta(0), 0),
+        (SECOND, 1),
+        (timedelta(minutes=100), 11),
+        (timedelta(minutes=100, seconds=1), 12),
+        (timedelta(days=30), 4_752),
+    ],
+)
+def test_time_locked_refunds_wait_for_the_deadline_a_tenth_more_and_the_margin(wait: timedelta, blocks: int) -> None:
+    assert t.timelock_height(150, NOW, NOW + wait, 4_320) == 150 + blocks + 4_320
+
+
+@given(st.integers(1, 500))
+def test_the_smallest_pledge_returns_at_least_half_at_its_feerate(feerate_sat_vb: int) -> None:
+    least_sats = t.smallest_pledge_sats(feerate_sat_vb)
+    assert (
+        t.refundable_up_to_sat_vb(least_sats) >= feerate_sat_vb > t.refundable_up_to_sat_vb(least_sats - t.ROUND_SATS)
+    )
+    script = b"\x51\x20" + bytes(32)
+    fee_sats = transaction_vsize(1, [script]) * t.refundable_up_to_sat_vb(least_sats)
+    assert 2 * fee_sats <= least_sats < 2 * (fee_sats + transaction_vsize(1, [script]))
+
+
+def test_the_smallest_pledge_and_the_reason_for_it() -> None:
+    assert t.MIN_PLEDGE_SATS == 10_000
+    assert t.refund_promise(10_000) == "at network fees of up to 40 sat/vB, a refund still returns at least half"

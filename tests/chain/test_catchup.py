@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from crowdfund.chain.blocks import ParsedTx, parse_tx
 from crowdfund.chain.catchup import BlockPool
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.chain.scan import outpoint_key, scan_block
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import ParsedTx, parse_tx
 from support.block_folder import Folder, Refusal
 from support.node import new_address
 

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from crowdfund.chain.blocks import MERKLE_ROOT, parse_tx
 from crowdfund.chain.electrum import ElectrumBackend
 from crowdfund.chain.electrum_client import Refused
-from crowdfund.chain.merkle import verify_branch
 from crowdfund.chain.port import HistoryItem, ScriptBackend, Sent, Unreachable, WrongAnswer
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet.blocks import MERKLE_ROOT, parse_tx
+from crowdfund.wallet.merkle import verify_branch
 from support.electrumx import ElectrumX, find_python
 from support.node import new_address
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from crowdfund.chain import electrum_client
-from crowdfund.chain.blocks import MERKLE_ROOT, parse_tx
 from crowdfund.chain.electrum_client import Refused
 from crowdfund.chain.port import HistoryItem, Sent, Unreachable, WrongAnswer
+from crowdfund.wallet.blocks import MERKLE_ROOT, parse_tx
 from support.electrum_liar import GENESIS, Lie, always, answer, liar, refusal
 
 SOME = b"\x00\x14" + b"\x07" * 20

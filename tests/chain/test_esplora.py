@@ -10,11 +10,11 @@ from decimal import Decimal
 
 import pytest
 
-from crowdfund.chain.blocks import double_sha256
 from crowdfund.chain.esplora import EsploraBackend
 from crowdfund.chain.port import BlockBackend, Sent, Spender, Unreachable, WrongAnswer
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import double_sha256
 from support.esplora import EsploraServer
 from support.node import new_address
 

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from crowdfund.chain.merkle import verify_branch
 from crowdfund.chain.regtest import RegtestNode
+from crowdfund.wallet.merkle import verify_branch
 from support.esplora import EsploraServer
 from support.node import new_address
 

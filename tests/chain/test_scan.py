@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfund.chain import scan
-from crowdfund.chain.blocks import ParsedTx, parse_block, parse_tx
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.chain.scan import fingerprints, outpoint_key, scan_block, scan_spends
+from crowdfund.wallet.blocks import ParsedTx, parse_block, parse_tx
 from support.node import new_address
 
 HEADER = bytes(range(80))

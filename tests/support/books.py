@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import creators, incidents, queries, service
+from crowdfund.campaigns import checking, creators, halts, incidents, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot
@@ -24,15 +24,17 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer_client import Account, SignerClient
+from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
-from support import model
+from support import ledger, model
 from support.model import Block, ModelCoin, Outpoint, Promise, PromisedPledge, Tx, Verdict
 from support.paper import PAYOUT
+from support.signing import offered_accounts
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 MOST_ROUNDS = 200
 GOALS = (50_000, 150_000)
+CAPS = (50_000, 0)
 CONFIRMATIONS = (3, 1)
 
 
@@ -168,7 +170,7 @@ class Books:
                 self.txs[tx.txid] = tx
 
     def check_blocks(self, before: str | None) -> None:
-        """Blocks, confirmed coins, journal and incidents follow from the last recorded block, whatever it is."""
+        """Blocks, confirmed coins, ledger and incidents follow from the last recorded block, whatever it is."""
         tip = self._tip()
         assert tip is not None
         branch = self.story.branch(tip)
@@ -185,16 +187,18 @@ class Books:
             for c in truth.values()
         ]
         assert sorted(found) == sorted(wanted)
-        journal = self._rows(
-            "SELECT coins.txid, coins.vout, sum(coin_entries.value_sats) FROM coin_entries JOIN coins"
-            " ON coins.id = coin_id GROUP BY coin_id HAVING sum(coin_entries.value_sats) <> 0"
+        came_in = self._rows(
+            "SELECT coins.txid, coins.vout, -sum(amount_sats) FROM entries JOIN coins ON coins.id = coin_id"
+            " WHERE account = 'outside' GROUP BY coin_id HAVING sum(amount_sats) <> 0"
         )
-        assert sorted(journal) == sorted((c.txid, c.vout, c.value_sats) for c in truth.values() if c.value_sats)
+        assert sorted(came_in) == sorted((c.txid, c.vout, c.value_sats) for c in truth.values() if c.value_sats)
         self._check_incidents(before, branch)
 
     def check_all(self) -> None:
         """The rest: what is unconfirmed, what became of what is gone, and every figure and state."""
         assert self._tip() == self.story.tip.hash
+        ledger.holds(self.database)
+        self._resume()
         branch, pool = self.story.branch(self.story.tip.hash), self.story.mempool()
         listed = self._listed(branch, pool)
         seen = {c.outpoint for c in listed if c.txid in pool}
@@ -210,7 +214,8 @@ class Books:
                 outcome = decided.outcome if decided else None
                 snapshot = queries.load(session, promise.id)
                 self._check_figures(snapshot, promise, own, seen, closing, outcome, branch[-1].height)
-                self._check_pledges(snapshot, own, seen, fates, closing, outcome, branch[-1].height)
+                worths = model.worths(own, closing, branch[-1].height, promise.cap_sats)
+                self._check_pledges(snapshot, own, seen, fates, worths, outcome is not None)
 
     def _check_figures(
         self,
@@ -238,9 +243,8 @@ class Books:
         coins: Sequence[ModelCoin],
         seen: set[Outpoint],
         fates: Mapping[str, set[str]],
-        closing: int | None,
-        outcome: str | None,
-        tip_height: int,
+        worths: Mapping[Outpoint, str],
+        decided: bool,
     ) -> None:
         by_id = {pledge.id: pledge for pledge in snapshot.pledges}
         for pledge in self.pledges:
@@ -252,9 +256,7 @@ class Books:
                 state = queries.pledge_summary(snapshot, by_id[pledge.id]).state.value
             last = own[-1].txid if own else ""
             wanted = {
-                model.pledge_state(
-                    pledge, own, seen, self.planned, {last: fate}, closing, outcome is not None, tip_height
-                )
+                model.pledge_state(pledge, own, seen, self.planned, {last: fate}, worths, decided)
                 for fate in fates.get(last, {""})
             }
             assert state in wanted, (pledge, own)
@@ -295,6 +297,15 @@ class Books:
             if coin.outpoint in set(rows) - self.planned:
                 assert coin.pledge.campaign in self.decided and coin.value_sats >= model.DUST_BELOW_SATS
         self.planned = set(rows)
+
+    def _resume(self) -> None:
+        """Once the chain has taken a theft back, the operator lets settlement go on."""
+        with self.database.reading() as session:
+            lasting, found = halts.open_halts(session), checking.check_books(session)
+        if lasting and not found:
+            with Database.transaction(self.database) as session:
+                assert halts.end_all(session, "the theft is undone", NOW) == len(lasting) == 1
+            self.look()
 
     def _binding(self) -> set[Outpoint]:
         """The inputs of every payout, and of the first refund of a campaign that failed."""
@@ -379,7 +390,7 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
     database.upgrade()
     store = Keystore("abandon " * 11 + "about", "regtest")
     with database.transaction() as session:
-        service.store_accounts(session, [Account(n, store.account_xpub(n), store.fingerprint) for n in range(2)])
+        service.store_accounts(session, offered_accounts(store, range(2)))
         creator = creators.sign_up(session, "alice", "correct horse battery", NOW).id
     worker = Worker(database, backend, MuteSigner(), "regtest")
     while worker.round():
@@ -391,11 +402,11 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
         )
         draft = Draft(
             f"Campaign {number}", "Drawings.", "By hand.", GOALS[number], datetime.fromtimestamp(deadline, UTC),
-            PAYOUT, "https://example.org", "MIT",
+            PAYOUT, "https://example.org", "MIT", CAPS[number],
         )  # fmt: skip
         with database.transaction() as session:
             made = service.save_draft(session, settings, creator, draft).id
             service.publish(session, settings, creator, made)
-        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number]))
+        promises.append(Promise(made, GOALS[number], deadline, CONFIRMATIONS[number], CAPS[number]))
     database.close()
     return path, promises

@@ -8,10 +8,8 @@ until the chain has moved on. Who is killed, and when, is a value; what was foun
 from __future__ import annotations
 
 import shutil
-import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -21,6 +19,7 @@ from crowdfund.campaigns import queries, service
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from support.crash_store import Files, Store, rows
 from support.node import new_address
 from support.nursery import IN_TROUBLE, KILLED, Nursery
 from support.world import DAY, World
@@ -33,6 +32,7 @@ FIRST_SATS = (400_000, 500_000, 30_000)
 SECOND_SATS = 250_000  # pledge 0 pays in two parts
 LATE_SATS, VERY_LATE_SATS = 40_000, 50_000  # pledge 1 after the deadline, pledge 2 after the settlement
 GOALS = {"funded": 1_000_000, "failed": 50_000_000}
+PLAN = "SELECT txid, raw FROM attempts"
 SPARE_ACCOUNTS = 5  # few, so that the worker asks for more
 
 
@@ -69,19 +69,24 @@ class Case:
     plans: list[dict[str, bytes | None]] = field(default_factory=list, repr=False)  # txid -> raw, after each death
     undisturbed: dict[str, bytes | None] = field(default_factory=dict, repr=False)
 
+    store: Store = field(default_factory=Files, repr=False)
+
     @property
-    def database_file(self) -> Path:
+    def database_url(self) -> str:
         """Its database."""
-        return self.folder / "crowdfund.sqlite"
+        return self.store.url(self.folder)
 
 
 class Play:
     """All cases on one node, in one folder."""
 
-    def __init__(self, node: RegtestNode, folder: Path, nurseries: Sequence[Nursery]) -> None:
+    def __init__(
+        self, node: RegtestNode, folder: Path, nurseries: Sequence[Nursery], store: Store | None = None
+    ) -> None:
         self.node = node
+        self.nurseries = nurseries
+        self._store: Store = store or Files()
         self._folder = folder
-        self._nurseries = nurseries
         self._template = folder / "template"
         self._plays = 0
 
@@ -124,16 +129,16 @@ class Play:
         """Each nursery takes its share of the cases, one after the other."""
 
         def share(first: int) -> None:
-            for case in cases[first :: len(self._nurseries)]:
-                act(self._nurseries[first], case)
+            for case in cases[first :: len(self.nurseries)]:
+                act(self.nurseries[first], case)
 
-        with ThreadPoolExecutor(len(self._nurseries)) as pool:
-            list(pool.map(share, range(len(self._nurseries))))
+        with ThreadPoolExecutor(len(self.nurseries)) as pool:
+            list(pool.map(share, range(len(self.nurseries))))
 
     def _prepare(self, cases: Sequence[Case], deadline: datetime) -> None:
         """A copy of the template for each case, with a published campaign and three pledges, not yet paid."""
         self._plays += 1
-        with World(self.node, self._template) as world:
+        with World(self.node, self._template, DATABASE_URL=self._store.url(self._template)) as world:
             creator_id = world.creator(f"alice in play {self._plays}")
             with world.database.transaction() as session:
                 session.connection().exec_driver_sql(f'DELETE FROM accounts WHERE "index" >= {SPARE_ACCOUNTS}')
@@ -141,6 +146,8 @@ class Play:
             for case in cases:
                 folder = self._folder / f"{self._plays}-{case.name}"
                 shutil.copytree(self._template, folder, ignore=shutil.ignore_patterns("*.sock"))
+                case.store = self._store
+                self._store.url(folder, self._template)
                 _publish(case, world, folder, creator_id, deadline)
 
 
@@ -148,6 +155,7 @@ def _publish(case: Case, world: World, folder: Path, creator_id: int, deadline: 
     case.folder = folder
     case.env = {
         "CROWDFUND_DATA_DIR": str(folder),
+        "CROWDFUND_DATABASE_URL": case.database_url,
         "CROWDFUND_BITCOIND_URL": world.node.rpc_url,
         "CROWDFUND_BITCOIND_COOKIE_FILE": str(world.node.cookie_file),
     }
@@ -217,29 +225,18 @@ def _ask_a_twin(case: Case, nursery: Nursery) -> None:
     """What would this case plan and sign now, undisturbed? A copy lives to the end, but sends nothing."""
     twin = case.folder.with_name(f"{case.folder.name}-twin")
     shutil.copytree(case.folder, twin, ignore=shutil.ignore_patterns("*.sock", "lives"))
-    env = {**case.env, "CROWDFUND_DATA_DIR": str(twin)}
+    url = case.store.url(twin, case.folder)
+    env = {**case.env, "CROWDFUND_DATA_DIR": str(twin), "CROWDFUND_DATABASE_URL": url}
     signer = nursery.signer(env, twin / "lives" / "signer")
     assert nursery.worker(env, twin / "lives" / "worker", muted=True) == 0, (twin / "life.log").read_text()
     nursery.end(signer)
-    case.undisturbed = plan_in(twin / "crowdfund.sqlite")
+    case.undisturbed = dict(rows(url, PLAN))
     shutil.rmtree(twin)
 
 
 def plan_on_disk(case: Case) -> dict[str, bytes | None]:
-    """What the dead worker's database holds. Read from a copy: opening it here would mend what its heir must mend."""
-    grave = case.folder / "grave"
-    grave.mkdir(exist_ok=True)
-    for path in case.folder.glob("crowdfund.sqlite*"):
-        shutil.copy(path, grave)
-    plan = plan_in(grave / "crowdfund.sqlite")
-    shutil.rmtree(grave)
-    return plan
-
-
-def plan_in(database: Path) -> dict[str, bytes | None]:
-    """txid -> signed bytes (None while unsigned) of every attempt."""
-    with closing(sqlite3.connect(database)) as connection:
-        return dict(connection.execute("SELECT txid, raw FROM attempts").fetchall())
+    """What the dead worker's database holds: txid -> signed bytes (None while unsigned) of every attempt."""
+    return dict(case.store.after_death(case.folder, PLAN))
 
 
 def _last_words(case: Case) -> str:

@@ -6,9 +6,7 @@ Nothing here uses the production code's way of looking at blocks; amounts come f
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import defaultdict
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.db import Database
 from crowdfund.wallet.signer_log import SignerLog
 from support.crash_cases import Case
+from support.crash_store import rows, sound
 
 Outpoint = tuple[str, int]
 
@@ -109,7 +108,7 @@ def _judge_memory(case: Case, attempts: dict[str, bytes | None], chain: ChainRec
 
 def _judge_books(case: Case, chain: ChainRecord, coins: list[Payment]) -> None:
     """The buckets are what the chain says, to the satoshi, and nothing is left in between."""
-    database = Database(f"sqlite:///{case.database_file}")
+    database = Database(case.database_url)
     with database.reading() as session:
         snapshot = queries.load(session, case.campaign_id)
         summary = queries.summarise(snapshot)
@@ -137,13 +136,11 @@ def _judge_signer_log(case: Case, outpoints: set[Outpoint], chain: ChainRecord) 
 
 def _attempts(case: Case) -> dict[str, bytes | None]:
     """Every attempt; also: one decision, one attempt a batch, a sound file."""
-    with closing(sqlite3.connect(case.database_file)) as connection:
-        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)], case.name
-        assert connection.execute("PRAGMA foreign_key_check").fetchall() == [], case.name
-        rows = connection.execute("SELECT txid, raw, batch_id, sent_at FROM attempts").fetchall()
-        (decisions,) = connection.execute("SELECT count(*) FROM decisions").fetchone()
-        (batches,) = connection.execute("SELECT count(*) FROM batches").fetchone()
+    url = case.database_url
+    assert sound(url), case.name
+    found = rows(url, "SELECT txid, raw, batch_id, sent_at FROM attempts")
+    ((decisions, batches),) = rows(url, "SELECT (SELECT count(*) FROM decisions), (SELECT count(*) FROM batches)")
     assert decisions == 1, case.name
-    assert len({batch for _, _, batch, _ in rows}) == len(rows) == batches, case.name
-    assert all(sent_at is not None for *_, sent_at in rows), case.name
-    return {txid: raw for txid, raw, _, _ in rows}
+    assert len({batch for _, _, batch, _ in found}) == len(found) == batches, case.name
+    assert all(sent_at is not None for *_, sent_at in found), case.name
+    return {txid: raw for txid, raw, _, _ in found}

@@ -10,17 +10,16 @@ from __future__ import annotations
 import os
 import re
 import signal
-import sqlite3
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.models import ChainView
+from crowdfund.campaigns.models import Attempt, ChainView
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.config import Settings
@@ -131,7 +130,7 @@ class CountedBackend(CoreBackend):
         self._steps = steps
         self._notes = notes
         self._muted = muted
-        self._database = settings.database_url.removeprefix("sqlite:///")
+        self._database_url = settings.database_url
 
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port."""
@@ -144,12 +143,11 @@ class CountedBackend(CoreBackend):
 
     def _is_stored(self, raw: bytes) -> bool:
         """Would these bytes, and that they may be anywhere, be known after a power cut now?"""
-        connection = sqlite3.connect(f"file:{self._database}?mode=ro", uri=True)
-        try:
-            found = connection.execute("SELECT sent_at FROM attempts WHERE raw = ?", [raw]).fetchall()
-        finally:
-            connection.close()
-        return len(found) == 1 and found[0][0] is not None
+        database = Database(self._database_url)
+        with database.reading() as session:
+            found = session.scalars(select(Attempt.sent_at).where(Attempt.raw == raw)).all()
+        database.close()
+        return len(found) == 1 and found[0] is not None
 
 
 class CountedLog(SignerLog):
@@ -159,16 +157,16 @@ class CountedLog(SignerLog):
         super().__init__(path)
         self._steps = steps
 
-    def register(self, account: int, terms_hash: bytes, index: int, script: str) -> None:
+    def register(self, account: int, terms_hash: bytes, refunds: Mapping[int, bytes]) -> None:
         """See the parent."""
-        self._steps(f"log: before refund address {index}")
-        super().register(account, terms_hash, index, script)
-        self._steps(f"log: refund address {index} is written")
+        self._steps(f"log: before {len(refunds)} refund addresses")
+        super().register(account, terms_hash, refunds)
+        self._steps(f"log: {len(refunds)} refund addresses are written")
 
-    def settle(self, kind: str, txid: str, account: int, outpoints: Mapping[str, int]) -> None:
+    def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """See the parent."""
         self._steps(f"log: before the {kind}")
-        super().settle(kind, txid, account, outpoints)
+        super().settle(kind, txid, account, terms_hash, outpoints)
         self._steps(f"log: the {kind} is written, nothing signed")
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from crowdfund.chain.blocks import double_sha256
 from crowdfund.chain.electrum import ElectrumBackend
+from crowdfund.wallet.blocks import double_sha256
 
 # The first block's header on regtest.
 GENESIS = (

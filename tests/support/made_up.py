@@ -6,10 +6,10 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from crowdfund.chain.blocks import double_sha256, merkle_root, parse_tx
 from crowdfund.chain.follow import BlockFollower, Changes, FoundCoin
 from crowdfund.chain.port import BlockRef, NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin
 from crowdfund.chain.scan import outpoint_key
+from crowdfund.wallet.blocks import double_sha256, merkle_root, parse_tx
 
 OURS, THEIRS = b"\x00\x14" + b"o" * 20, b"\x00\x14" + b"t" * 20
 

@@ -49,12 +49,13 @@ class PromisedPledge:
 
 @dataclass(frozen=True)
 class Promise:
-    """The terms of a campaign that matter here; the deadline in unix seconds."""
+    """The terms of a campaign that matter here; the deadline in unix seconds, a cap of 0 for none."""
 
     id: str
     goal_sats: int
     deadline: int
     confirmations: int
+    cap_sats: int = 0
 
 
 @dataclass(frozen=True)
@@ -153,13 +154,28 @@ def worth(coin: ModelCoin, closing: int | None, tip_height: int) -> str:
     return "counted" if comes_at <= tip_height else "maturing"
 
 
+def worths(coins: Iterable[ModelCoin], closing: int | None, tip_height: int, cap_sats: int) -> dict[Outpoint, str]:
+    """What each confirmed coin of a campaign is worth: those that come when the cap is full are over it."""
+    placed = sorted((c.height, c.txid, c.vout, c) for c in coins if c.height is not None)
+    found, room_sats = {}, cap_sats
+    for _, _, _, coin in placed:
+        found[coin.outpoint] = worth(coin, closing, tip_height)
+        if cap_sats and found[coin.outpoint] == "counted":
+            if room_sats <= 0:
+                found[coin.outpoint] = "over_cap"
+            room_sats -= coin.value_sats
+    return found
+
+
 def verdict(branch: Sequence[Block], promise: Promise, pledges: Iterable[PromisedPledge]) -> Verdict | None:
     """The outcome that the branch gives, once its closing block is deep enough."""
     closing, tip_height = closing_height(branch, promise.deadline), branch[-1].height
     if closing is None or tip_height - closing + 1 < promise.confirmations:
         return None
     own = [pledge for pledge in pledges if pledge.campaign == promise.id]
-    total = sum(c.value_sats for c in confirmed(branch, own).values() if worth(c, closing, tip_height) == "counted")
+    coins = confirmed(branch, own)
+    counted = worths(coins.values(), closing, tip_height, promise.cap_sats)
+    total = sum(coins[outpoint].value_sats for outpoint, value in counted.items() if value == "counted")
     return Verdict("funded" if total >= promise.goal_sats else "failed", total, closing, branch[closing].hash)
 
 
@@ -174,15 +190,14 @@ def pledge_state(
     seen: Collection[Outpoint],
     planned: Collection[Outpoint],
     fates: Mapping[str, str],
-    closing: int | None,
+    worths: Mapping[Outpoint, str],
     decided: bool,
-    tip_height: int,
 ) -> str:
     """What the backer sees. `coins` are all that were ever noticed, in that order; `fates` say of transactions that
-    are neither in a block nor in the mempool what became of them."""
+    are neither in a block nor in the mempool what became of them, `worths` what the confirmed ones are worth."""
     if any(coin.outpoint in planned for coin in coins):
         return "in_settlement"
-    worths = {c.outpoint: worth(c, closing, tip_height) for c in coins if c.height is not None}
+    worths = {c.outpoint: worths[c.outpoint] for c in coins if c.height is not None}
     counted_sats = sum(c.value_sats for c in coins if worths.get(c.outpoint) == "counted")
     if counted_sats:
         if decided:
@@ -190,7 +205,7 @@ def pledge_state(
         if counted_sats == pledge.amount_sats:
             return "confirmed"
         return "over" if counted_sats > pledge.amount_sats else "short"
-    for value in ("maturing", "late"):
+    for value in ("maturing", "over_cap", "late"):
         if value in worths.values():
             return value
     if any(coin.outpoint in seen for coin in coins):
@@ -212,12 +227,12 @@ def figures(
 ) -> Figures:
     """What the campaign's page shows; no settlement is ever in a block here. `binding` is what the plan made with the
     decision spends: it is owed whatever becomes of its coins."""
-    worths = {c.outpoint: worth(c, closing, tip_height) for c in coins if c.height is not None}
+    value_of = worths(coins, closing, tip_height, promise.cap_sats)
     heap: dict[str, int] = {}
     for coin in coins:
         if coin.height is None:
             continue
-        name = worths[coin.outpoint]
+        name = value_of[coin.outpoint]
         if coin.spent_by is not None:
             name = "foreign_spend"
         elif coin.outpoint in planned:
@@ -225,16 +240,19 @@ def figures(
         elif name == "counted" and outcome is not None:
             name = "unclaimed"
         heap[name] = heap.get(name, 0) + coin.value_sats
-    owes = any(w == "counted" for w in worths.values()) or any(
-        c.outpoint in binding or (c.outpoint in planned and worths.get(c.outpoint) != "late") for c in coins
+    going_back = ("late", "over_cap")
+    owes = any(w == "counted" for w in value_of.values()) or any(
+        c.outpoint in binding or (c.outpoint in planned and value_of.get(c.outpoint) not in going_back) for c in coins
     )
     state = {"funded": ("released", "releasing"), "failed": ("refunded", "refunding")}.get(
         outcome or "", ("open", "closing")
     )[owes if outcome else closing is not None]
-    with_money = {c.pledge.id for c in coins if c.outpoint in seen or worths.get(c.outpoint) in ("counted", "maturing")}
+    with_money = {
+        c.pledge.id for c in coins if c.outpoint in seen or value_of.get(c.outpoint) in ("counted", "maturing")
+    }
     return Figures(
         state,
-        sum(c.value_sats for c in coins if worths.get(c.outpoint) == "counted"),
+        sum(c.value_sats for c in coins if value_of.get(c.outpoint) == "counted"),
         sum(c.value_sats for c in coins if c.outpoint in seen),
         sum(c.value_sats for c in coins if c.height is not None),
         len(with_money),

@@ -18,7 +18,8 @@ from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer_client import Account
+from support import ledger
+from support.signing import offered_accounts
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCK_TIME = timedelta(minutes=10)
@@ -30,16 +31,20 @@ ACCOUNTS = 8
 class Paper:
     """Use as a context manager. Every block's median time past is ten minutes after the one before."""
 
-    def __init__(self, folder: Path, confirmations: int = 1) -> None:
+    def __init__(self, folder: Path, confirmations: int = 1, database_url: str = "") -> None:
         self.settings = Settings.from_env(
-            {"CROWDFUND_DATA_DIR": str(folder), "CROWDFUND_CONFIRMATIONS": str(confirmations)}
+            {
+                "CROWDFUND_DATA_DIR": str(folder),
+                "CROWDFUND_CONFIRMATIONS": str(confirmations),
+                "CROWDFUND_DATABASE_URL": database_url,
+            }
         )
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
         self.tip = 99
         self._creators = 0
         store = Keystore("abandon " * 11 + "about", "regtest")
-        offered = [Account(n, store.account_xpub(n), store.fingerprint) for n in range(ACCOUNTS)]
+        offered = offered_accounts(store, range(ACCOUNTS))
         with self.database.transaction() as session:
             recording.set_view(session, "live", "", 2, START)
             service.store_accounts(session, offered)
@@ -128,6 +133,7 @@ class Paper:
         """Its figures now; they must account for every satoshi."""
         summary = queries.summarise(self.snapshot(campaign_id))
         assert sum(summary.buckets.values()) == summary.received_sats
+        ledger.holds(self.database)
         return summary
 
 

@@ -8,11 +8,13 @@ from crowdfund.errors import WorldError
 from support.browser import chromium_path
 from support.electrumx import electrumx_python
 from support.node import shared_binary
+from support.postgres import program
 
 if __name__ == "__main__":
     try:
         shared_binary()
         chromium_path(print)
         electrumx_python()
+        program()
     except WorldError as error:
         sys.exit(error.sentence)

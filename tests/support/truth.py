@@ -14,6 +14,7 @@ from sqlalchemy import or_, select
 from crowdfund.campaigns.models import Block, Coin, Pledge
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from support import ledger
 from support.world import World
 
 Coins = dict[tuple[str, int], tuple[int, int | None, str | None]]
@@ -52,6 +53,9 @@ def even(world: World) -> None:
             trouble = error.sentence
         books, facts = (_tip(world), recorded(world)), (_best(world.node), truth(world.node, _scripts(world)))
         if books == facts:
+            ledger.holds(world.database)
+            there = sum(sats for sats, height, spender in facts[1].values() if height is not None and spender is None)
+            assert ledger.lying(world.database) == there
             return
         assert time.monotonic() < give_up, f"the books {books} are not the chain {facts} {trouble}"
         time.sleep(0.05)

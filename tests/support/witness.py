@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY
 from crowdfund.campaigns.models import (
-    Attempt,
-    BatchOutput,
+    AttemptOutput,
+    BatchInput,
     BatchRow,
     Block,
     Campaign,
@@ -146,13 +146,13 @@ class Witness:
     def _judge_payments(self, session: Session, tip: Seen) -> None:
         """Whoever was paid was paid by a planned transaction, and each coin is planned once (by the table's key)."""
         planned: dict[str, set[str]] = {}
-        rows = select(BatchOutput.script, Attempt.txid).join(Attempt, Attempt.batch_id == BatchOutput.batch_id)
+        rows = select(AttemptOutput.script, AttemptOutput.txid)
         for paid, txid in session.execute(rows):
             planned.setdefault(paid.hex(), set()).add(txid)
         for paid_script, txid in tip.paid:
             assert txid in planned.get(paid_script, set()), f"{txid} pays a backer or creator and was never planned"
-        numbers = session.execute(select(BatchRow.id, Attempt.number).join(Attempt, Attempt.batch_id == BatchRow.id))
-        assert {number for _, number in numbers} <= {1}, "a batch was planned again"
+        per_coin = select(func.count()).select_from(BatchInput).join(BatchRow).where(BatchRow.parent_id.is_(None))
+        assert set(session.scalars(per_coin.group_by(BatchInput.coin_id))) <= {1}, "a coin was planned again"
 
     def _branch(self, tip: Seen) -> dict[int, Seen]:
         found = {tip.height: tip}

@@ -26,6 +26,7 @@ from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
+from support import ledger
 from support.node import new_address
 
 DAY = timedelta(days=1)
@@ -47,12 +48,8 @@ class World:
                 **{f"CROWDFUND_{name}": value for name, value in settings.items()},
             }
         )
-        seed = folder / "signer" / "seed"
-        if not seed.exists():
-            create_seed(seed)
-        signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
-        self.signer_server = SignerServer(signer, self.settings.signer_socket)
-        self.serve_signer()
+        if self.settings.signer == "socket":
+            self._start_signer(folder)
         self.database = Database(self.settings.database_url)
         self.database.upgrade()
         self.backend = watched_backend(self.settings)
@@ -68,13 +65,22 @@ class World:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.signer_server.shutdown()
-        self.signer_server.server_close()
+        if self.settings.signer == "socket":
+            self.signer_server.shutdown()
+            self.signer_server.server_close()
         self.database.close()
         self.backend.close()
         self.core.close()
         if self.second is not None:
             self.second.close()
+
+    def _start_signer(self, folder: Path) -> None:
+        seed = folder / "signer" / "seed"
+        if not seed.exists():
+            create_seed(seed)
+        signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
+        self.signer_server = SignerServer(signer, self.settings.signer_socket)
+        self.serve_signer()
 
     def serve_signer(self) -> None:
         """Let the signer answer."""
@@ -82,7 +88,7 @@ class World:
 
     def new_worker(self) -> Worker:
         """A worker without memory, as after a restart."""
-        signer = SignerClient(self.settings.signer_socket)
+        signer = SignerClient(self.settings.signer_socket) if self.settings.signer == "socket" else None
         return Worker(self.database, self.backend, signer, "regtest", self.second, second_every_s=0)
 
     def sync(self) -> None:
@@ -147,6 +153,7 @@ class World:
         """The campaign's figures now; they must account for every satoshi."""
         summary = queries.summarise(self.snapshot(campaign_id))
         assert sum(summary.buckets.values()) == summary.received_sats
+        ledger.holds(self.database)
         return summary
 
     def pledge_state(self, pledge: Pledge) -> str:

@@ -15,8 +15,7 @@ from crowdfund.wallet.fees import (
     transaction_vsize,
 )
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer import Signer
-from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.signing import sign
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 P2WPKH = b"\x00\x14" + b"a" * 20
@@ -81,7 +80,7 @@ def test_dust_limits_are_the_nodes(kind: str, limit: int, node: RegtestNode) -> 
     ],
 )
 def test_the_real_size_is_never_above_the_estimate_and_close_to_it(
-    inputs: int, kinds: list[str], node: RegtestNode, tmp_path_factory: pytest.TempPathFactory
+    inputs: int, kinds: list[str], node: RegtestNode
 ) -> None:
     scripts = [SCRIPTS[kind] for kind in kinds]
     spent = tuple(TxInput(f"{n + 1:064x}", n, 100_000, n) for n in range(inputs))
@@ -89,8 +88,7 @@ def test_the_real_size_is_never_above_the_estimate_and_close_to_it(
     each = (inputs * 100_000 - estimate * 3) // len(scripts)
     tx = UnsignedTx(spent, tuple(TxOutput(s, each) for s in scripts), 144)
     assert tx.fee_sats <= estimate * MAX_FEERATE_SAT_VB
-    signer = Signer(Keystore(WORDS, "regtest"), SignerLog(tmp_path_factory.mktemp("s") / "log"), "regtest")
-    raw = signer._signed(tx, 0, bytes(32))
+    raw = sign(tx, Keystore(WORDS, "regtest").branch(0, bytes(32)))
     told = node.rpc("decoderawtransaction", raw.hex())
     assert told["txid"] == tx.txid
     assert 0.98 * estimate <= told["vsize"] <= estimate

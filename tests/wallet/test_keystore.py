@@ -8,6 +8,7 @@ import traceback
 from pathlib import Path
 
 import pytest
+from embit import bip32, bip39
 
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.keystore import Keystore, create_seed
@@ -115,3 +116,13 @@ def test_no_word_of_the_seed_is_printed(seed: Path) -> None:
     assert "prv" not in store.account_xpub(0)
     assert not any(f" {word} " in shown for word in seed.read_text().split())
     assert os.environ["BCL_DATA_DIR"], "bitcoinlib keeps to a folder of ours"
+
+
+def test_the_receipt_key_is_that_of_another_library_and_of_no_xpub() -> None:
+    words = "abandon " * 11 + "about"
+    store = Keystore(words, "regtest")
+    master = bip32.HDKey.from_seed(bip39.mnemonic_to_seed(words))
+    for account in (0, 7):
+        wanted = master.derive(f"m/84h/1h/{account}h/0h").get_public_key().sec().hex()
+        assert store.receipt_key(account).public_key.format().hex() == wanted and len(wanted) == 66
+    assert store.receipt_key(0).secret != store.receipt_key(1).secret

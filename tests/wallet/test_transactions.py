@@ -6,22 +6,22 @@ import importlib
 import struct
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
+from embit.descriptor import Descriptor
 from embit.script import Script
 from embit.transaction import Transaction
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.bcl import HDKey
-from crowdfund.wallet.descriptors import campaign_descriptor, derive_script
+from crowdfund.wallet.bcl import Transaction as BitcoinlibTransaction
+from crowdfund.wallet.descriptors import campaign_descriptor, derive_key, derive_script
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer import Signer
-from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.signing import sign
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
 
 HASH = bytes(range(32))
@@ -35,9 +35,30 @@ TX = UnsignedTx(
 )
 
 
-def signed(tx: UnsignedTx, folder: Path) -> bytes:
-    """Signed by the signer's own hand."""
-    return Signer(STORE, SignerLog(folder / "log"), "regtest")._signed(tx, 0, HASH)
+BRANCH = STORE.branch(0, HASH)
+RAW = sign(TX, BRANCH)
+
+
+def signed(tx: UnsignedTx) -> bytes:
+    """Signed as the signer signs."""
+    return sign(tx, BRANCH)
+
+
+def by_bitcoinlib(tx: UnsignedTx) -> bytes:
+    """Signed by bitcoinlib: keys, digests, signatures and all."""
+    branch = STORE.campaign_key(0, HASH)
+    made = BitcoinlibTransaction(
+        version=2, locktime=tx.locktime, network="regtest", witness_type="segwit", replace_by_fee=True
+    )
+    for i in tx.inputs:
+        made.add_input(
+            i.txid, i.vout, keys=[branch.child_private(i.index)], script_type="sig_pubkey",
+            witness_type="segwit", value=i.value_sats, sequence=0xFFFFFFFD,
+        )  # fmt: skip
+    for o in tx.outputs:
+        made.add_output(o.value_sats, lock_script=o.script)
+    made.sign()
+    return bytes(made.raw())
 
 
 def with_witnesses(tx: UnsignedTx, stacks: Sequence[Sequence[bytes]]) -> bytes:
@@ -75,8 +96,8 @@ def refused(raw: bytes, expected: UnsignedTx, word: str) -> None:
     assert not error.value.retryable
 
 
-def test_the_node_reads_what_we_write(node: RegtestNode, tmp_path: Path) -> None:
-    for raw in (TX.serialize(), signed(TX, tmp_path)):
+def test_the_node_reads_what_we_write(node: RegtestNode) -> None:
+    for raw in (TX.serialize(), signed(TX)):
         told = node.rpc("decoderawtransaction", raw.hex())
         assert told["txid"] == TX.txid and told["locktime"] == 500_000 and told["version"] == 2
         assert [(i["txid"], i["vout"], i["sequence"]) for i in told["vin"]] == [
@@ -96,10 +117,10 @@ def test_counts_beyond_one_byte_are_written_right(count: int, node: RegtestNode)
     assert (told["txid"], len(told["vin"]), len(told["vout"])) == (tx.txid, count, count)
 
 
-def test_what_the_signer_signs_is_verified_and_the_same_each_time(tmp_path: Path) -> None:
-    raw = signed(TX, tmp_path)
+def test_what_the_signer_signs_is_verified_and_the_same_each_time() -> None:
+    raw = signed(TX)
     verify_signed(raw, TX, DESCRIPTOR)
-    assert raw == signed(TX, tmp_path)
+    assert raw == signed(TX)
 
 
 def test_what_the_node_signs_is_verified_too(node: RegtestNode) -> None:
@@ -112,7 +133,7 @@ def test_a_signature_that_leaves_something_open_is_refused(sighash: str, node: R
     refused(with_witnesses(tx, by_node(node, tx, sighash)), tx, "not valid")
 
 
-def test_another_transaction_is_refused(tmp_path: Path) -> None:
+def test_another_transaction_is_refused() -> None:
     others = [
         replace(TX, outputs=(replace(TX.outputs[0], value_sats=70_001), TX.outputs[1])),
         replace(TX, outputs=(replace(TX.outputs[0], script=P2TR), TX.outputs[1])),
@@ -126,8 +147,8 @@ def test_another_transaction_is_refused(tmp_path: Path) -> None:
         replace(TX, inputs=(replace(TX.inputs[0], vout=8), *TX.inputs[1:])),
     ]
     for other in others:
-        refused(signed(other, tmp_path), TX, "another transaction")
-    raw = signed(TX, tmp_path)
+        refused(signed(other), TX, "another transaction")
+    raw = signed(TX)
     refused(struct.pack("<i", 1) + raw[4:], TX, "another transaction")
     sequence = raw.index(struct.pack("<I", 0xFFFFFFFD))
     refused(raw[:sequence] + b"\xff" + raw[sequence + 1 :], TX, "another transaction")
@@ -165,29 +186,29 @@ def test_a_right_signature_by_a_stranger_is_refused(node: RegtestNode) -> None:
     refused(with_witnesses(TX, [*good[:2], forged]), TX, "not valid")
 
 
-def test_bytes_that_say_the_same_in_another_form_are_refused(tmp_path: Path) -> None:
-    raw = signed(TX, tmp_path)
+def test_bytes_that_say_the_same_in_another_form_are_refused() -> None:
+    raw = signed(TX)
     assert raw[4:7] == b"\x00\x01\x03"
     refused(raw[:6] + b"\xfd\x03\x00" + raw[7:], TX, "another transaction|cannot be read")
     refused(raw + b"\x00", TX, "another transaction|cannot be read")
 
 
-def test_a_signature_over_another_value_is_refused(tmp_path: Path) -> None:
+def test_a_signature_over_another_value_is_refused() -> None:
     lied = replace(TX, inputs=(replace(TX.inputs[0], value_sats=50_001), *TX.inputs[1:]))
     assert lied.txid == TX.txid, "values are no part of the txid"
-    refused(signed(lied, tmp_path), TX, "not valid")
+    refused(signed(lied), TX, "not valid")
 
 
-def test_a_script_sig_is_refused(tmp_path: Path) -> None:
-    raw = signed(TX, tmp_path)
+def test_a_script_sig_is_refused() -> None:
+    raw = signed(TX)
     at = raw.index(struct.pack("<I", 0xFFFFFFFD)) - 1
     refused(raw[:at] + b"\x01\x51" + raw[at + 1 :], TX, "another transaction|not valid")
 
 
-def test_another_campaigns_descriptor_is_noticed(tmp_path: Path) -> None:
+def test_another_campaigns_descriptor_is_noticed() -> None:
     other = campaign_descriptor(STORE.fingerprint, 0, STORE.account_xpub(0), bytes(32), "regtest")
     with pytest.raises(WorldError, match="not valid"):
-        verify_signed(signed(TX, tmp_path), TX, other)
+        verify_signed(signed(TX), TX, other)
 
 
 @settings(max_examples=150, deadline=None)
@@ -206,10 +227,59 @@ def test_damaged_bytes_are_refused_with_a_sentence(data: st.DataObject) -> None:
         verify_signed(RAW + bytes(raw[:1]), TX, DESCRIPTOR)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _signed_once(tmp_path_factory: pytest.TempPathFactory) -> None:
-    global RAW
-    RAW = signed(TX, tmp_path_factory.mktemp("signer"))
+inputs = st.builds(
+    TxInput,
+    st.binary(min_size=32, max_size=32).filter(any).map(bytes.hex),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 21 * 10**14),
+    st.integers(0, 2**31 - 1),
+)
+outputs = st.builds(
+    TxOutput, st.sampled_from([P2WPKH, P2TR, b"\x76\xa9\x14" + b"d" * 20 + b"\x88\xac"]), st.integers(1, 10**14)
+)
+transactions = st.builds(
+    UnsignedTx,
+    st.lists(inputs, min_size=1, max_size=4, unique_by=lambda i: (i.txid, i.vout)).map(tuple),
+    st.lists(outputs, min_size=1, max_size=4).map(tuple),
+    st.integers(0, 2**32 - 1),
+)
 
 
-RAW = b""
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(transactions)
+def test_bitcoinlib_signs_the_very_same_bytes(tx: UnsignedTx) -> None:
+    assert sign(tx, BRANCH) == by_bitcoinlib(tx)
+    verify_signed(sign(tx, BRANCH), tx, DESCRIPTOR)
+
+
+def test_bitcoinlib_signs_the_same_large_batch(node: RegtestNode) -> None:
+    """Enough signatures that some have an r and some have an s of every length."""
+    spent = tuple(TxInput(f"{n + 1:064x}", n, 100_000 + n, n * 5) for n in range(120))
+    tx = UnsignedTx(spent, (TxOutput(P2WPKH, 11_000_000),), 144)
+    raw = sign(tx, BRANCH)
+    assert raw == by_bitcoinlib(tx)
+    verify_signed(raw, tx, DESCRIPTOR)
+    told = node.rpc("decoderawtransaction", raw.hex())
+    assert {len(i["txinwitness"][0]) // 2 for i in told["vin"]} >= {71, 72}
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.binary(min_size=32, max_size=32), st.integers(0, 2**31 - 1))
+def test_fast_children_are_those_of_both_libraries(terms_hash: bytes, index: int) -> None:
+    descriptor = campaign_descriptor(STORE.fingerprint, 0, STORE.account_xpub(0), terms_hash, "regtest")
+    private = STORE.branch(0, terms_hash).child(index)
+    slow = STORE.campaign_key(0, terms_hash).child_private(index)
+    assert private.secret == slow.private_byte and private.public_key.format() == slow.public_byte
+    by_embit = Descriptor.from_string(descriptor).derive(index)
+    assert derive_key(descriptor, index).sec() == by_embit.key.sec() == slow.public_byte
+    assert derive_script(descriptor, index) == by_embit.script_pubkey().data
+
+
+@pytest.mark.parametrize("form", ["wpkh({}/1/2/*)", "wpkh({}/1/*/2)", "pkh({}/1/*)", "wpkh({}/1)"])
+def test_only_a_campaigns_descriptor_derives(form: str) -> None:
+    descriptor = form.format(STORE.account_xpub(0))
+    if form == "wpkh({}/1/2/*)":
+        assert derive_key(descriptor, 3).sec()
+    else:
+        with pytest.raises(ValueError, match="descriptor of a campaign"):
+            derive_key(descriptor, 3)

@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 
 from crowdfund import create_app
-from crowdfund.campaigns import recording
+from crowdfund.campaigns import recording, settling
 from crowdfund.campaigns.lifecycle import Outcome
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
@@ -120,16 +120,65 @@ def test_a_payment_to_a_campaign_closed_long_ago_goes_back(paper: Paper, bob: Vi
     assert "100 000 sat came after the deadline. They do not count. They are sent back" in words
 
 
+def test_a_campaign_that_has_all_that_it_accepts(paper: Paper, bob: Visitor) -> None:
+    campaign = paper.campaign(cap_sats=1_000_000)
+    first, second, third, fourth = (paper.pledge(campaign) for _ in range(4))
+    offered = sentences(bob.get(f"/campaigns/{campaign}"))
+    assert "Once 1 000 000 sat are reached, what comes later is sent back." in offered
+    assert (
+        "The least is 10 000 sat : at network fees of up to 40 sat/vB, a refund still returns at least half." in offered
+    )
+    form = sentences(bob.get(f"/campaigns/{campaign}/pledge"))
+    assert "stays on the books as unclaimed, and is sent when fees fall" in form and "block 310 on" in form
+    paper.mine([coin(first, 900_000)])
+    paper.mine([coin(second, 100_000, "b")])
+    paper.mine([coin(third, 100_000, "c"), coin(second, 20_000, "d")])
+    assert page(bob, first)[0] == "Your pledge counts, and more"
+    headline, words, pays = page(bob, third)
+    assert headline == "Your payment comes back to you" and not pays and "above the most accepted" in words
+    assert "100 000 sat came when the campaign had all that it accepts, so they do not count. Nothing is lost." in words
+    headline, words, pays = page(bob, second)
+    assert (
+        headline == "Your pledge counts"
+        and "Another 20 000 sat came when the campaign had all that it accepts." in words
+    )
+    headline, words, pays = page(bob, fourth)
+    assert headline == "Please do not pay any more" and not pays and "Scan" not in words
+    paper.mempool([coin(fourth, 100_000, "e")])
+    headline, words, pays = page(bob, fourth)
+    assert not pays and "in sight, and the campaign has all that it accepts. After the deadline they are sent" in words
+    shown = bob.get(f"/campaigns/{campaign}")
+    words = sentences(shown)
+    assert "It has all that it accepts." in words and "so it takes no more pledges" in words
+    assert "Above the most accepted, will be refunded 120 000" in words
+    assert "100% of the goal is confirmed" in words and 'class="seen' not in shown.get_data(as_text=True)
+    assert "takes no more pledges: It has all" in sentences(bob.get(f"/campaigns/{campaign}/pledge"))
+
+
+def test_what_came_above_the_cap_goes_back_after_the_deadline(paper: Paper, bob: Visitor) -> None:
+    campaign = paper.campaign(cap_sats=1_000_000)
+    first, second = (paper.pledge(campaign) for _ in range(2))
+    paper.mine([coin(first, 1_000_000)])
+    paper.mine([coin(second, 100_000, "b"), coin(first, 50_000, "c")])
+    paper.mine(blocks=CLOSING_BLOCK)
+    with paper.database.transaction() as session:
+        assert settling.decide_campaign(session, campaign, 2)
+    assert "Your refund was sent" in page(bob, second)[1]
+    words = page(bob, first)[1]
+    assert "The payout to the project was sent" in words and "What came when the campaign had all" in words
+
+
+@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("outcome", [None, *Outcome])
 @pytest.mark.parametrize("state", list(PledgeState))
 def test_every_state_has_a_headline_a_sentence_and_a_way(
-    state: PledgeState, outcome: Outcome | None, closed: bool
+    state: PledgeState, outcome: Outcome | None, closed: bool, full: bool
 ) -> None:
-    facts = PledgeFacts(state, 70_000, 30_000, 40_000, 20_000, 10_000, 5_000)
-    sentence = pledge_sentence(facts, 100_000, outcome, closed, ended=closed)
-    way = steps(REFUND, facts, START, closed, ended=closed)
-    assert pledge_headline(state, closed) and sentence.endswith(".") and "{" not in sentence
+    facts = PledgeFacts(state, 70_000, 30_000, 40_000, 20_000, 10_000, 5_000, 3_000)
+    sentence = pledge_sentence(facts, 100_000, outcome, closed, ended=closed, full=full)
+    way = steps(REFUND, facts, START, closed, ended=closed, full=full)
+    assert pledge_headline(state, closed, full) and sentence.endswith(".") and "{" not in sentence
     assert len(way) == 5 and [step.status for step in way].count("now") <= 1
-    if closed:
+    if closed or full:
         assert "pay again" not in sentence and "Scan" not in sentence

@@ -3,6 +3,9 @@ from typing import Any
 from embit.script import Script
 
 class Descriptor:
+    key: Any
+    wpkh: bool
+    keys: list[Any]
     @classmethod
     def from_string(cls, desc: str) -> Descriptor: ...
     def derive(self, idx: int) -> Descriptor: ...

@@ -46,6 +46,19 @@ def parse_block(raw: bytes) -> tuple[str, str, list[ParsedTx]]:
     return double_sha256(raw[:HEADER_SIZE])[::-1].hex(), raw[4:36][::-1].hex(), transactions
 
 
+def raw_transactions(raw: bytes) -> list[tuple[str, bytes]]:
+    """(txid, raw bytes) of each transaction of a block. Raises ValueError as `parse_block` does."""
+    count, position = _varint(raw, HEADER_SIZE)
+    found = []
+    for _ in range(count):
+        tx, end = _read_tx(raw, position)
+        found.append((tx.txid, raw[position:end]))
+        position = end
+    if position != len(raw):
+        raise ValueError("bytes left over after the last transaction")
+    return found
+
+
 def parse_tx(raw: bytes) -> ParsedTx:
     """One transaction with or without witness (BIP 144). Raises ValueError if the bytes are not one."""
     tx, position = _read_tx(raw, 0)

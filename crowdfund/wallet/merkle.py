@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from crowdfund.chain.blocks import double_sha256
+from crowdfund.wallet.blocks import double_sha256
 
 DEEPEST = 32
 NODE_SIZE = 64  # two hashes side by side: what a tree hashes at each step
@@ -41,6 +41,19 @@ def verify_branch(txid: str, branch: Sequence[str], position: int) -> str:
         beside = bytes.fromhex(step)[::-1]
         node = double_sha256(beside + node if position >> level & 1 else node + beside)
     return node[::-1].hex()
+
+
+def branch_of(txids: Sequence[str], position: int) -> list[str]:
+    """The branch that proves the transaction at `position` of a block with these txids. See `verify_branch`."""
+    level = [bytes.fromhex(txid)[::-1] for txid in txids]
+    branch = []
+    while len(level) > 1:
+        if len(level) % 2:
+            level.append(level[-1])
+        branch.append(level[position ^ 1][::-1].hex())
+        level = [double_sha256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
+        position >>= 1
+    return branch
 
 
 def could_be_node(raw: bytes, txid: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from crowdfund.chain.blocks import double_sha256, merkle_root, parse_tx
-from crowdfund.chain.merkle import check_branch, could_be_node, is_hash, verify_branch
+from crowdfund.wallet.blocks import double_sha256, merkle_root, parse_tx
+from crowdfund.wallet.merkle import check_branch, could_be_node, is_hash, verify_branch
 
 
 def txid(number: int) -> str:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdfund.chain.blocks import ParsedTx, merkle_root, parse_block, parse_tx
 from crowdfund.chain.regtest import RegtestNode
+from crowdfund.wallet.blocks import ParsedTx, merkle_root, parse_block, parse_tx
 from support.node import new_address
 
 KINDS = ["legacy", "p2sh-segwit", "bech32", "bech32m"]

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from crowdfund.chain.blocks import HEADER_SIZE, double_sha256
-from crowdfund.chain.port import BlockRef
+from crowdfund.wallet.blocks import HEADER_SIZE, double_sha256
 
 MEDIAN_SPAN = 11
 RETARGET = 2016
@@ -20,6 +19,7 @@ RETARGET = 2016
 EASIEST = {"mainnet": 0x1D00FFFF, "testnet4": 0x1D00FFFF, "signet": 0x1E0377AE}
 # Where the difficulty changes at every 2016th block only, and never by more than four times.
 STEADY = ("mainnet", "signet")
+RETARGET_SPAN_S = 14 * 24 * 3_600
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,38 @@ def target(bits: int) -> int:
     return digits << 8 * (size - 3) if size > 3 else digits >> 8 * (3 - size)
 
 
+def compact(number: int) -> int:
+    """A target in the compact form of `bits`: the three leading bytes, rounded down, and how many there are."""
+    size = (number.bit_length() + 7) // 8
+    digits = number >> 8 * (size - 3) if size > 3 else number << 8 * (3 - size)
+    if digits & 0x800000:  # the highest bit would mean a negative number
+        digits, size = digits >> 8, size + 1
+    return size << 24 | digits
+
+
+def next_bits(first_time: int, last_time: int, bits: int, network: str) -> int:
+    """The `bits` of the 2016 blocks that follow those between these two times (of the first and the last of them):
+    the target grows with the time they took, held between a quarter and four times two weeks."""
+    took_s = max(RETARGET_SPAN_S // 4, min(4 * RETARGET_SPAN_S, last_time - first_time))
+    return compact(min(target(EASIEST[network]), target(bits) * took_s // RETARGET_SPAN_S))
+
+
+def check_retargets(headers: Sequence[Header], first_height: int, network: str) -> None:
+    """Raises ValueError unless each change of difficulty is the very one that the blocks before it call for.
+
+    `first_height` has to be a multiple of 2016, so that the first block of each period is there. Stricter than
+    `check_chain`, which is for lists that begin anywhere.
+    """
+    if first_height % RETARGET:
+        raise ValueError("the headers must begin where the difficulty may change")
+    if network not in STEADY:
+        return
+    for start in range(RETARGET, len(headers), RETARGET):
+        first, last = headers[start - RETARGET], headers[start - 1]
+        if headers[start].bits != next_bits(first.time, last.time, first.bits, network):
+            raise ValueError("the difficulty changed to another one than the blocks call for")
+
+
 def check_chain(headers: Sequence[Header], first_height: int, network: str) -> None:
     """Raises ValueError unless the headers follow each other and carry the work that the network asks for."""
     for before, after in pairwise(headers):
@@ -73,13 +105,8 @@ def _check_step(before: Header, after: Header, height: int) -> None:
         raise ValueError("the difficulty fell too far")
 
 
-def place(headers: Sequence[Header], first_height: int, wanted_height: int) -> list[BlockRef]:
-    """References to the blocks from `wanted_height` on; the ten headers before it (fewer at the first block) must
-    be there, since the median time past is that of eleven."""
-    refs = []
-    for i in range(wanted_height - first_height, len(headers)):
-        times = sorted(h.time for h in headers[max(0, i - MEDIAN_SPAN + 1) : i + 1])
-        height, header = first_height + i, headers[i]
-        prev_hash = header.prev_hash if height else ""
-        refs.append(BlockRef(height, header.hash, prev_hash, header.time, times[len(times) // 2], header.merkle_root))
-    return refs
+def median_time_past(headers: Sequence[Header], position: int) -> int:
+    """BIP 113: the median of the times of the header at `position` and the ten before it, in unix seconds. Near the
+    first block of all there are fewer; elsewhere the caller sees to it that they are there."""
+    times = sorted(h.time for h in headers[max(0, position - MEDIAN_SPAN + 1) : position + 1])
+    return times[len(times) // 2]

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfund.chain.core import CoreBackend
-from crowdfund.chain.headers import EASIEST, RETARGET, Header, check_chain, place, read_header, target
+from crowdfund.chain.placing import place
 from crowdfund.chain.regtest import RegtestNode
+from crowdfund.wallet.headers import EASIEST, RETARGET, Header, check_chain, read_header, target
 
 GENESIS = bytes.fromhex(
     "01000000"

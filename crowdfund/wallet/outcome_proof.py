@@ -1,0 +1,133 @@
+"""Proof of a campaign's outcome, for one who sees no network: headers for the end, Merkle branches for the money. Pure.
+
+Terms name the block at which they were frozen. Headers that lead from it to the closing block, with the work that
+the network asks for, show that the deadline is past; transactions in those blocks show that the goal was reached.
+Whoever wants a campaign released that has failed must mine such blocks. That a campaign failed cannot be proven so
+(coins can be left out), and need not be: a refund enriches nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx
+from crowdfund.wallet.headers import (
+    MEDIAN_SPAN,
+    RETARGET,
+    Header,
+    check_chain,
+    check_retargets,
+    median_time_past,
+    read_header,
+)
+from crowdfund.wallet.merkle import could_be_node, verify_branch
+
+COINBASE_MATURITY = 100
+LONGEST = 120_000  # headers in one proof: more than two years of blocks
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What the terms say of the time in which coins count. `deadline` in unix seconds."""
+
+    network: str
+    opened_height: int
+    opened_hash: str
+    deadline: int
+    confirmations: int
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A proven closing block, and the Merkle roots (hex) of the blocks before it, by height."""
+
+    height: int
+    hash: str
+    roots: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class CoinProof:
+    """A transaction in a block: raw bytes, which output, the index of its address, height, branch and position."""
+
+    raw: bytes
+    vout: int
+    index: int
+    height: int
+    branch: tuple[str, ...]
+    position: int
+
+
+@dataclass(frozen=True, order=True)
+class ProvenCoin:
+    """A coin that counts, in the order of the chain."""
+
+    height: int
+    txid: str
+    vout: int
+    value_sats: int
+
+
+def first_height(opened_height: int) -> int:
+    """Where the headers of a proof begin: at a change of difficulty, with the ten before the opening block that its
+    median time past needs."""
+    return max(0, opened_height - MEDIAN_SPAN + 1) // RETARGET * RETARGET
+
+
+def prove_closing(raw: bytes, opening: Opening) -> Closing:
+    """The closing block that these headers (80 bytes each, from `first_height` on) prove.
+
+    Raises ValueError, with the reason, where they do not hang together, lack work, pass by the opening block, or end
+    before the closing block is as deep as the terms ask for.
+    """
+    if len(raw) % HEADER_SIZE or len(raw) > LONGEST * HEADER_SIZE:
+        raise ValueError("a proof is a list of headers of 80 bytes")
+    first = first_height(opening.opened_height)
+    headers = [read_header(raw[i : i + HEADER_SIZE]) for i in range(0, len(raw), HEADER_SIZE)]
+    check_chain(headers, first, opening.network)
+    check_retargets(headers, first, opening.network)
+    opened = opening.opened_height - first
+    if len(headers) <= opened or headers[opened].hash != opening.opened_hash:
+        raise ValueError("the headers do not lead through the block at which the terms were frozen")
+    closed = _first_after(headers, opened, opening.deadline)
+    if closed is None or closed + opening.confirmations > len(headers):
+        raise ValueError("no closing block with enough confirmations is among the headers")
+    roots = {first + i: headers[i].merkle_root for i in range(opened, closed)}
+    return Closing(first + closed, headers[closed].hash, roots)
+
+
+def prove_coin(proof: CoinProof, closing: Closing, script: bytes, min_coin_sats: int) -> ProvenCoin:
+    """The coin at `script` that the proof shows to count. Raises ValueError, with the reason, where it shows none."""
+    tx = parse_tx(proof.raw)
+    if proof.height not in closing.roots:
+        raise ValueError("a coin counts in the blocks from the opening to the one before the closing block")
+    if could_be_node(proof.raw, tx.txid):
+        raise ValueError("a transaction of 64 bytes proves nothing")
+    if verify_branch(tx.txid, proof.branch, proof.position) != closing.roots[proof.height]:
+        raise ValueError("the branch leads to another block")
+    if tx.coinbase and proof.height + COINBASE_MATURITY >= closing.height:
+        raise ValueError("a freshly mined coin does not count yet")
+    if not 0 <= proof.vout < len(tx.outputs) or tx.outputs[proof.vout][1] != script:
+        raise ValueError("the output pays another address")
+    value_sats = tx.outputs[proof.vout][0]
+    if value_sats < min_coin_sats:
+        raise ValueError("dust does not count")
+    return ProvenCoin(proof.height, tx.txid, proof.vout, value_sats)
+
+
+def funded(coins: Collection[ProvenCoin], goal_sats: int) -> bool:
+    """Do these coins, all different, reach the goal?"""
+    return sum(coin.value_sats for coin in coins) >= goal_sats
+
+
+def within_cap(coins: Collection[ProvenCoin], cap_sats: int) -> bool:
+    """Could all of these coins count under the cap (0: none)? What comes before the last one must be below it."""
+    if not cap_sats or not coins:
+        return True
+    return sum(coin.value_sats for coin in coins) - max(coins).value_sats < cap_sats
+
+
+def _first_after(headers: Sequence[Header], start: int, deadline: int) -> int | None:
+    """BIP 113: the first header from `start` on whose median time past is later than the deadline."""
+    return next((i for i in range(start, len(headers)) if median_time_past(headers, i) > deadline), None)

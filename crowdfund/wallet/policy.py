@@ -1,0 +1,281 @@
+"""What the signer may sign: requests read strictly, and judged by the terms and by what was promised before. Pure.
+
+Holds no key, no socket and no file. What was promised is asked for through `Held`; whoever calls these functions
+notes the outcome in the log before any signature leaves. Every refusal is a UserError with one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from crowdfund.errors import UserError
+from crowdfund.wallet.addresses import address_of, script_of
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.fees import (
+    MAX_FEE_SATS,
+    MAX_FEERATE_SAT_VB,
+    MAX_REFUND_FEE_PERCENT,
+    MAX_RELEASE_FEE_PERCENT,
+    MAX_WEIGHT,
+    dust_limit_sats,
+    transaction_vsize,
+    transaction_weight,
+)
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
+
+MAX_INDEX = 2**31 - 1
+MAX_UINT32 = 2**32 - 1
+MAX_HEIGHT = 499_999_999  # from 500,000,000 on a lock time is a time and no height
+MAX_REGISTRATIONS = 1_000  # in one request
+MAX_TERMS_BYTES = 64 * 1024
+MAX_LOCK_BLOCKS = 10 * 52_560  # ten years: where terms have no time-locked refunds, nothing nearer bounds a lock time
+RELEASE, REFUND = "release", "refund"
+
+_TXID = re.compile(r"(?!0{64})[0-9a-f]{64}", re.ASCII)
+_INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
+_HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
+_VERSION_1 = {"version": int, "network": str, "payout_address": str, "payout_script": str, "opened_height": int}
+_ADDED = {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int}
+
+
+@dataclass(frozen=True)
+class TermsFacts:
+    """What the signer needs of a campaign's terms. `timelock_height` is 0 where no time-locked refunds are promised."""
+
+    version: int
+    hash: bytes
+    network: str
+    payout_script: bytes
+    opened_height: int
+    receipt_key: str = ""
+    timelock_height: int = 0
+    timelock_feerate_sat_vb: int = 0
+
+
+class Held(Protocol):
+    """What was promised before."""
+
+    def terms_hash(self, account: int) -> bytes | None:
+        """The terms that an account serves, None while it serves none."""
+
+    def refund_script(self, account: int, index: int) -> bytes | None:
+        """Where an address index of the account is refunded to, None where nobody said."""
+
+    def kind(self, outpoint: str) -> str | None:
+        """ "release" or "refund", None where the outpoint was signed for neither."""
+
+    def value_sats(self, outpoint: str) -> int | None:
+        """What the outpoint was said to hold, None where nobody said."""
+
+
+def read_terms(text: object, network: str) -> TermsFacts:
+    """The facts in canonical terms of version 1 or 2 for this network. Raises UserError, ValueError."""
+    if not isinstance(text, str) or len(text) > MAX_TERMS_BYTES:
+        raise UserError("the terms are no text, or too long.")
+    raw = text.encode()
+    found = json.loads(raw, parse_float=_no_float, parse_constant=_no_float)
+    if not isinstance(found, dict) or _canonical(found) != text:
+        raise UserError("the terms are not in canonical form.")
+    version = found.get("version")
+    if version not in (1, 2) or (version == 1 and set(_ADDED) & set(found)):
+        raise UserError("the terms are of another version.")
+    wanted = {**_VERSION_1, **(_ADDED if version == 2 else {})}
+    if any(type(found.get(name)) is not kind for name, kind in wanted.items()):
+        raise UserError("the terms lack something, or have it in another type.")
+    if found["network"] != network:
+        raise UserError(f"these terms are for {found['network'][:20]}, this signer serves {network}.")
+    return _facts(found, sha256(raw).digest(), network)
+
+
+def _facts(found: dict[str, Any], terms_hash: bytes, network: str) -> TermsFacts:
+    payout_script = script_of(found["payout_address"], network)
+    if payout_script.hex() != found["payout_script"]:
+        raise UserError("payout address and payout script in the terms differ.")
+    opened_height = whole(found["opened_height"], MAX_HEIGHT)
+    if found["version"] == 1:
+        return TermsFacts(1, terms_hash, network, payout_script, opened_height)
+    timelock_height = whole(found["timelock_height"], MAX_HEIGHT)
+    feerate_sat_vb = whole(found["timelock_feerate_sat_vb"], MAX_FEERATE_SAT_VB)
+    if timelock_height and not (opened_height < timelock_height and feerate_sat_vb):
+        raise UserError("the time lock in the terms makes no sense.")
+    return TermsFacts(
+        2, terms_hash, network, payout_script, opened_height, found["receipt_key"], timelock_height, feerate_sat_vb
+    )
+
+
+def check_account(terms: TermsFacts, own_receipt_key: str, account: int, held: Held) -> None:
+    """One account serves one set of terms for ever, and version 2 names the account's own receipt key."""
+    if terms.version == 2 and terms.receipt_key != own_receipt_key:
+        raise UserError("the receipt key in the terms is not this account's.")
+    if held.terms_hash(account) not in (None, terms.hash):
+        raise UserError("this account serves other terms already, and will serve no others.")
+
+
+def read_refunds(pairs: object, network: str) -> dict[int, bytes]:
+    """Refund scripts by address index, as a client sends them. Raises UserError, ValueError."""
+    if not isinstance(pairs, dict) or len(pairs) > MAX_REGISTRATIONS:
+        raise UserError(f"at most {MAX_REGISTRATIONS} refund addresses are registered at once.")
+    found = {}
+    for index, script in pairs.items():
+        if not _INDEX.fullmatch(index):
+            raise UserError("an address index is written in plain digits.")
+        found[whole(int(index), MAX_INDEX)] = read_hex(script)
+    for script in found.values():
+        address_of(script, network)  # a ValueError where nobody could be paid
+    return found
+
+
+def new_refunds(refunds: Mapping[int, bytes], account: int, held: Held) -> dict[int, bytes]:
+    """Those that are not held yet. The first word counts: one that differs from what is held refuses them all."""
+    known = {index: held.refund_script(account, index) for index in refunds}
+    if any(known[index] not in (None, script) for index, script in refunds.items()):
+        raise UserError("another refund address is registered for this pledge, and the first one counts.")
+    return {index: script for index, script in refunds.items() if known[index] is None}
+
+
+def read_tx(message: Mapping[str, Any]) -> UnsignedTx:
+    """The transaction in a request: one spelling only for each outpoint, as the log knows it by its text."""
+    return UnsignedTx(
+        tuple(_input(*fields) for fields in message["inputs"]),
+        tuple(_output(*fields) for fields in message["outputs"]),
+        whole(message["locktime"], MAX_HEIGHT),
+    )
+
+
+def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: int, held: Held) -> None:
+    """Refuse whatever is not a release or a refund under these terms, or contradicts what was promised."""
+    _check_form(tx)
+    _check_fee(tx)
+    _check_locktime(tx.locktime, terms)
+    if kind == RELEASE:
+        _check_release(tx, terms.payout_script)
+    elif kind == REFUND:
+        _check_refund(tx, account, held)
+    else:
+        raise UserError("a settlement is a release or a refund.")
+    _check_values(tx, held)
+    for i in tx.inputs:
+        if held.kind(outpoint(i)) not in (None, kind):
+            raise UserError(f"{outpoint(i)} was signed for a {held.kind(outpoint(i))} and is signed for nothing else.")
+
+
+def check_timelocked(tx: UnsignedTx, terms: TermsFacts, account: int, held: Held) -> None:
+    """A refund of one coin that its backer keeps: valid from the height in the terms on, for the fee in the terms."""
+    _check_form(tx)
+    if not terms.timelock_height:
+        raise UserError("these terms promise no time-locked refunds.")
+    if len(tx.inputs) != 1 or len(tx.outputs) != 1 or tx.outputs[0].index != tx.inputs[0].index:
+        raise UserError("a time-locked refund has one coin and one output.")
+    if tx.locktime != terms.timelock_height:
+        raise UserError(f"a time-locked refund is valid from block {terms.timelock_height} on.")
+    script = held.refund_script(account, tx.inputs[0].index)
+    if script is None or tx.outputs[0].script != script:
+        raise UserError("a refund goes to the address registered for its pledge and nowhere else.")
+    fee_sats = transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
+    if tx.fee_sats != fee_sats:
+        raise UserError(f"the fee of this time-locked refund is {fee_sats} sat, as the terms say.")
+    _check_values(tx, held)
+
+
+def outpoint(spent: TxInput) -> str:
+    """Its name in the log."""
+    return f"{spent.txid}:{spent.vout}"
+
+
+def whole(value: object, highest: int) -> int:
+    """A whole number from 0 to `highest`; nothing else that JSON or int() would take for one."""
+    if type(value) is not int or not 0 <= value <= highest:
+        raise UserError("a number in the request is none, or out of its range.")
+    return value
+
+
+def read_hex(text: object) -> bytes:
+    """Bytes from hex digits in small letters, at least one byte."""
+    if not isinstance(text, str) or not _HEX.fullmatch(text):
+        raise UserError("a script is written in hex digits in small letters.")
+    return bytes.fromhex(text)
+
+
+def _input(txid: object, vout: object, value_sats: object, index: object) -> TxInput:
+    if not isinstance(txid, str) or not _TXID.fullmatch(txid):
+        raise UserError("a txid has 64 hex digits in small letters.")
+    return TxInput(txid, whole(vout, MAX_UINT32), whole(value_sats, MAX_MONEY_SATS), whole(index, MAX_INDEX))
+
+
+def _output(script: object, value_sats: object, index: object) -> TxOutput:
+    place = None if index is None else whole(index, MAX_INDEX)
+    return TxOutput(read_hex(script), whole(value_sats, MAX_MONEY_SATS), place)
+
+
+def _check_form(tx: UnsignedTx) -> None:
+    """What every transaction must be: some inputs, each once, outputs that nodes relay, and not too heavy."""
+    if not tx.inputs or not tx.outputs:
+        raise UserError("a settlement has inputs and outputs.")
+    if len({(i.txid, i.vout) for i in tx.inputs}) != len(tx.inputs):
+        raise UserError("an outpoint stands twice among the inputs.")
+    if any(o.value_sats < dust_limit_sats(o.script) for o in tx.outputs):
+        raise UserError("an output is too small to be relayed.")
+    if transaction_weight(len(tx.inputs), [o.script for o in tx.outputs]) > MAX_WEIGHT:
+        raise UserError(f"a transaction weighs at most {MAX_WEIGHT} units.")
+
+
+def _check_fee(tx: UnsignedTx) -> None:
+    by_size_sats = transaction_vsize(len(tx.inputs), [o.script for o in tx.outputs]) * MAX_FEERATE_SAT_VB
+    cap_sats = min(by_size_sats, MAX_FEE_SATS)
+    if not 0 < tx.fee_sats <= cap_sats:
+        raise UserError(f"a fee of {tx.fee_sats} sat is not between 1 and {cap_sats}.")
+
+
+def _check_locktime(locktime: int, terms: TermsFacts) -> None:
+    """A height since the opening, before time-locked refunds are valid: the signer does not know how high the chain is,
+    and a lock time far away would keep coins from everyone."""
+    end = terms.timelock_height or terms.opened_height + MAX_LOCK_BLOCKS
+    if not terms.opened_height <= locktime < end:
+        raise UserError(f"a lock time under these terms is a height from {terms.opened_height} to {end - 1}.")
+
+
+def _check_release(tx: UnsignedTx, payout_script: bytes) -> None:
+    if len(tx.outputs) != 1 or tx.outputs[0].script != payout_script:
+        raise UserError("a release has one output, to the payout address in the terms.")
+    spent_sats = sum(i.value_sats for i in tx.inputs)
+    if tx.fee_sats * 100 > spent_sats * MAX_RELEASE_FEE_PERCENT:
+        raise UserError(f"the fee of a release is at most {MAX_RELEASE_FEE_PERCENT} % of what it spends.")
+
+
+def _check_refund(tx: UnsignedTx, account: int, held: Held) -> None:
+    """Exactly one output for each pledge spent, to its registered script, for what it paid less a share of the fee."""
+    paid: Counter[int] = Counter()
+    for i in tx.inputs:
+        paid[i.index] += i.value_sats
+    back = {o.index: o for o in tx.outputs}
+    if len(back) != len(tx.outputs) or set(paid) != set(back):
+        raise UserError("a refund has one output for each pledge that it spends.")
+    for index, paid_sats in paid.items():
+        if back[index].script != held.refund_script(account, index):
+            raise UserError("a refund goes to the address registered for its pledge and nowhere else.")
+        if back[index].value_sats > paid_sats:
+            raise UserError("a refund is never more than what its pledge paid.")
+        if back[index].value_sats * 100 < paid_sats * (100 - MAX_REFUND_FEE_PERCENT):
+            raise UserError(f"at most {MAX_REFUND_FEE_PERCENT} % of what a pledge holds goes to the fee of its refund.")
+
+
+def _check_values(tx: UnsignedTx, held: Held) -> None:
+    """A signature covers only its own input's value, so signatures got with different stories about the values could
+    be put together to one transaction whose fee was never checked: the first story counts."""
+    for i in tx.inputs:
+        if held.value_sats(outpoint(i)) not in (None, i.value_sats):
+            raise UserError(f"{outpoint(i)} was said to hold another amount, and the first word counts.")
+
+
+def _canonical(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _no_float(_text: str) -> object:
+    raise UserError("the terms hold a number that is not whole.")

@@ -1,0 +1,278 @@
+"""Keeping the ledger: every movement is on record once, whatever the chain does, and whoever tells it again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from sqlalchemy import text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from crowdfund.campaigns import attempts, books, recording, settling
+from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns.ledger import Bucket, Posted
+from crowdfund.campaigns.models import Pledge
+from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend
+from support import ledger
+from support.paper import Paper, coin
+
+CLOSING = 161
+FEERATE = 2
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Iterator[Paper]:
+    with Paper(tmp_path) as made:
+        yield made
+
+
+def decide(paper: Paper, campaign: str) -> bool:
+    with paper.database.transaction() as session:
+        return settling.decide_campaign(session, campaign, FEERATE)
+
+
+def to_the_end(paper: Paper) -> None:
+    paper.mine(blocks=CLOSING - paper.tip)
+
+
+def open_jobs(paper: Paper) -> list[Job]:
+    """Every batch that is to be sent."""
+    with paper.database.reading() as session:
+        return [attempts.job(session, batch_id) for batch_id in attempts.open_batches(session)]
+
+
+def settle(paper: Paper) -> list[str]:
+    """The planned transactions are in the next block."""
+    jobs = open_jobs(paper)
+    paper.mine([], [FoundSpend(i.txid, i.vout, job.txid) for job in jobs for i in job.tx.inputs])
+    return [job.txid for job in jobs]
+
+
+def test_a_refund_is_split_into_what_comes_back_and_the_fee(paper: Paper) -> None:
+    campaign = paper.campaign()
+    pledge = paper.pledge(campaign)
+    first, second = coin(pledge, 60_001, "first"), coin(pledge, 40_002, "second")
+    paper.mine([first, second])
+    to_the_end(paper)
+    assert decide(paper, campaign)
+    settle(paper)
+    paper.fork(1)
+    settle(paper)
+    fee = paper.summary(campaign).buckets[Bucket.MINER_FEE]
+    shares = {}
+    for each in (first, second):
+        moved = ledger.steps(paper.database)[each.txid]
+        share = shares[each.txid] = moved[2][2]
+        sats = each.value_sats
+        leaving = [
+            ("in_settlement", "miner_fee", share, False),
+            ("in_settlement", "refunded", sats - share, False),
+        ]
+        undone = [(taker, giver, amount, True) for giver, taker, amount, _ in leaving[::-1]]
+        coming = [("outside", "counted", sats, False), ("counted", "in_settlement", sats, False)]
+        assert moved == [*coming, *leaving, *undone, *leaving]
+    assert sum(shares.values()) == fee
+    assert shares[first.txid] == -(-fee * 60_001 // 100_003) or shares[first.txid] == fee * 60_001 // 100_003
+
+
+def test_whatever_is_told_again_posts_nothing(paper: Paper) -> None:
+    campaign = paper.campaign(goal_sats=100_000)
+    paid = coin(paper.pledge(campaign), 100_000)
+    paper.mine([paid])
+    to_the_end(paper)
+    decide(paper, campaign)
+    (txid,) = settle(paper)
+    before = ledger.steps(paper.database)
+    again = BlockFacts(paper.ref(paper.tip), (), (FoundSpend(paid.txid, 0, txid),))
+    with paper.database.transaction() as session:
+        recording.record_late(session, [BlockFacts(paper.ref(101), (paid,), ()), again], datetime.now(UTC))
+        assert not settling.decide_campaign(session, campaign, FEERATE)
+        assert settling.plan_campaign(session, campaign, FEERATE) == 0
+        assert books.post_whole(session, [campaign, campaign]) == 0
+    assert ledger.steps(paper.database) == before
+    columns = "campaign_id, coin_id, from_account, to_account, amount_sats, what, height, block_hash, at"
+    with pytest.raises(IntegrityError), paper.database.transaction() as session:
+        session.execute(
+            text(
+                f"INSERT INTO transfers (id, key, prev_hash, hash, {columns}) SELECT id + 1, key, hash, prev_hash,"
+                f" {columns} FROM transfers ORDER BY id DESC LIMIT 1"
+            )
+        )
+
+
+def test_what_the_end_of_a_campaign_changes_is_posted(paper: Paper) -> None:
+    campaign = paper.campaign()
+    young, fresh = (coin(paper.pledge(campaign), 100_000, name, coinbase=True) for name in ("young", "fresh"))
+    late, dust = coin(paper.pledge(campaign), 70_000, "late"), coin(paper.pledge(campaign), 999, "dust")
+    paper.mine([young])
+    paper.mine(blocks=9)
+    paper.mine([fresh, dust])
+    to_the_end(paper)
+    paper.mine([late])
+    moved = ledger.steps(paper.database)
+    assert moved[young.txid] == [("outside", "maturing", 100_000, False), ("maturing", "late", 100_000, False)]
+    assert moved[late.txid] == [("outside", "late", 70_000, False)]
+    paper.fork(3)
+    assert moved[young.txid] + [("late", "maturing", 100_000, True)] == ledger.steps(paper.database)[young.txid]
+    paper.summary(campaign)
+
+
+def test_a_freshly_mined_coin_comes_of_age_and_a_reorganisation_makes_it_young(paper: Paper) -> None:
+    campaign = paper.campaign(deadline_at=datetime(2026, 12, 1, tzinfo=UTC))
+    paid = coin(paper.pledge(campaign), 100_000, coinbase=True)
+    paper.mine([paid])
+    paper.mine(blocks=99)
+    assert ledger.steps(paper.database)[paid.txid] == [("outside", "maturing", 100_000, False)]
+    paper.mine()
+    assert paper.summary(campaign).counted_sats == 100_000
+    paper.fork(1)
+    assert ledger.steps(paper.database)[paid.txid][1:] == [
+        ("maturing", "counted", 100_000, False), ("counted", "maturing", 100_000, True),
+    ]  # fmt: skip
+    assert paper.summary(campaign).counted_sats == 0
+
+
+def test_one_new_coin_reads_no_other(paper: Paper) -> None:
+    campaign = paper.campaign()
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, 10_000, str(n)) for n in range(50)])
+    seen: list[int] = []
+    honest = books.transfers_of
+
+    def counting(session: Session, coin_ids: Collection[int]) -> dict[int, list[Posted]]:
+        seen.append(len(coin_ids))
+        return honest(session, coin_ids)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(books, "transfers_of", counting)
+        paper.mine([coin(pledge, 10_000, "new")])
+    assert seen == [1]
+    assert paper.summary(campaign).received_sats == 510_000
+
+
+@dataclass
+class Known:
+    found: FoundCoin
+    height: int | None
+    spent_by: str = ""
+    spent_at: int | None = None
+
+
+class Ledger(RuleBasedStateMachine):
+    """A campaign's whole life in random order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.paper = Paper(Path(self.folder.name))
+        self.campaign = self.paper.campaign(goal_sats=100_000)
+        self.pledges: list[Pledge] = [self.paper.pledge(self.campaign) for _ in range(2)]
+        self.coins: list[Known] = []
+        self.branch = 0
+        self.posted: list[tuple[object, ...]] = []
+
+    def teardown(self) -> None:
+        self.paper.__exit__()
+        self.folder.cleanup()
+
+    def block(self, coins: list[FoundCoin], spends: list[FoundSpend]) -> None:
+        self.paper.mine(coins, spends, branch=str(self.branch))
+
+    @rule(values=st.lists(st.integers(0, 90_000), max_size=3), who=st.integers(0, 1), fresh=st.booleans())
+    def pay(self, values: list[int], who: int, fresh: bool) -> None:
+        again = [c for c in self.coins if c.height is None and not c.found.coinbase]
+        new = [
+            Known(coin(self.pledges[who], sats, f"{len(self.coins)} {n}", coinbase=fresh and not n), None)
+            for n, sats in enumerate(values)
+        ]
+        self.coins += new
+        self.block([c.found for c in (*again, *new)], [])
+        for each in (*again, *new):
+            each.height = self.paper.tip
+
+    @rule(blocks=st.sampled_from([1, 40, 100]))
+    def wait(self, blocks: int) -> None:
+        first = self.paper.tip + 1
+        self.paper.tip += blocks
+        found = (BlockFacts(self.paper.ref(n, str(self.branch)), (), ()) for n in range(first, self.paper.tip + 1))
+        self.paper.write(Changes(None, tuple(found), (), self.paper.tip, complete=False))
+
+    @precondition(lambda self: self.paper.tip > 101)
+    @rule(depth=st.integers(1, 4))
+    def reorganise(self, depth: int) -> None:
+        self.branch += 1
+        self.paper.fork(min(depth, self.paper.tip - 100))
+        for each in self.coins:
+            if each.height is not None and each.height > self.paper.tip:
+                each.height = None
+            if each.spent_at is not None and each.spent_at > self.paper.tip:
+                each.spent_by, each.spent_at = "", None
+
+    @rule(feerate=st.sampled_from([1, 30]))
+    def decide(self, feerate: int) -> None:
+        with self.paper.database.transaction() as session:
+            if not settling.decide_campaign(session, self.campaign, feerate):
+                settling.plan_campaign(session, self.campaign, feerate)
+
+    @rule()
+    def settle(self) -> None:
+        jobs = open_jobs(self.paper)
+        there = {(c.found.txid, c.found.vout): c for c in self.coins if c.height is not None and not c.spent_by}
+        jobs = [job for job in jobs if all((i.txid, i.vout) in there for i in job.tx.inputs)]
+        self.block([], [FoundSpend(i.txid, i.vout, job.txid) for job in jobs for i in job.tx.inputs])
+        for job in jobs:
+            for each in job.tx.inputs:
+                known = there[(each.txid, each.vout)]
+                known.spent_by, known.spent_at = job.txid, self.paper.tip
+
+    @precondition(lambda self: any(c.height is not None and not c.spent_by for c in self.coins))
+    @rule(data=st.data())
+    def steal(self, data: st.DataObject) -> None:
+        lying = [c for c in self.coins if c.height is not None and not c.spent_by]
+        each = data.draw(st.sampled_from(lying))
+        self.block([], [FoundSpend(each.found.txid, each.found.vout, "stranger")])
+        each.spent_by, each.spent_at = "stranger", self.paper.tip
+
+    @invariant()
+    def the_ledger_holds(self) -> None:
+        summary = self.paper.summary(self.campaign)
+        assert summary.received_sats == sum(c.found.value_sats for c in self.coins if c.height is not None)
+        stolen = sum(c.found.value_sats for c in self.coins if c.spent_by == "stranger")
+        assert summary.buckets[Bucket.FOREIGN_SPEND] == stolen
+        gone = sum(c.found.value_sats for c in self.coins if c.spent_by not in ("", "stranger"))
+        assert sum(summary.buckets[b] for b in (Bucket.PAID_OUT, Bucket.REFUNDED, Bucket.MINER_FEE)) == gone
+
+    @invariant()
+    def a_replay_is_harmless_and_nothing_is_rewritten(self) -> None:
+        with self.paper.database.transaction() as session:
+            assert books.post_whole(session, [self.campaign]) == 0
+            rows = [tuple(row) for row in session.execute(text("SELECT * FROM transfers ORDER BY id"))]
+        assert rows[: len(self.posted)] == self.posted
+        self.posted = rows
+
+
+def test_the_ledger_in_stories_that_hypothesis_makes_up() -> None:
+    run_state_machine_as_test(Ledger, settings=settings(max_examples=4, stateful_step_count=15, deadline=None))
+
+
+@pytest.mark.long
+def test_the_ledger_in_many_more_stories() -> None:
+    run_state_machine_as_test(Ledger, settings=settings(max_examples=100, stateful_step_count=50, deadline=None))
+
+
+def test_a_coin_in_two_blocks_in_one_write_is_taken_out_and_comes_in_anew(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paid = coin(paper.pledge(campaign), 5_000)
+    paper.mine([paid])
+    paper.write(Changes(100, (BlockFacts(paper.ref(101, "other"), (paid,), ()),), (), 101, True))
+    assert ledger.steps(paper.database)[paid.txid] == [
+        ("outside", "counted", 5_000, False), ("counted", "outside", 5_000, True), ("outside", "counted", 5_000, False),
+    ]  # fmt: skip

@@ -1,0 +1,140 @@
+"""A running signer for tests, terms for it, and requests as its client sends them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from crowdfund.wallet.addresses import address_of
+from crowdfund.wallet.descriptors import campaign_descriptor
+from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.signer import Signer, SignerServer
+from crowdfund.wallet.signer_client import Account, SignerClient
+from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.transactions import UnsignedTx
+
+WORDS = "abandon " * 11 + "about"
+STORE = Keystore(WORDS, "regtest")
+PAYOUT = b"\x00\x14" + b"p" * 20
+ACCOUNT = 4
+OPENED, TIMELOCK, TIMELOCK_FEERATE = 100, 5_000, 20
+
+
+def canonical(value: object) -> str:
+    """Canonical JSON, as terms are written."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def terms(**changes: object) -> str:
+    """Terms of version 1, with what the signer looks at and a title."""
+    return canonical(
+        {
+            "version": 1,
+            "network": "regtest",
+            "title": "A seed drill",
+            "payout_address": address_of(PAYOUT, "regtest"),
+            "payout_script": PAYOUT.hex(),
+            "opened_height": OPENED,
+            **changes,
+        }
+    )
+
+
+def terms_2(account: int = ACCOUNT, **changes: object) -> str:
+    """Terms of version 2."""
+    added = {
+        "version": 2,
+        "cap_sats": 0,
+        "receipt_key": receipt_key(account),
+        "timelock_height": TIMELOCK,
+        "timelock_feerate_sat_vb": TIMELOCK_FEERATE,
+    }
+    return terms(**{**added, **changes})
+
+
+def receipt_key(account: int = ACCOUNT, store: Keystore = STORE) -> str:
+    """The public receipt key of an account."""
+    return store.receipt_key(account).public_key.format().hex()
+
+
+def offered_accounts(store: Keystore, indices: Iterable[int]) -> list[Account]:
+    """Accounts as the signer offers them."""
+    return [Account(n, store.account_xpub(n), store.fingerprint, receipt_key(n, store)) for n in indices]
+
+
+def descriptor_of(text: str, account: int = ACCOUNT) -> str:
+    """The descriptor of the campaign with these terms."""
+    digest = sha256(text.encode()).digest()
+    return campaign_descriptor(STORE.fingerprint, account, STORE.account_xpub(account), digest, "regtest")
+
+
+def signing_request(kind: str, tx: UnsignedTx, text: str, /, **changes: object) -> dict[str, Any]:
+    """A signing request as the client sends it, with `changes`."""
+    return {
+        "op": "sign",
+        "terms": text,
+        "account": ACCOUNT,
+        "kind": kind,
+        "locktime": tx.locktime,
+        "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
+        "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
+        **changes,
+    }
+
+
+@dataclass
+class House:
+    """A running signer, and how its clients reach it."""
+
+    server: SignerServer
+    path: Path
+    log: Path
+
+    @property
+    def client(self) -> SignerClient:
+        """A new client."""
+        return SignerClient(self.path)
+
+    def ask(self, line: bytes) -> dict[str, Any]:
+        """One raw line, the answer to it."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(str(self.path))
+            connection.sendall(line)
+            connection.shutdown(socket.SHUT_WR)
+            with connection.makefile("rb") as stream:
+                answer = json.loads(stream.readline())
+        assert isinstance(answer, dict)
+        return answer
+
+    def refused(self, message: object) -> str:
+        """The sentence that refuses this message."""
+        answer = self.ask(json.dumps(message).encode() + b"\n")
+        assert set(answer) == {"error"}, answer
+        sentence = answer["error"]
+        assert isinstance(sentence, str) and sentence.endswith(".")
+        return sentence
+
+    def still_honest(self) -> None:
+        """The next honest client is served."""
+        assert self.client.accounts(0, 1)[0].index == 0
+
+
+@contextmanager
+def running_signer(folder: Path, peers: Iterable[int] = ()) -> Iterator[House]:
+    """A signer that listens in `folder`."""
+    log = folder / "log.jsonl"
+    server = SignerServer(Signer(STORE, SignerLog(log), "regtest"), folder / "s", set(peers))
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield House(server, folder / "s", log)
+    finally:
+        server.shutdown()
+        server.server_close()
