@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -172,6 +171,7 @@ def test_the_ledger_opens_once_with_what_is_confirmed(database: Database) -> Non
         assert len(checking.check_books(session)) > 1
 
 
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
 def test_killed_at_any_step_it_rolls_back_and_goes_on(tmp_path: Path, database: Database) -> None:
     """All migrations are one transaction: a database is of the old version or of the new one, never between."""
     url, before = str(database.engine.url), contents(database)
@@ -199,20 +199,40 @@ def tables_of(url: str) -> set[tuple[str, str]]:
 
 
 def test_rows_edited_by_hand_are_refused(database: Database) -> None:
-    """What the triggers keep, they keep from somebody at a prompt of SQLite, too."""
+    """What the triggers keep, they keep from somebody at a prompt of the database, too."""
     database.upgrade()
-    database.close()
-    with closing(sqlite3.connect(str(database.engine.url.database), isolation_level=None)) as prompt:
-        for edit in (
-            "UPDATE coins SET value_sats = 1",
-            "UPDATE pledges SET refund_script = x'aa'",
-            "UPDATE coin_entries SET value_sats = 1",
-            "DELETE FROM coins",
-            "DELETE FROM pledges",
-            "UPDATE campaigns SET next_index = 0",
-        ):
-            with pytest.raises(sqlite3.IntegrityError):
-                prompt.execute(edit)
+    books.open_ledger(database)
+    for edit in (
+        "UPDATE coins SET value_sats = 1",
+        "UPDATE pledges SET refund_script = x'aa'",
+        "UPDATE transfers SET amount_sats = 1",
+        "DELETE FROM coins",
+        "DELETE FROM pledges",
+        "UPDATE campaigns SET next_index = 0",
+    ):
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            connection.exec_driver_sql(spoken(database, edit))
+
+
+def test_an_empty_refund_script_is_filled_in_once(database: Database) -> None:
+    """As of a coin found after a restore: nobody knew whose it is."""
+    database.upgrade()
+    fill = spoken(database, "UPDATE pledges SET refund_script = x'aa', refund_address = 'r' WHERE id = 'unknown'")
+    with database.transaction() as session:
+        session.execute(
+            text(
+                spoken(
+                    database,
+                    """INSERT INTO pledges (id, campaign_id, "index", amount_sats, refund_address, refund_script, name,
+                       message, created_at, registered)
+                       VALUES ('unknown', 'c', 9, 9, '', x'', '', '', '2026-01-01 00:00:00', TRUE)""",
+                )
+            )
+        )
+        session.execute(text(fill))
+    for edit in (fill.replace("aa", "bb"), "UPDATE pledges SET amount_sats = 8 WHERE id = 'unknown'"):
+        with pytest.raises(IntegrityError, match="cannot change"), database.transaction() as session:
+            session.execute(text(edit))
 
 
 def test_the_ledger_of_an_empty_database_is_open_from_the_start(tmp_path: Path) -> None:
