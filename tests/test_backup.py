@@ -9,17 +9,21 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, inspect, select, text
+from sqlalchemy.exc import IntegrityError
 
 from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
-from crowdfund.campaigns.models import Campaign, Pledge, Restore
+from crowdfund.backup.signer_past import head_of, read_past
+from crowdfund.campaigns import books, creators
+from crowdfund.campaigns.models import Campaign, Creator, Pledge, Restore
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
@@ -28,9 +32,12 @@ from crowdfund.wallet import sealed_stream
 from crowdfund.wallet.keystore import sealed_seed, store_plain
 from crowdfund.wallet.passphrase import Passphrase
 from crowdfund.wallet.sealed_stream import Lock, open_stream, seal_stream
+from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.words import words_of
+from support import ledger
 from support.dying import dies_at
 from support.node import new_node
+from support.postgres import new_database
 from support.restoring import CHEAP, SECRET, back_up, log_of, seed_of
 from support.terminal import environment
 from support.world import World
@@ -129,6 +136,48 @@ def test_every_row_comes_back_and_the_triggers_too(saved: Saved, tmp_path: Path)
         each.close()
 
 
+def test_no_table_is_left_out(tmp_path: Path) -> None:
+    """Every table that the migrations make is in a backup, and nothing else is."""
+    database = Database(f"sqlite:///{tmp_path / 'x.sqlite'}")
+    database.upgrade()
+    assert set(inspect(database.engine).get_table_names()) == {"alembic_version", *rows_of(database)}
+    database.close()
+
+
+def test_every_table_comes_back_on_either_database(saved: Saved, tmp_path: Path) -> None:
+    """SQLite to PostgreSQL and back: the same rows, with the triggers on and the counters beyond the highest id."""
+    wanted = {name: rows for name, rows in saved.rows.items() if name != "restores"}
+    unused = {"api_tokens", "incidents", "incident_coins", "rivals", "halts"}
+    assert {name for name, rows in wanted.items() if not rows} == unused
+    with new_database(empty=True) as url:
+        there = replace(saved.settings, data_dir=tmp_path / "pg", database_url=url)
+        database = restore(saved, there)
+        moved = rows_of(database)
+        assert {name: moved[name] for name in wanted} == wanted
+        assert_sound(database)
+        path = tmp_path / "again"
+        make_backup(database, there, Sources(log_of(there.data_dir), None), path, SECRET, CHEAP)
+        database.close()
+    database = restore(saved, saved.elsewhere(tmp_path / "back"), path)
+    back = rows_of(database)
+    assert {name: back[name] for name in wanted} == wanted and len(back["restores"]) == 2
+    assert_sound(database)
+    database.close()
+
+
+def assert_sound(database: Database) -> None:
+    """The ledger holds, triggers refuse, new rows get ids of their own, and an opened ledger is not opened again."""
+    ledger.holds(database)
+    assert books.open_ledger(database) == 0
+    for edit in ("UPDATE coins SET value_sats = 1", "UPDATE transfers SET amount_sats = 1", "DELETE FROM pledges"):
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            session.execute(text(edit))
+    with database.transaction() as session:
+        highest = session.scalar(select(func.max(Creator.id))) or 0
+        assert creators.sign_up(session, "somebody new", "correct horse battery", datetime.now(UTC)).id > highest
+        session.rollback()
+
+
 def test_a_changed_byte_is_refused_wherever_it_is(saved: Saved, tmp_path: Path) -> None:
     data, copy = saved.path.read_bytes(), tmp_path / "copy"
     assert len(data) > 10 * SMALL
@@ -197,6 +246,45 @@ def test_every_bad_case_is_a_sentence(saved: Saved, tmp_path: Path) -> None:
     log.write_bytes(log_of(here.data_dir).read_bytes()[: -len("}\n")])
     with pytest.raises(UserError, match="does not continue the one in the backup"):
         restore(saved, saved.elsewhere(tmp_path / "other"))
+
+
+def test_the_head_of_the_log_comes_too(saved: Saved, tmp_path: Path) -> None:
+    """And a log without one, or with a head that is behind, opens all the same."""
+    here, old = saved.elsewhere(tmp_path / "new"), log_of(saved.settings.data_dir)
+    restore(saved, here).close()
+    log = log_of(here.data_dir)
+    assert log.read_bytes() == old.read_bytes() and head_of(log).read_bytes() == head_of(old).read_bytes()
+    lines = log.read_bytes().count(b"\n")
+    assert lines > 2 and head_of(log).read_text().startswith(f"{lines} ")
+    SignerLog(log)
+    cut = saved.elsewhere(tmp_path / "cut")
+    log_of(cut.data_dir).parent.mkdir(parents=True)
+    head_of(log_of(cut.data_dir)).write_text(f"{lines + 1} {'0' * 64}\n")
+    with pytest.raises(UserError, match="written for a longer log"):
+        restore(saved, cut)
+    assert nothing_there(cut)
+    head_of(log_of(cut.data_dir)).unlink()
+    database = Database(saved.settings.database_url)
+    bare = tmp_path / "log.jsonl"
+    bare.write_bytes(old.read_bytes())
+    make_backup(database, saved.settings, Sources(bare, None), tmp_path / "headless", SECRET, CHEAP)
+    database.close()
+    restore(saved, cut, tmp_path / "headless").close()
+    assert not head_of(log_of(cut.data_dir)).exists()
+    SignerLog(log_of(cut.data_dir))
+
+
+def test_the_log_is_read_in_every_form_that_it_ever_had(tmp_path: Path) -> None:
+    """One refund a line as the first version wrote it, many a line, and promises of another kind."""
+    log = SignerLog(tmp_path / "log.jsonl")
+    log._append({"refund": [3, "aa", 0, "00aa"]})
+    log.register(4, b"\xbb" * 32, {1: b"\1", 2: b"\2"})
+    log.timelocked("cc" * 32, 9, b"\xdd" * 32, f"{'ee' * 32}:0", 5)
+    past = read_past((tmp_path / "log.jsonl").read_bytes())
+    assert past.refunds == {(3, "aa", 0): b"\0\xaa", (4, "bb" * 32, 1): b"\1", (4, "bb" * 32, 2): b"\2"}
+    assert past.last_account == 9 and read_past(b"").last_account == -1
+    with pytest.raises(WorldError, match="was changed"):
+        read_past((tmp_path / "log.jsonl").read_bytes().replace(b"00aa", b"00bb"))
 
 
 def test_a_backup_is_never_overwritten(saved: Saved) -> None:
@@ -293,6 +381,26 @@ def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def test_the_seed_is_in_a_backup_only_as_it_is_sealed(saved: Saved, tmp_path: Path) -> None:
+    entropy = bytes(range(32))
+    seed, settings = tmp_path / "seed", saved.elsewhere(tmp_path / "new")
+    store_plain(seed, entropy)
+    database = Database(saved.settings.database_url)
+    with pytest.raises(UserError, match="plain words"):
+        make_backup(database, saved.settings, Sources(None, seed), tmp_path / "file", SECRET, CHEAP)
+    assert not (tmp_path / "file").exists()
+    seed.write_bytes(sealed_seed(entropy, SECRET, "regtest", CHEAP).to_bytes())
+    make_backup(database, saved.settings, Sources(None, seed), tmp_path / "file", SECRET, CHEAP)
+    database.close()
+    restore(saved, settings, tmp_path / "file").close()
+    assert seed_of(settings.data_dir).read_bytes() == seed.read_bytes()
+    with (tmp_path / "file").open("rb") as file:
+        data = b"".join(open_stream(file, LOCK))
+    for secret in (words_of(entropy).encode(), b" ".join(words_of(entropy).encode().split()[:3]), entropy):
+        assert secret not in data and secret.hex().encode() not in data
+
+
+@pytest.mark.long
 def test_no_word_of_the_seed_is_anywhere(tmp_path: Path) -> None:
     """The whole way by the command line: backup with the seed, restore elsewhere; and plain words stay out."""
     entropy = bytes(range(32))

@@ -43,7 +43,7 @@ def trouble(world: World) -> str:
 
 
 @pytest.mark.usefixtures("near")
-@pytest.mark.parametrize("ending", ["funded", "failed"])
+@pytest.mark.parametrize("ending", ["funded", pytest.param("failed", marks=pytest.mark.long)])
 def test_a_whole_settlement_after_the_backup_is_recognised(node: RegtestNode, tmp_path: Path, ending: str) -> None:
     path = tmp_path / "backup"
     with World(node, tmp_path / "site") as before:
@@ -143,7 +143,8 @@ def test_coins_without_a_refund_address_wait_for_a_person(node: RegtestNode, tmp
         assert node.rpc("scantxoutset", "start", [f"addr({shown.refund_address})"])["total_amount"] > 0
 
 
-@pytest.mark.parametrize("gap", [recovery.JUMP, pytest.param(recovery.GAP - 1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("gap", [recovery.JUMP, recovery.GAP - 1])
 def test_coins_beyond_thousands_of_unpaid_indices_are_found(node: RegtestNode, tmp_path: Path, gap: int) -> None:
     path = tmp_path / "backup"
     with World(node, tmp_path / "site") as before:
@@ -243,7 +244,14 @@ def stolen(world: World, campaign: str, coin: TxInput, to: str) -> str:
 
 
 @pytest.mark.usefixtures("near")
-@pytest.mark.parametrize("where", ["elsewhere", "back to the backer", "the payout, too early"])
+@pytest.mark.parametrize(
+    "where",
+    [
+        pytest.param("elsewhere", marks=pytest.mark.long),
+        "back to the backer",
+        pytest.param("the payout, too early", marks=pytest.mark.long),
+    ],
+)
 def test_a_theft_after_the_backup_is_not_taken_for_a_settlement(node: RegtestNode, tmp_path: Path, where: str) -> None:
     """The goal was reached, so only a release is one; and it is none before the outcome is decided."""
     path = tmp_path / "backup"

@@ -26,7 +26,7 @@ def from_seed(world: World, *files: Path) -> int:
     return restore_from_seed(world.settings, files, signer, log_of(world.folder)).pledges_from_log
 
 
-@pytest.mark.parametrize("ending", ["funded", "failed"])
+@pytest.mark.parametrize("ending", [pytest.param("funded", marks=pytest.mark.long), "failed"])
 def test_a_settled_campaign_comes_back_whole(
     node: RegtestNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str
 ) -> None:
@@ -109,6 +109,9 @@ def test_another_seed_or_other_terms_are_refused(node: RegtestNode, tmp_path: Pa
         with pytest.raises(UserError, match="CROWDFUND_NETWORK is signet"):
             settings = replace(world.settings, network="signet")
             restore_from_seed(settings, [tmp_path / "terms"], SignerClient(settings.signer_socket), Path("no log"))
+        with pytest.raises(UserError, match="on another machine"):
+            cold = replace(world.settings, signer="cold")
+            restore_from_seed(cold, [tmp_path / "terms"], SignerClient(cold.signer_socket), Path("no log"))
         from_seed(world, tmp_path / "terms")
         with pytest.raises(UserError, match="has tables already"):
             from_seed(world, tmp_path / "terms")
