@@ -23,7 +23,8 @@ from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
 from crowdfund.campaigns import books, creators
-from crowdfund.campaigns.models import Campaign, Creator, Pledge, Restore
+from crowdfund.campaigns.ledger_models import Halt
+from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
@@ -76,10 +77,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         node.mine()
         world.sync()
         world.paid(world.campaign(), 150_000)
+        fill_rare_tables(world.database)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sealed_stream, "CHUNK_BYTES", SMALL)
             back_up(world, folder / "backup")
         return Saved(folder / "backup", world.settings, rows_of(world.database))
+
+
+def fill_rare_tables(database: Database) -> None:
+    """A row in each table that a quiet day leaves empty."""
+    now = datetime.now(UTC)
+    with database.transaction() as session:
+        creators.create_token(session, "alice", now)
+        coin = session.scalars(select(Coin).order_by(Coin.id)).first()
+        assert coin is not None
+        incident = Incident(kind="reorganisation", height=coin.height, depth=1, began_at=now, ended_at=now)
+        halt = Halt(campaign_id=coin.pledge.campaign_id, reason="r", began_at=now, ended_at=now, ended_reason="e")
+        session.add_all([incident, halt, RivalRow(txid="a", by="b", height=None)])
+        session.flush()
+        session.add(IncidentCoin(incident_id=incident.id, coin_id=coin.id))
 
 
 @pytest.fixture
@@ -147,8 +163,7 @@ def test_no_table_is_left_out(tmp_path: Path) -> None:
 def test_every_table_comes_back_on_either_database(saved: Saved, tmp_path: Path) -> None:
     """SQLite to PostgreSQL and back: the same rows, with the triggers on and the counters beyond the highest id."""
     wanted = {name: rows for name, rows in saved.rows.items() if name != "restores"}
-    unused = {"api_tokens", "incidents", "incident_coins", "rivals", "halts"}
-    assert {name for name, rows in wanted.items() if not rows} == unused
+    assert [name for name, rows in wanted.items() if not rows] == [], "each table is on trial"
     with new_database(empty=True) as url:
         there = replace(saved.settings, data_dir=tmp_path / "pg", database_url=url)
         database = restore(saved, there)

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from crowdfund.audit.bundle import build_bundle
+from crowdfund.audit.verify import verify
 from crowdfund.backup.signer_past import head_of
-from crowdfund.campaigns import attempts, recovery
+from crowdfund.campaigns import attempts, checking, recovery
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Restore
 from crowdfund.chain.regtest import RegtestNode
@@ -82,6 +84,9 @@ def test_a_whole_settlement_after_the_backup_is_recognised(node: RegtestNode, tm
         with after.database.reading() as session:
             assert recovery.pending(session) is None
             assert attempts.foreign_spends(session) == []
+            assert checking.check_books(session) == []
+        report = verify(build_bundle(after.snapshot(campaign), "regtest"), after.core)
+        assert report.ok, report
         later_block = node.rpc("getblock", node.rpc("getblockhash", height + 1))
         assert len(later_block["tx"]) == 1
 
