@@ -131,6 +131,7 @@ def test_coins_without_a_refund_address_wait_for_a_person(node: RegtestNode, tmp
         lose_database(before)
     bring_back(before, path)
     with World(node, tmp_path / "site") as after:
+        assert trouble(after) == "", "the signer is asked for nothing that it would refuse"
         after.close(campaign)
         node.mine()
         after.sync()

@@ -19,7 +19,7 @@ from crowdfund.campaigns.promises import timelocked_tx
 from crowdfund.campaigns.settlement import Batch, FeeCaps, SpendableCoin, plan_refunds, plan_release
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.follow import FoundCoin, FoundSpend
-from crowdfund.chain.port import Outpoint, Spender
+from crowdfund.chain.port import NodeStatus, Outpoint, Spender
 from crowdfund.errors import WorldError
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.transactions import UnsignedTx
@@ -135,6 +135,21 @@ def test_a_release_that_no_plan_has_becomes_one(paper: Paper) -> None:
     with paper.database.reading() as session:
         attempt = session.scalars(select(Attempt)).one()
         assert (attempt.txid, attempt.locktime, attempt.feerate_sat_vb, attempt.sealed) == (tx.txid, 130, 7, True)
+
+
+def test_what_is_decided_on_the_way_is_in_the_ledger(paper: Paper) -> None:
+    """Half of a release is in a block; the rest is planned by whoever comes next."""
+    campaign = paper.campaign()
+    one, _ = paid(paper, campaign, 600_000, 600_000)
+    tx = attempts.unsigned(plan_release([one], PAYOUT_SCRIPT, 2)[0], 161)
+    paper.mine(blocks=161 - paper.tip)
+    mine(paper, tx)
+    status = NodeStatus("", paper.tip, paper.tip, "", synced=True)
+    adopting.adopt_settlements(paper.database, cast(AnyBackend, Server(tx)), status)
+    buckets = paper.summary(campaign).buckets
+    assert buckets[Bucket.UNCLAIMED] == 600_000 and buckets[Bucket.FOREIGN_SPEND] == 0
+    with paper.database.transaction() as session:
+        assert settling.plan_campaign(session, campaign, 2) == 1
 
 
 def test_nothing_is_taken_in_where_nothing_was_restored(tmp_path: Path) -> None:
