@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crowdfund.campaigns.attempts import Job
     from crowdfund.db import Database
     from crowdfund.wallet.manifest import CampaignToSign, ToSign
+    from crowdfund.wallet.outcome_proof import OutcomeProof
     from crowdfund.wallet.signer_client import Account, SignerClient
 
 MANIFEST = "manifest.json"
@@ -79,8 +80,12 @@ def export(folder: Path, qr: bool) -> None:
     from crowdfund.wallet.whole_file import replace
 
     settings = Settings.from_env()
-    with _database(settings) as database, database.reading() as session:
-        jobs, whole = unsigned_jobs(session), manifest(session, settings.network)
+    with _database(settings) as database:
+        with database.reading() as session:
+            jobs = unsigned_jobs(session)
+        proofs = _proofs(settings, database, jobs)
+        with database.reading() as session:
+            whole = manifest(session, settings.network, proofs)
     _make(folder)
     for job in jobs:
         _write_psbt(folder, job, qr)
@@ -137,6 +142,8 @@ def _sign_campaign(signer: SignerClient, campaign: CampaignToSign, folder: Path,
         title = campaign_title(campaign)
         _refuse_other_addresses(signer, campaign, network)
         signer.register(campaign.terms, campaign.account_index, campaign.refunds)
+        if campaign.proof is not None:
+            signer.prove(campaign.terms, campaign.account_index, campaign.proof)
     except (UserError, WorldError) as error:
         click.echo(f"Nothing is signed for account {campaign.account_index}: {error.sentence}", err=True)
         return 0, max(1, len(campaign.waiting))
@@ -223,6 +230,24 @@ def _database(settings: Settings) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _proofs(settings: Settings, database: Database, jobs: Sequence[Job]) -> dict[str, OutcomeProof]:
+    """From the server that the chain is watched through: how each campaign has ended of which something waits."""
+    from crowdfund.chain.backends import watched_backend
+    from crowdfund.proving import outcome_proof
+
+    kinds: dict[str, set[str]] = {}
+    for job in jobs:
+        kinds.setdefault(job.campaign_id, set()).add(job.kind)
+    backend = watched_backend(settings)
+    try:
+        return {
+            campaign_id: outcome_proof(database, backend, campaign_id, with_coins="release" in found)[0]
+            for campaign_id, found in kinds.items()
+        }
+    finally:
+        backend.close()
 
 
 def _write_psbt(folder: Path, job: Job, qr: bool) -> None:

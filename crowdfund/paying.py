@@ -14,9 +14,11 @@ from datetime import UTC, datetime
 from crowdfund.campaigns import attempts, ladder
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.checking import Checker
-from crowdfund.chain.port import ChainBackend, NodeStatus
+from crowdfund.chain.backends import AnyBackend
+from crowdfund.chain.port import NodeStatus
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.proving import Prover
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
@@ -31,12 +33,16 @@ class Payer:
     """`signer` is None where signatures come by hand; `unsigned` says how many batches wait for one."""
 
     database: Database
-    backend: ChainBackend
+    backend: AnyBackend
     signer: SignerClient | None
     checker: Checker
     unsigned: int = 0
     _sent_at: dict[str, str] = field(default_factory=dict)
     _handled: dict[int, tuple[str, WorldError | None]] = field(default_factory=dict)
+    _prover: Prover = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._prover = Prover(self.database, self.backend)
 
     def pay(self, status: NodeStatus, feerate_sat_vb: int) -> list[WorldError]:
         """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
@@ -108,13 +114,13 @@ class Payer:
             self._sent_at[f"below {job.txid}"] = status.tip_hash
 
     def _after_refusal(self, job: Job, refusal: str | None, status: NodeStatus) -> list[int]:
-        """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
-        on with, none where there is nothing to do but wait."""
+        """Two halves where the node does not like what is in it (no fee would help), a dearer attempt where one is due:
+        the batches to go on with, none where there is nothing to do but wait."""
+        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
+            return self._split(job, status)
         sent_height = status.height if job.sent_height is None else job.sent_height
         if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
             return self._bump(job, status)
-        if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
-            return self._split(job, status)
         return []
 
     def _bump(self, job: Job, status: NodeStatus) -> list[int]:
@@ -145,6 +151,7 @@ class Payer:
             raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
         if self.signer is None:
             return None
+        self._prover.show(self.signer, job)
         raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
         verify_signed(raw, job.tx, job.descriptor)
         with self.database.transaction() as session:

@@ -115,12 +115,12 @@ def test_a_campaign_that_is_halted_is_neither_signed_nor_sent(world: World, chec
     first, second = world.campaign(goal_sats=400_000), world.campaign(goal_sats=400_000)
     world.paid(first, 400_000)
     world.paid(second, 400_000)
-    world.worker.signer = SignerClient(world.folder / "nobody")
+    world.equip(signer=SignerClient(world.folder / "nobody"))
     world.close(first)
     assert world.snapshot(first).outcome == world.snapshot(second).outcome == "funded"
     with world.database.transaction() as session:
         halts.begin(session, [Breach(first, "Its sums are wrong.")], NOW)
-    world.worker.signer = SignerClient(world.settings.signer_socket)
+    world.equip(signer=SignerClient(world.settings.signer_socket))
     world.sync()
     assert [a.raw for b in world.snapshot(first).batches for a in b.attempts] == [None]
     assert [a.sent_at is None for b in world.snapshot(second).batches for a in b.attempts] == [False]

@@ -274,11 +274,9 @@ SETTLEMENT_CASES = [
 ]
 
 
-class Unsending(Worker):
-    """A worker that dies, as it were, before it sends."""
-
-    def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
-        raise WorldError("Nothing is sent for now.")
+def unsent(_job: Job, _raw: bytes, _status: NodeStatus) -> str | None:
+    """In the place of sending: as if the worker died before."""
+    raise WorldError("Nothing is sent for now.")
 
 
 class Case:
@@ -316,7 +314,8 @@ class Case:
         if self.state == "planned":
             world.worker = Worker(world.database, world.backend, SignerClient(world.folder / "nobody"), "regtest")
         if self.state == "signed":
-            world.worker = Unsending(world.database, world.backend, world.worker.signer, "regtest")
+            world.worker = Worker(world.database, world.backend, world.worker.signer, "regtest")
+            vars(world.worker._payer)["_send"] = unsent
         self.hold(self.paid.raw, empty=K)
         world.sync()
         if self.state in SETTLEMENT_DEPTH:

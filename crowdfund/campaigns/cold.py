@@ -6,6 +6,8 @@ stored that are the plan to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -14,6 +16,7 @@ from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.models import Attempt, Campaign, DecisionRow, Pledge
 from crowdfund.errors import UserError
 from crowdfund.wallet.manifest import CampaignToSign, Manifest, ToSign
+from crowdfund.wallet.outcome_proof import OutcomeProof
 from crowdfund.wallet.psbt import read_signed, txid_of
 from crowdfund.wallet.transactions import verify_signed
 
@@ -47,11 +50,12 @@ def unsigned_jobs(session: Session) -> list[Job]:
     return [job for job in jobs if job.raw is None and job.tx.txid == job.txid]
 
 
-def manifest(session: Session, network: str) -> Manifest:
+def manifest(session: Session, network: str, proofs: Mapping[str, OutcomeProof]) -> Manifest:
     """All that the signing machine must hear of: what waits, and the refund addresses of every unsettled campaign.
 
     They go with each export, decided or not: the first address that the signing machine hears of counts, so a server
-    that is broken into later cannot change those that it has already heard of.
+    that is broken into later cannot change those that it has already heard of. `proofs` say how
+    each campaign has ended of which something waits.
     """
     jobs = unsigned_jobs(session)
     published = select(Campaign).where(Campaign.account_index.is_not(None)).order_by(Campaign.account_index)
@@ -64,7 +68,8 @@ def manifest(session: Session, network: str) -> Manifest:
         own = tuple(ToSign(job.kind, job.tx) for job in jobs if job.account_index == account)
         refunds = {} if campaign.id in decided and not own else _refunds(session, campaign.id)
         if own or refunds:
-            campaigns.append(CampaignToSign(campaign.terms or "", account, campaign.descriptor or "", refunds, own))
+            whole = (campaign.terms or "", account, campaign.descriptor or "", refunds, own, proofs.get(campaign.id))
+            campaigns.append(CampaignToSign(*whole))
     return Manifest(network, tuple(campaigns))
 
 

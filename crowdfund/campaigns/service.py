@@ -32,6 +32,7 @@ ADDRESS_TRIES = 50
 PLEDGE_ID_LENGTH = 26  # 128 bits: the link is the backer's key
 NAME_LIMIT = 60
 MESSAGE_LIMIT = 280
+OPENING_DEPTH = 6
 
 
 _NO_ACCOUNT = {
@@ -132,7 +133,7 @@ def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bo
 
 
 def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) -> tuple[Block, Account]:
-    """The newest block, and the next free account that can sign receipts.
+    """The block that the terms will name, and the next free account that can sign receipts.
 
     Raises UserError if the draft, node or signer is not ready.
     """
@@ -145,7 +146,14 @@ def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) 
     account = session.scalar(usable.order_by(Account.index).limit(1))
     if account is None:
         raise UserError(_NO_ACCOUNT[settings.signer])
-    return tip, account
+    return _opening_block(session, tip), account
+
+
+def _opening_block(session: Session, tip: Block) -> Block:
+    """Some blocks deep, so that no usual reorganisation takes it away: proof of the campaign's end leads through it."""
+    deep = select(Block).where(Block.height <= tip.height - OPENING_DEPTH).order_by(Block.height.desc()).limit(1)
+    oldest = select(Block).order_by(Block.height).limit(1)
+    return session.scalar(deep) or session.scalar(oldest) or tip
 
 
 def draft_of(campaign: Campaign) -> Draft:

@@ -71,6 +71,32 @@ class ConfirmedCoin:
     free: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CountedCoin:
+    """A coin that counts for the goal, and the block that holds it."""
+
+    txid: str
+    vout: int
+    height: int
+    index: int
+
+
+def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
+    """Terms and height of the closing block of a decided campaign."""
+    terms = _terms(session, campaign_id)
+    if terms is None:
+        raise ValueError(f"campaign {campaign_id} has no terms")
+    return terms, session.get_one(DecisionRow, campaign_id).closing_height
+
+
+def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
+    """Every coin that counts in a decided campaign, in the order of the chain."""
+    terms, closing_height = ending(session, campaign_id)
+    stands = _standings(session, campaign_id, terms, closing_height, _tip_height(session))
+    counted = [CountedCoin(c.txid, c.vout, c.height, c.index) for c, each in stands if each is Standing.COUNTED]
+    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+
+
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
     """Undecided campaigns whose closing block is as deep as their terms ask for."""
     due = []

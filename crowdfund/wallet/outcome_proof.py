@@ -9,7 +9,7 @@ Whoever wants a campaign released that has failed must mine such blocks. That a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx
 from crowdfund.wallet.headers import (
@@ -24,7 +24,8 @@ from crowdfund.wallet.headers import (
 from crowdfund.wallet.merkle import could_be_node, verify_branch
 
 COINBASE_MATURITY = 100
-LONGEST = 120_000  # headers in one proof: more than two years of blocks
+LONGEST = 70_000  # headers in one proof: a year and four months of blocks
+COINS_AT_ONCE = 350
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,37 @@ class ProvenCoin:
     txid: str
     vout: int
     value_sats: int
+
+    @property
+    def outpoint(self) -> str:
+        """Its name in requests and in the signer's log."""
+        return f"{self.txid}:{self.vout}"
+
+
+@dataclass(frozen=True)
+class OutcomeProof:
+    """All that shows how a campaign ended: headers from `first_height` on, 80 bytes each, and the coins that count
+    (none where nothing hangs on them)."""
+
+    headers: bytes
+    coins: tuple[CoinProof, ...] = ()
+
+
+@dataclass
+class Proven:
+    """What was proven of a campaign so far: height and hash of its closing block, and the coins that count, by
+    outpoint ("txid:vout")."""
+
+    height: int
+    block_hash: str
+    coins: dict[str, ProvenCoin] = field(default_factory=dict)
+    total_sats: int = 0
+
+    def add(self, coin: ProvenCoin) -> None:
+        """Take in one more; a coin that is there already changes nothing."""
+        if coin.outpoint not in self.coins:
+            self.coins[coin.outpoint] = coin
+            self.total_sats += coin.value_sats
 
 
 def first_height(opened_height: int) -> int:
@@ -114,11 +146,6 @@ def prove_coin(proof: CoinProof, closing: Closing, script: bytes, min_coin_sats:
     if value_sats < min_coin_sats:
         raise ValueError("dust does not count")
     return ProvenCoin(proof.height, tx.txid, proof.vout, value_sats)
-
-
-def funded(coins: Collection[ProvenCoin], goal_sats: int) -> bool:
-    """Do these coins, all different, reach the goal?"""
-    return sum(coin.value_sats for coin in coins) >= goal_sats
 
 
 def within_cap(coins: Collection[ProvenCoin], cap_sats: int) -> bool:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.outcome_proof import Proven, ProvenCoin
 
 START = "0" * 64
 _KINDS = ("", "release", "refund")  # how a settled outpoint's kind is kept beside its value
@@ -34,6 +35,7 @@ class SignerLog:
         self._refunds: dict[tuple[int, int], bytes] = {}
         self._outpoints: dict[bytes, int] = {}
         self._txids: set[bytes] = set()
+        self._proven: dict[int, Proven] = {}
         self._count, self._last = 0, START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -54,6 +56,22 @@ class SignerLog:
         """What the outpoint was said to hold, None where nobody said."""
         held = self._outpoints.get(_key(outpoint))
         return None if held is None else held // len(_KINDS)
+
+    def proven(self, account: int) -> Proven | None:
+        """What was proven of the account's campaign, None while its end is not."""
+        return self._proven.get(account)
+
+    def close(self, account: int, terms_hash: bytes, height: int, block_hash: str) -> None:
+        """Note the proven closing block, the first one for good."""
+        if account not in self._proven:
+            self._append({"account": account, "terms": terms_hash.hex(), "closing": [height, block_hash]})
+
+    def prove(self, account: int, terms_hash: bytes, coins: Iterable[ProvenCoin]) -> None:
+        """Note coins that count, where they are new. The campaign's end has been noted before."""
+        known = self._proven[account].coins
+        new = {coin.outpoint: [coin.height, coin.value_sats] for coin in coins if coin.outpoint not in known}
+        if new:
+            self._append({"account": account, "terms": terms_hash.hex(), "proven": new})
 
     def register(self, account: int, terms_hash: bytes, refunds: Mapping[int, bytes]) -> None:
         """Note new refund scripts, all in one line. What the policy has to say was said before."""
@@ -122,6 +140,12 @@ class SignerLog:
         """One of: refunds, a settlement, a time-locked refund; refunds as older versions wrote them, one a line."""
         if "refunds" in entry:
             self._keep(entry["account"], entry["refunds"].items())
+        elif "closing" in entry:
+            self._proven[entry["account"]] = Proven(*entry["closing"])
+        elif "proven" in entry:
+            for name, (height, value_sats) in entry["proven"].items():
+                txid, _, vout = name.partition(":")
+                self._proven[entry["account"]].add(ProvenCoin(height, txid, int(vout), value_sats))
         elif "settle" in entry:
             kind, txid, _, outpoints = entry["settle"]
             code = _KINDS.index(kind)

@@ -15,6 +15,7 @@ from typing import Any
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.descriptors import campaign_descriptor
 from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.policy import TermsFacts
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import Account, SignerClient
 from crowdfund.wallet.signer_log import SignerLog
@@ -42,6 +43,11 @@ def terms(**changes: object) -> str:
             "payout_address": address_of(PAYOUT, "regtest"),
             "payout_script": PAYOUT.hex(),
             "opened_height": OPENED,
+            "opened_hash": "0f" * 32,
+            "deadline_at": "2026-12-01T18:00:00Z",
+            "confirmations": 1,
+            "goal_sats": 50_000,
+            "min_coin_sats": 1_000,
             **changes,
         }
     )
@@ -89,6 +95,13 @@ def signing_request(kind: str, tx: UnsignedTx, text: str, /, **changes: object) 
     }
 
 
+class CarefreeSigner(Signer):
+    """A signer that believes in every ending: for tests of its other rules."""
+
+    def _check_outcome(self, kind: object, tx: UnsignedTx, terms: TermsFacts, account: int) -> None:
+        """Nothing is asked."""
+
+
 @dataclass
 class House:
     """A running signer, and how its clients reach it."""
@@ -128,10 +141,10 @@ class House:
 
 
 @contextmanager
-def running_signer(folder: Path, peers: Iterable[int] = ()) -> Iterator[House]:
+def running_signer(folder: Path, peers: Iterable[int] = (), kind: type[Signer] = CarefreeSigner) -> Iterator[House]:
     """A signer that listens in `folder`."""
     log = folder / "log.jsonl"
-    server = SignerServer(Signer(STORE, SignerLog(log), "regtest"), folder / "s", set(peers))
+    server = SignerServer(kind(STORE, SignerLog(log), "regtest"), folder / "s", set(peers))
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     try:
         yield House(server, folder / "s", log)

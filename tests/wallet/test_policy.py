@@ -14,7 +14,17 @@ from crowdfund.errors import UserError
 from crowdfund.wallet import policy
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
-from crowdfund.wallet.policy import TermsFacts, check_account, check_settlement, check_timelocked, read_terms
+from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ProvenCoin
+from crowdfund.wallet.policy import (
+    TermsFacts,
+    check_account,
+    check_outcome,
+    check_settlement,
+    check_timelocked,
+    opening_of,
+    read_coin_proof,
+    read_terms,
+)
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 from support.signing import ACCOUNT, OPENED, PAYOUT, TIMELOCK, TIMELOCK_FEERATE, canonical, receipt_key, terms, terms_2
 
@@ -364,3 +374,78 @@ def test_a_transaction_is_read_as_it_was_sent() -> None:
     for script in ("", None, "0", "AA"):
         with pytest.raises(UserError, match="hex"):
             policy.read_tx({**sent, "outputs": [[script, 5, None]]})
+
+
+# -- the outcome -------------------------------------------------------------------------------------------------
+
+
+def proven(*coins: tuple[TxInput, int]) -> Proven:
+    """A closed campaign with these coins proven, each with its height."""
+    found = Proven(500, "cc" * 32)
+    for spent, height in coins:
+        found.add(ProvenCoin(height, spent.txid, spent.vout, spent.value_sats))
+    return found
+
+
+SECOND = TxInput("b2" * 32, 1, 30_000, 8)
+
+
+@pytest.mark.parametrize(("kind", "tx"), [("release", RELEASE), ("refund", REFUND)])
+def test_nothing_is_settled_before_the_end_is_proven(kind: str, tx: UnsignedTx) -> None:
+    with pytest.raises(UserError, match="come to its end"):
+        check_outcome(kind, tx, NEW, None)
+
+
+def test_a_release_needs_its_own_coins_and_the_goal() -> None:
+    check_outcome("release", RELEASE, NEW, proven((COIN, 200)))
+    with pytest.raises(UserError, match="not proven to count"):
+        check_outcome("release", RELEASE, NEW, proven((SECOND, 200)))
+    with pytest.raises(UserError, match="with this value"):
+        check_outcome("release", RELEASE, NEW, proven((replace(COIN, value_sats=99_999), 200)))
+    just, missed = (replace(NEW, ending=replace(NEW.ending, goal_sats=goal)) for goal in (100_000, 100_001))
+    check_outcome("release", RELEASE, just, proven((COIN, 200)))
+    with pytest.raises(UserError, match="reach the goal"):
+        check_outcome("release", RELEASE, missed, proven((COIN, 200)))
+
+
+def test_what_counts_is_given_back_only_when_the_goal_was_missed() -> None:
+    check_outcome("refund", REFUND, NEW, proven())
+    check_outcome("refund", REFUND, NEW, proven((SECOND, 200)))
+    with pytest.raises(UserError, match="not given back"):
+        check_outcome("refund", REFUND, NEW, proven((COIN, 200)))
+    missed = replace(NEW, ending=replace(NEW.ending, goal_sats=100_001))
+    check_outcome("refund", REFUND, missed, proven((COIN, 200)))
+
+
+def test_more_coins_than_the_cap_lets_count_are_not_released() -> None:
+    capped = replace(NEW, ending=replace(NEW.ending, cap_sats=100_000))
+    check_outcome("release", RELEASE, capped, proven((SECOND, 199), (COIN, 200)))
+    with pytest.raises(UserError, match="under the cap"):
+        check_outcome("release", RELEASE, capped, proven((COIN, 199), (SECOND, 200)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"goal_sats": 0}, {"confirmations": 0}, {"deadline_at": "2026-12-01T18:00:00"}, {"deadline_at": "soon"}],
+)
+def test_an_ending_that_would_be_easy_to_prove_is_refused(change: dict[str, Any]) -> None:
+    unreadable(terms(**change), r"make no sense|Invalid isoformat")
+
+
+def test_the_opening_is_that_of_the_terms() -> None:
+    assert opening_of(NEW) == Opening("regtest", OPENED, "0f" * 32, 1_796_148_000, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [None, [], ["AA==", 0, 0, 0, []], ["AA==", 0, 0, 0, [], 0, 0], ["A", 0, 0, 0, [], 0], [5, 0, 0, 0, [], 0],
+     ["AA==", -1, 0, 0, [], 0], ["AA==", 0, 2**31, 0, [], 0], ["AA==", 0, 0, True, [], 0], ["AA==", 0, 0, 0, 5, 0],
+     ["AA==", 0, 0, 0, [], 2**32]],
+)  # fmt: skip
+def test_a_proof_that_cannot_be_read(fields: object) -> None:
+    with pytest.raises((UserError, ValueError, TypeError)):
+        read_coin_proof(fields)
+
+
+def test_a_proof_is_read() -> None:
+    assert read_coin_proof(["AAE=", 1, 2, 3, ["ab"], 4]) == CoinProof(b"\0\1", 1, 2, 3, ("ab",), 4)
