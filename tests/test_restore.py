@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select, text
 
+from crowdfund import cli_check
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.backup.signer_past import head_of
 from crowdfund.campaigns import attempts, checking, recovery
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Restore
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.errors import UserError
+from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signing import sign
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 from support.node import new_address
-from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, seed_of, txids
+from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database, lose_log, seed_of, txids
 from support.world import World
 
 
@@ -185,7 +185,10 @@ def test_until_the_chain_is_looked_through_nothing_is_given_out(node: RegtestNod
         after.pledge(campaign, 20_000)
     with pytest.raises(UserError, match="restored from a backup"):
         after.campaign(draft_owner)
+    with pytest.raises(WorldError, match="has not looked through the chain yet"):
+        cli_check._check(after.database, None)
     with after:
+        assert cli_check._check(after.database, None) == []
         after.pledge(campaign, 20_000)
         with after.database.reading() as session:
             restore = session.scalars(select(Restore)).one()
@@ -203,10 +206,7 @@ def test_without_the_signers_log_the_one_in_the_backup_comes_back(node: RegtestN
         saved = log_of(before.folder).read_bytes()
         before.paid(campaign, 60_000)
         lose_database(before)
-        log_of(before.folder).unlink()
-        with pytest.raises(UserError, match="written for a longer log"):
-            bring_back(before, path)
-        head_of(log_of(before.folder)).unlink()
+        lose_log(before)
     bring_back(before, path)
     assert log_of(before.folder).read_bytes() == saved
     with World(node, tmp_path / "site") as after, after.database.reading() as session:

@@ -16,7 +16,7 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.signer_client import SignerClient
-from support.restoring import addresses, coins, log_of, lose_database, txids
+from support.restoring import addresses, coins, log_of, lose_database, lose_log, txids
 from support.world import World
 
 
@@ -69,7 +69,7 @@ def test_without_the_log_every_coin_is_found_past_five_thousand_indices(node: Re
         node.mine()
         write_terms(before.database, tmp_path / "terms")
         lose_database(before)
-        log_of(before.folder).unlink()
+        lose_log(before)
         assert from_seed(before, tmp_path / "terms") == 0
     with World(node, tmp_path / "site") as after:
         with after.database.reading() as session:

@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from crowdfund.backup.making import Made, Sources, make_backup
 from crowdfund.backup.restoring import Restored, restore_backup
+from crowdfund.backup.signer_past import head_of
 from crowdfund.campaigns.models import Attempt, Coin, Pledge
 from crowdfund.wallet.passphrase import Passphrase
 from crowdfund.wallet.seed_file import Cost
@@ -41,6 +42,12 @@ def lose_database(world: World) -> Path:
     for file in world.folder.glob("crowdfund.sqlite*"):
         shutil.move(file, lost / file.name)
     return lost / "crowdfund.sqlite"
+
+
+def lose_log(world: World) -> None:
+    """The signer's log is gone, and its head."""
+    log_of(world.folder).unlink()
+    head_of(log_of(world.folder)).unlink()
 
 
 def bring_back(world: World, path: Path) -> Restored:
