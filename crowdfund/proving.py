@@ -104,7 +104,7 @@ def outcome_proof(
 
 
 def shown_coins(database: Database, backend: AnyBackend, spent: Sequence[TxInput]) -> list[ShownCoin]:
-    """The transactions that made these coins, as far as blocks hold them. Raises WorldError where the server lacks one."""
+    """The transactions that made these coins, as far as blocks hold them. Raises WorldError where one is lacking."""
     with database.reading() as session:
         heights = evidence.heights(session, {i.txid for i in spent})
     found = {txid: one.raw for (txid, _), one in _gathered(database, backend, heights.items()).items()}

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import attempts, checking, cold, halts, incidents, recording, service, settling
+from crowdfund.campaigns import adopting, attempts, checking, cold, halts, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -33,6 +33,7 @@ from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
 from crowdfund.proving import Prover
+from crowdfund.rescan import Rescan
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 
@@ -76,6 +77,7 @@ class Worker:
     _view_at: datetime | None = None
     _checker: checking.Checker = field(init=False)
     _payer: Payer = field(init=False)
+    _rescan: Rescan | None = None
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
@@ -92,9 +94,13 @@ class Worker:
         """
         status = self.backend.status()
         refuse_wrong_chain(self.backend, status, self.network)
+        if self._rescan is None:
+            self._rescan = Rescan(self.database, self.network, self._watched)
         outcome = self.watch(status, heard)
         if outcome is None:
             return True
+        if self._rescan.active:
+            return self._catch_up(self._rescan, status)
         trouble, pause = self._settle_safely(status) if status.synced else ("", "")
         state = "live" if status.synced else f"node catching up {status.height} of {status.headers} blocks"
         self.show(View(state, trouble, pause))
@@ -122,12 +128,26 @@ class Worker:
         if not changes.is_news:
             return False
         with self.database.transaction() as session:
+            if self._rescan is not None:
+                self._rescan.take_in(session, changes)
             recording.record(session, changes, datetime.now(UTC))
         if not changes.complete:
             self._show_catching_up(changes.blocks, status)
             return None
         self._behind_from = None
         return True
+
+    def _catch_up(self, rescan: Rescan, status: NodeStatus) -> bool:
+        """After a restore: True if another walk should follow at once."""
+        trouble, again = "", status.synced
+        try:
+            if status.synced and not rescan.advance(self.backend, self._follower, status):
+                self._follower.forget()
+                self._follower = follower_of(self.backend, self.network)  # what it has looked at says nothing now
+        except WorldError as error:
+            trouble, again = error.sentence, False
+        self.show(View("restored from a backup, looking through the chain", trouble, self._view.pause))
+        return again
 
     def settle(self, status: NodeStatus) -> Doubt | None:
         """Decide and plan what is due, then take every open attempt one step further.
@@ -138,6 +158,7 @@ class Worker:
         mark = self._mark(status)
         if self._settled_at == mark and not self._checker.lasting():
             return None
+        adopting.adopt_spends(self.database, self.backend)
         self._checker.look(self.backend, status)
         doubt = self._decide_and_plan(status)
         with self.database.reading() as session:

@@ -150,9 +150,14 @@ def store_parts(session: Session, batch_id: int, parts: tuple[Batch, ...], tip_h
 
 
 def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip_height: int) -> str:
-    """The attempt, its outputs, and last its seal, when a trigger checks that all balances. Returns its txid."""
+    """The next attempt of a batch. Returns its txid."""
+    return store_rung(session, batch_id, number, plan, _locktime(session, batch_id, tip_height))
+
+
+def store_rung(session: Session, batch_id: int, number: int, plan: Batch, locktime: int) -> str:
+    """The attempt with a lock time that is known, its outputs, and last its seal, when a trigger checks that all
+    balances. Returns its txid."""
     tell_pages(session)
-    locktime = _locktime(session, batch_id, tip_height)
     txid = unsigned(plan, locktime).txid
     row = Attempt(
         txid=txid,
@@ -172,6 +177,20 @@ def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip
     row.sealed = True
     session.flush()
     return txid
+
+
+def store_coins(
+    session: Session, campaign_id: str, parent_id: int | None, plan: Batch, coin_ids: Mapping[Outpoint, int]
+) -> int:
+    """A batch with the coins that it spends, and no attempt yet; returns its id."""
+    row = BatchRow(campaign_id=campaign_id, kind=plan.kind, parent_id=parent_id)
+    session.add(row)
+    session.flush()
+    inputs = [
+        {"batch_id": row.id, "position": n, "coin_id": coin_ids[(c.txid, c.vout)]} for n, c in enumerate(plan.inputs)
+    ]
+    session.execute(insert(BatchInput), inputs)
+    return row.id
 
 
 def store_signed(session: Session, txid: str, raw: bytes) -> None:
@@ -259,15 +278,9 @@ def _store_batch(
     coin_ids: Mapping[Outpoint, int],
     tip_height: int,
 ) -> int:
-    row = BatchRow(campaign_id=campaign_id, kind=plan.kind, parent_id=parent_id)
-    session.add(row)
-    session.flush()
-    inputs = [
-        {"batch_id": row.id, "position": n, "coin_id": coin_ids[(c.txid, c.vout)]} for n, c in enumerate(plan.inputs)
-    ]
-    session.execute(insert(BatchInput), inputs)
-    store_attempt(session, row.id, 1, plan, tip_height)
-    return row.id
+    batch_id = store_coins(session, campaign_id, parent_id, plan, coin_ids)
+    store_attempt(session, batch_id, 1, plan, tip_height)
+    return batch_id
 
 
 def _locktime(session: Session, batch_id: int, tip_height: int) -> int:

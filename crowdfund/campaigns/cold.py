@@ -70,10 +70,8 @@ def manifest(session: Session, network: str, shown: Mapping[str, Shown]) -> Mani
         own = tuple(ToSign(job.kind, job.tx) for job in jobs if job.account_index == account)
         refunds = {} if campaign.id in decided and not own else _refunds(session, campaign.id)
         if own or refunds:
-            parts = shown.get(campaign.id, (None, ()))
-            campaigns.append(
-                CampaignToSign(campaign.terms or "", account, campaign.descriptor or "", refunds, own, *parts)
-            )
+            whole = (campaign.terms or "", account, campaign.descriptor or "", refunds, own)
+            campaigns.append(CampaignToSign(*whole, *shown.get(campaign.id, (None, ()))))
     return Manifest(network, tuple(campaigns))
 
 
@@ -100,7 +98,7 @@ def store_brought(session: Session, data: bytes) -> tuple[str, bool]:
 def _refunds(session: Session, campaign_id: str) -> dict[int, bytes]:
     rows = session.execute(
         select(Pledge.refund_script, Pledge.index)
-        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
+        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
         .order_by(Pledge.index)
     )
     return {index: script for script, index in rows}

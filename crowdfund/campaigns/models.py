@@ -96,7 +96,8 @@ class Campaign(Base):
 class Pledge(Base):
     """A promise to pay. Its index is stored before the address is derived; a row without address was never shown.
 
-    `id` is the secret of the backer's link. `refund_script` is where the money goes back to.
+    `id` is the secret of the backer's link. `refund_script` is where the money goes back to; it is empty for an address
+    found paid after a restore, of which nobody knows who paid it, until an operator fills it in.
     """
 
     __tablename__ = "pledges"
@@ -386,3 +387,22 @@ class ChainView(Base):
     feerate_sat_vb: Mapped[int]
     changes: Mapped[int]
     seen_at: Mapped[datetime]
+
+
+class Restore(Base):
+    """This database came back from a backup, or was made anew from the seed and the terms; see `recovery`.
+
+    `from_height`: the last block that the backup knew, NULL for none. `first_account`: accounts below it may have been
+    taken by campaigns that the backup does not know. Until `caught_up_at` is set no address is given out and nothing
+    is settled.
+    """
+
+    __tablename__ = "restores"
+    __table_args__ = (CheckConstraint("source IN ('backup', 'seed')", name="source_known"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    restored_at: Mapped[datetime]
+    from_height: Mapped[int | None]
+    first_account: Mapped[int]
+    caught_up_at: Mapped[datetime | None]

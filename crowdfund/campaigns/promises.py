@@ -71,7 +71,9 @@ def owed_receipts(session: Session) -> list[OwedReceipt]:
     rows = session.execute(
         select(Pledge, Campaign)
         .join(Campaign, Campaign.id == Pledge.campaign_id)
-        .where(Pledge.receipt_due, Pledge.registered, Pledge.address.is_not(None))
+        .where(
+            Pledge.receipt_due, Pledge.registered, Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0
+        )
         .order_by(Pledge.campaign_id, Pledge.index)
         .limit(AT_ONCE)
     )
@@ -170,6 +172,7 @@ def _owed_of_campaign(
         .join(Pledge, Pledge.id == Coin.pledge_id)
         .outerjoin(TimelockedRefund, TimelockedRefund.coin_id == Coin.id)
         .where(Pledge.campaign_id == campaign.id, Pledge.registered, TimelockedRefund.coin_id.is_(None))
+        .where(func.length(Pledge.refund_script) > 0)  # empty: found after a restore, nobody knows where to
         .where(Coin.height <= tip_height - terms.confirmations + 1, Coin.spent_by.is_(None))
         .where(Coin.value_sats > least_sats)
         .order_by(Coin.id)

@@ -215,12 +215,10 @@ def set_view(
 
 
 def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
-    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, contra transfers are
-    posted, and the public is told."""
+    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, and the public is
+    told."""
     tip = chain_tip(session)
-    before = books.mark_of(tip, fork_height)
-    unspent = session.scalars(select(Coin.id).where(Coin.spent_height > fork_height)).all()
-    lost = session.scalars(select(Coin.id).where(Coin.height > fork_height).order_by(Coin.id)).all()
+    lost = forget_blocks(session, fork_height)
     incident = Incident(
         kind="reorganisation",
         height=fork_height + 1,
@@ -231,13 +229,20 @@ def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
     session.add(incident)
     session.flush()
     session.add_all(IncidentCoin(incident_id=incident.id, coin_id=coin_id) for coin_id in lost)
-    session.execute(delete(Block).where(Block.height > fork_height))
-    session.execute(
-        update(Coin).where(Coin.height > fork_height).values(height=None, block_hash=None, in_mempool=False)
-    )
-    session.execute(update(Coin).where(Coin.spent_height > fork_height).values(spent_by=None, spent_height=None))
-    session.execute(update(RivalRow).where(RivalRow.height > fork_height).values(height=None))
-    books.post_moved(session, {*lost, *unspent}, before, books.mark_of(chain_tip(session), fork_height))
+
+
+def forget_blocks(session: Session, above: int) -> Sequence[int]:
+    """As if no block higher than `above` had been read: what they held is still known, as unconfirmed, and contra
+    transfers are posted. Returns the ids of the coins that were in them."""
+    before = books.mark_of(chain_tip(session), above)
+    unspent = session.scalars(select(Coin.id).where(Coin.spent_height > above)).all()
+    lost = session.scalars(select(Coin.id).where(Coin.height > above).order_by(Coin.id)).all()
+    session.execute(delete(Block).where(Block.height > above))
+    session.execute(update(Coin).where(Coin.height > above).values(height=None, block_hash=None, in_mempool=False))
+    session.execute(update(Coin).where(Coin.spent_height > above).values(spent_by=None, spent_height=None))
+    session.execute(update(RivalRow).where(RivalRow.height > above).values(height=None))
+    books.post_moved(session, {*lost, *unspent}, before, books.mark_of(chain_tip(session), above))
+    return lost
 
 
 def _post(session: Session, told: Sequence[BlockFacts], before: Mark) -> None:

@@ -10,12 +10,12 @@ import secrets
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
-from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge
+from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
@@ -41,8 +41,14 @@ _NO_ACCOUNT = {
 }
 
 # Not taken by any campaign; an account is never taken twice, its column is unique.
-_is_spare = Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None)))
+# After a restore those that campaigns may have taken since the backup are left alone.
+_first_account = select(func.coalesce(func.max(Restore.first_account), 0)).scalar_subquery()
+_is_spare = and_(
+    Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None))),
+    Account.index >= _first_account,
+)
 _lacks_receipt_key = _is_spare & Account.receipt_key.is_(None)
+RESTORED = "This site was restored from a backup and looks through the chain first; please try again later."
 
 
 def new_id(length: int) -> str:
@@ -132,6 +138,7 @@ def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) 
     Raises UserError if the draft, node or signer is not ready.
     """
     check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
+    _refuse_while_restoring(session)
     tip = chain_tip(session)
     if tip is None:
         raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
@@ -215,6 +222,7 @@ def _reserve_index(
         raise NotFound("There is no such campaign.")
     if campaign.terms is None:
         raise UserError("This campaign is not published yet, so it takes no pledges.")
+    _refuse_while_restoring(session)
     terms = CampaignTerms.parse(campaign.terms)
     if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
@@ -279,6 +287,12 @@ def _check_pledge(
     return script
 
 
+def _refuse_while_restoring(session: Session) -> None:
+    """Raise UserError while it is not known which addresses were given out after the backup."""
+    if session.scalar(select(Restore.id).where(Restore.caught_up_at.is_(None)).limit(1)) is not None:
+        raise UserError(RESTORED)
+
+
 def _refuse_own_address(session: Session, script: bytes, field: str) -> None:
     if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
         raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
@@ -312,4 +326,5 @@ def first_without_receipt_key(session: Session) -> int | None:
 def account_stock(session: Session) -> tuple[int, int]:
     """(the first account index that is not held yet, the number of held accounts that no campaign has)."""
     first = session.scalar(select(func.coalesce(func.max(Account.index) + 1, 0))) or 0
+    first = max(first, session.scalar(select(_first_account)) or 0)
     return first, session.scalar(select(func.count()).where(_is_spare)) or 0

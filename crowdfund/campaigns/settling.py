@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select, type_coerce, update
+from sqlalchemy import and_, func, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
@@ -139,6 +139,15 @@ def decided_with_loose_coins(session: Session) -> list[str]:
 
 def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> bool:
     """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
+    if not store_decision(session, campaign_id):
+        return False
+    _plan(session, campaign_id, feerate_sat_vb)
+    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
+    return True
+
+
+def store_decision(session: Session, campaign_id: str) -> bool:
+    """Store the decision alone; the caller has the campaign posted. False if it is too early."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
     closing = None if terms is None else closing_block(session, terms.deadline)
     if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
@@ -158,8 +167,6 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     )
     session.flush()
     tell_pages(session)
-    _plan(session, campaign_id, feerate_sat_vb)
-    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
@@ -183,6 +190,8 @@ def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
     coin_ids = {}
     for row, stands in _standings(session, campaign_id, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
+        if kind is Kind.REFUND and not row.refund_script:
+            continue  # found after a restore: an operator must say where to
         if kind is not None and _is_spendable(row, terms.confirmations, tip_height):
             owed[kind].append(SpendableCoin(row.txid, row.vout, row.value_sats, row.index, row.refund_script))
             coin_ids[(row.txid, row.vout)] = row.id
@@ -196,7 +205,9 @@ def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
 def unregistered(session: Session) -> list[Registration]:
     """Refund addresses that the signer must hear of, by campaign: the first thousand."""
     waiting = (
-        select(Pledge).where(Pledge.registered.is_(False), Pledge.address.is_not(None)).order_by(Pledge.campaign_id)
+        select(Pledge)
+        .where(Pledge.registered.is_(False), Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
+        .order_by(Pledge.campaign_id)
     )
     pledges = session.scalars(waiting.limit(REGISTERED_AT_ONCE)).all()
     found = []
