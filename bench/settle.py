@@ -6,8 +6,8 @@ with --postgres a PostgreSQL server) and with a real signer and its log. The lim
 storing; a gigabyte of memory for worker and signer together; and for signing, what libsecp256k1 takes for the bare
 signatures over the same digests with the same keys. The last line is one JSON object:
 
-plan_100k_s          seconds to decide, plan, post in the ledger and commit, in one transaction; the slower of both endings
-rss_mb               the most memory that the process of an ending ever held, megabytes; the larger of both
+plan_100k_s          seconds to decide, plan, post in the ledger and commit, in one transaction; the slower ending
+rss_mb               the most memory that the process of an ending ever held, megabytes; the larger ending
 sign_ratio_libsecp   the signer's rate / that of the bare signatures, over all batches (1 = nothing is lost on requests,
                      rules, log, keys, digests and bytes); the lower of both endings
 sign_per_s           inputs signed in a second by the signer, its log flushed for each batch
@@ -52,7 +52,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from bench.signing import bare_signing_of, measure_addresses
 from crowdfund.campaigns import attempts, books, checking, queries, recording, settling
@@ -121,7 +121,7 @@ def say(line: str) -> None:
 
 
 def fill(folder: Path, url: str, pledges: int, goal_sats: int) -> str:
-    """The campaign, its pledges and a coin for each, posted and closed; returns its id. Runs in a process of its own."""
+    """The campaign, its pledges and a coin for each, posted and closed; returns its id. Runs in a fresh process."""
     with Paper(folder, database_url=url) as paper:
         campaign_id = paper.campaign(goal_sats=goal_sats)
         paper.mine()
@@ -188,8 +188,8 @@ class Ending:
         """Tell the signer every refund address."""
         with self.database.reading() as session:
             campaign = session.get_one(Campaign, self.campaign_id)
-            rows = session.query(Pledge.index, Pledge.refund_script).filter_by(campaign_id=self.campaign_id)
-            refunds = {index: script for index, script in rows}
+            scripts = select(Pledge.index, Pledge.refund_script).where(Pledge.campaign_id == self.campaign_id)
+            refunds = dict(session.execute(scripts).tuples().all())
         work = functools.partial(self.signer.register, campaign.terms or "", campaign.account_index or 0, refunds)
         self.clock.step("register_s", work)
 

@@ -100,7 +100,11 @@ def bitcoinlib_signing(batch: Batch, inputs: int) -> Callable[[], object]:
 def measure_signing(inputs: int = INPUTS, rounds: int = ROUNDS) -> dict[str, float]:
     """`sign_ratio_libsecp`, `sign_per_s`, `vs_bitcoinlib`, `verify_per_s`, `settle_per_s`."""
     batch = batch_of(inputs)
-    raw, bare, slow = sign(batch.tx, batch.branch), bare_signing_of(batch.tx, batch.branch), bitcoinlib_signing(batch, SLOW_INPUTS)
+    raw, bare, slow = (
+        sign(batch.tx, batch.branch),
+        bare_signing_of(batch.tx, batch.branch),
+        bitcoinlib_signing(batch, SLOW_INPUTS),
+    )
     verify_signed(raw, batch.tx, batch.descriptor)
     ours, limits, slows, checks = [], [], [], []
     for _ in range(rounds):
