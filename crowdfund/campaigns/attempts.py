@@ -173,7 +173,7 @@ def store_rung(session: Session, batch_id: int, number: int, plan: Batch, lockti
         {"txid": txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
         for n, o in enumerate(plan.outputs)
     ]
-    session.execute(insert(AttemptOutput), outputs)
+    session.connection().execute(insert(AttemptOutput), outputs)
     row.sealed = True
     session.flush()
     return txid
@@ -189,7 +189,7 @@ def store_coins(
     inputs = [
         {"batch_id": row.id, "position": n, "coin_id": coin_ids[(c.txid, c.vout)]} for n, c in enumerate(plan.inputs)
     ]
-    session.execute(insert(BatchInput), inputs)
+    session.connection().execute(insert(BatchInput), inputs)
     return row.id
 
 

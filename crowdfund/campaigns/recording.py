@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Select, delete, func, select, tuple_, update
+from sqlalchemy import Select, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
@@ -258,14 +258,17 @@ def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
         coin = _coin(session, found, now)
         coin.height, coin.block_hash, coin.in_mempool = facts.block.height, facts.block.hash, False
     session.flush()
-    for spend in facts.spends:
-        session.execute(
-            update(Coin)
-            .where(Coin.txid == spend.txid, Coin.vout == spend.vout)
-            .values(spent_by=spend.spent_by, spent_height=facts.block.height)
-        )
+    _record_spends(session, facts)
     for rival in facts.rivals:
         _record_rival(session, rival)
+
+
+def _record_spends(session: Session, facts: BlockFacts) -> None:
+    """All in one statement: a block may hold thousands of our own payments."""
+    spent = [{"of": s.txid, "number": s.vout, "spent_by": s.spent_by} for s in facts.spends]
+    if spent:
+        statement = update(Coin).where(Coin.txid == bindparam("of"), Coin.vout == bindparam("number"))
+        session.connection().execute(statement.values(spent_height=facts.block.height), spent)
 
 
 def _record_unconfirmed(session: Session, found: FoundCoin, now: datetime) -> None:

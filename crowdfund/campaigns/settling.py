@@ -7,7 +7,7 @@ have a hundred thousand pledges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import and_, func, select, type_coerce, update
@@ -92,7 +92,8 @@ def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
 def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
     """Every coin that counts in a decided campaign, in the order of the chain."""
     terms, closing_height = ending(session, campaign_id)
-    stands = _standings(session, campaign_id, terms, closing_height, _tip_height(session))
+    coins = list(_confirmed_coins(session, campaign_id))
+    stands = _standings(coins, terms, closing_height, _tip_height(session))
     counted = [CountedCoin(c.txid, c.vout, c.height, c.index) for c, each in stands if each is Standing.COUNTED]
     return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
 
@@ -141,7 +142,7 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
     if not store_decision(session, campaign_id):
         return False
-    _plan(session, campaign_id, feerate_sat_vb)
+    _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
     books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
@@ -152,7 +153,8 @@ def store_decision(session: Session, campaign_id: str) -> bool:
     closing = None if terms is None else closing_block(session, terms.deadline)
     if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
         return False
-    decision = _decision(session, campaign_id, terms, closing.height, tip_height)
+    coins = list(_confirmed_coins(session, campaign_id))
+    decision = _decision(coins, terms, closing.height, tip_height)
     if decision is None:
         return False
     session.add(
@@ -172,13 +174,13 @@ def store_decision(session: Session, campaign_id: str) -> bool:
 
 def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
     """Plan what is owed and not planned yet, and post it; returns the number of new batches."""
-    planned = _plan(session, campaign_id, feerate_sat_vb)
+    planned = _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
     if planned:
         books.post_whole(session, [campaign_id])
     return planned
 
 
-def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
+def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], feerate_sat_vb: int) -> int:
     terms, decision, tip_height = (
         _terms(session, campaign_id),
         session.get(DecisionRow, campaign_id),
@@ -188,7 +190,7 @@ def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
     coin_ids = {}
-    for row, stands in _standings(session, campaign_id, terms, decision.closing_height, tip_height):
+    for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
         if kind is Kind.REFUND and not row.refund_script:
             continue  # found after a restore: an operator must say where to
@@ -251,19 +253,16 @@ def _tip_height(session: Session) -> int:
 
 
 def _decision(
-    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
 ) -> Decision | None:
-    coins = map(_facts, _confirmed_coins(session, campaign_id))
-    return decide(
-        terms.goal_sats, terms.min_coin_sats, coins, closing_height, tip_height, terms.confirmations, terms.cap_sats
-    )
+    facts, heights = map(_facts, coins), (closing_height, tip_height)
+    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats)
 
 
 def _standings(
-    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
 ) -> Iterator[tuple[ConfirmedCoin, Standing]]:
     """Every confirmed coin and what it is worth to the goal."""
-    coins = list(_confirmed_coins(session, campaign_id))
     rules = (closing_height, terms.min_coin_sats, tip_height)
     over = over_cap(map(_facts, coins), *rules, terms.cap_sats)
     for coin in coins:
