@@ -164,7 +164,9 @@ class Mutations(ast.NodeVisitor):
 
     def _negate(self, node: ast.If | ast.IfExp | ast.While) -> None:
         test = node.test
-        self.note(test, f"not ({ast.unparse(test)})", functools.partial(setattr, node, "test", ast.UnaryOp(ast.Not(), test)))
+        self.note(
+            test, f"not ({ast.unparse(test)})", functools.partial(setattr, node, "test", ast.UnaryOp(ast.Not(), test))
+        )
         self.generic_visit(node)
 
     def _swap_operator(self, node: ast.BinOp | ast.AugAssign) -> None:
