@@ -44,7 +44,8 @@ class Payer:
     def pay(self, status: NodeStatus, feerate_sat_vb: int) -> list[WorldError]:
         """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
         self.unsigned = 0
-        self._go_on_without_what_was_taken_back(status, feerate_sat_vb)
+        self._go_on_without_what_is_gone(status, feerate_sat_vb)
+        self._go_on_with_what_came_back(status, feerate_sat_vb)
         with self.database.reading() as session:
             waiting = deque(attempts.open_batches(session))
         troubles = []
@@ -58,14 +59,27 @@ class Payer:
                 troubles.append(trouble)
         return troubles
 
-    def _go_on_without_what_was_taken_back(self, status: NodeStatus, feerate_sat_vb: int) -> None:
-        """A backer who takes a coin back makes a whole batch impossible: the others' coins go on in a smaller one."""
+    def _go_on_without_what_is_gone(self, status: NodeStatus, feerate_sat_vb: int) -> None:
+        """A coin that its backer took back, or whose payment was double spent, makes a whole batch impossible: the
+        others' coins go on in a smaller one."""
         with self.database.reading() as session:
             bereft = attempts.bereft_batches(session)
         for batch_id in bereft:
             with self.database.transaction() as session:
-                plan, gone = attempts.job(session, batch_id).plan, attempts.spent_coins(session, batch_id)
+                plan, gone = attempts.job(session, batch_id).plan, attempts.gone_coins(session, batch_id)
                 rest = ladder.without(plan, gone, feerate_sat_vb)
+                attempts.store_parts(session, batch_id, rest, status.height)
+
+    def _go_on_with_what_came_back(self, status: NodeStatus, feerate_sat_vb: int) -> None:
+        """A coin that was gone when its batch went on without it is there again, after a reorganisation: it is owed, in
+        a part of its own."""
+        with self.database.reading() as session:
+            strays = attempts.stray_coins(session)
+        for batch_id, coins in strays.items():
+            with self.database.transaction() as session:
+                plan = attempts.job(session, batch_id).plan
+                others = {(c.txid, c.vout) for c in plan.inputs} - coins
+                rest = ladder.without(plan, others, feerate_sat_vb)
                 attempts.store_parts(session, batch_id, rest, status.height)
 
     def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:
@@ -116,7 +130,7 @@ class Payer:
         if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
             return self._split(job, status)
         sent_height = status.height if job.sent_height is None else job.sent_height
-        if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
+        if not job.lost and ladder.is_bump_due(job.number, sent_height, refusal, status.height):
             return self._bump(job, status)
         return []
 
@@ -183,7 +197,7 @@ def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldEr
             f"The {job.kind} {job.txid} needs a person: the node refuses it by itself ({refusal}). Everybody else is "
             "paid without it. It is sent again at each block; another node may take it."
         )
-    if ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
+    if not job.lost and ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
         return WorldError(
             f"The {job.kind} {job.txid} pays {job.plan.feerate_sat_vb} sat/vB, the most that its caps allow, and is in "
             "no block yet. It is sent again at each block."
