@@ -225,7 +225,7 @@ def _settled_by_parts(session: Session, batch_id: int) -> set[Outpoint]:
         .join(BatchRow, BatchRow.id == BatchInput.batch_id)
         .where(BatchRow.parent_id == batch_id)
     )
-    return {(txid, vout) for txid, vout in rows} | attempts.spent_coins(session, batch_id)
+    return {(txid, vout) for txid, vout in rows} | attempts.gone_coins(session, batch_id)
 
 
 def _fetch(backend: AnyBackend, foreign: Foreign) -> bytes:

@@ -37,7 +37,7 @@ from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 class Job:
     """The newest attempt of a batch, with all that is needed to have it signed, sent, bumped or split.
 
-    `earlier` is the dearest signed transaction below it; `lost`: a reorganisation took away the block of one of its coins.
+    `earlier` is the dearest signed transaction below it; `lost`: a reorganisation took away one of its coins.
     """
 
     txid: str
@@ -302,7 +302,7 @@ def _lost_for_good(session: Session) -> set[int]:
     return {
         coin_id
         for coin_id, height, terms in rows
-        if tip is not None and depth(height, tip.height) >= CampaignTerms.parse(terms).confirmations
+        if tip is not None and depth(height or 0, tip.height) >= CampaignTerms.parse(terms or "").confirmations
     }
 
 
