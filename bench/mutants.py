@@ -39,6 +39,8 @@ TESTS = {
     "crowdfund.campaigns.books": ["campaigns/test_books.py", "campaigns/test_settling.py", "campaigns/test_checks.py"],
 }
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+EXAMPLES = 20
+USED = "_hypothesis_internal_use_settings"
 TIMEOUT_S = 60
 OUT_OF_TIME = -signal.SIGALRM
 
@@ -232,6 +234,8 @@ class Judge:
             and item.get_closest_marker("long") is None
             and not {"node", "world"} & set(getattr(item, "fixturenames", ()))
         ]
+        for item in items:
+            fewer_examples(item)
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         """Run all tests once without a change, then the quickest first on each mutant."""
@@ -277,6 +281,14 @@ class Judge:
             finally:
                 os._exit(code)
         return pid
+
+
+def fewer_examples(item: pytest.Item) -> None:
+    """What Hypothesis makes up on each mutant is little; a rule should not hang on luck."""
+    for place, name in ((getattr(item, "obj", None), USED), (getattr(item, "cls", None), "settings")):
+        asked = getattr(place, name, None)
+        if isinstance(asked, settings):
+            setattr(place, name, settings(asked, max_examples=min(asked.max_examples, EXAMPLES)))
 
 
 def passes(items: Sequence[pytest.Item]) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crowdfund.campaigns.ladder import Refusal, is_bump_due, next_attempt, refusal_kind, split
+from crowdfund.campaigns.ladder import Refusal, is_bump_due, next_attempt, refusal_kind, split, without
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settlement import CAPS, Batch, FeeCaps, SpendableCoin, plan_refunds, plan_release
 from crowdfund.wallet.fees import (
@@ -165,6 +165,18 @@ def test_a_thousand_pledges_are_halved_to_the_one_that_is_refused() -> None:
         ('sendrawtransaction RPC error: {"code":-26,"message":"mempool full"}', Refusal.FEE),
         ("bad-txns-inputs-missingorspent", Refusal.WAIT),
         ("txn-mempool-conflict", Refusal.WAIT),
+        ("max fee not met", Refusal.FEE),
+        ("fee-not-met", Refusal.FEE),
+        ("insufficient-fee", Refusal.FEE),
+        ("replacement-failed", Refusal.FEE),
+        ("Mempool Full", Refusal.FEE),
+        ("Transaction already in block chain", Refusal.WAIT),
+        ("too-many-replacements", Refusal.WAIT),
+        ("too-long-mempool-chain", Refusal.WAIT),
+        ("too-large-cluster", Refusal.WAIT),
+        ("replacement-adds-unconfirmed", Refusal.WAIT),
+        ("maxfeerate", Refusal.WAIT),
+        ("max-fee-exceeded", Refusal.WAIT),
         ("too many potential replacements, rejecting replacement", Refusal.WAIT),
         ("non-final", Refusal.WAIT),
         ("scriptpubkey", Refusal.CONTENT),
@@ -191,3 +203,31 @@ def test_a_bump_is_due_after_six_blocks_or_at_once_when_the_fee_is_too_low() -> 
 def test_what_waits_for_something_else_than_a_higher_fee_is_never_bumped(refusal: str) -> None:
     assert not any(is_bump_due(number, 100, refusal, tip) for number in (1, 2) for tip in range(100, 200))
     assert is_bump_due(1, 100, None, 120), "what the node takes goes on"
+
+
+def test_what_is_left_when_others_took_a_coin() -> None:
+    refund, release = plan_refunds(COINS, 10)[0], plan_release(COINS, PAYOUT, 10)[0]
+    first, *_ = refund.inputs
+    gone = {(first.txid, first.vout)}
+    for whole in (refund, release):
+        (rest,) = without(whole, gone, 7)
+        check(rest)
+        assert set(rest.inputs) == set(whole.inputs) - {first} and rest.feerate_sat_vb == 7
+        assert without(whole, {(c.txid, c.vout) for c in whole.inputs}, 7) == ()
+        assert without(whole, {(first.txid, first.vout + 1)}, 7)[0].inputs == whole.inputs
+        assert without(whole, gone, 9, FeeCaps(feerate_sat_vb=8))[0].feerate_sat_vb == 8
+    assert {o.index for o in without(refund, gone, 7)[0].outputs} == {c.index for c in COINS} - {first.index}
+    assert without(plan_refunds(COINS[:2], 1)[0], gone, 7, FeeCaps(refund_percent=0)) == (), "no cap is left for a fee"
+
+
+def test_the_parts_pay_at_least_what_the_whole_did_and_at_most_the_cap() -> None:
+    whole = plan_refunds(COINS, 10)[0]
+    for estimate, rate in ((1, 10), (10, 10), (40, 40), (600, 500)):
+        assert {part.feerate_sat_vb for part in split(whole, estimate)} == {rate}
+    assert [len(part.recipients) for part in split(whole, 1)] == [2, 3]
+    assert [len(part.inputs) for part in split(plan_release(COINS, PAYOUT, 10)[0], 1)] == [2, 3]
+    poor = replace(whole, inputs=(replace(whole.inputs[0], value_sats=1), *whole.inputs[1:]))
+    assert split(poor, 1) == (), "all of it or nothing"
+
+
+COINS = [coin(number, 10**6, number) for number in range(5)]

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from hashlib import sha256
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from crowdfund.campaigns.ledger import LABELS, Bucket, Settled, coin_bucket, coin_place, fee_shares, seal
+from crowdfund.campaigns.ledger import (
+    AT_ADDRESS,
+    LABELS,
+    Bucket,
+    Movement,
+    Posted,
+    Settled,
+    coin_bucket,
+    coin_place,
+    fee_shares,
+    movements,
+    place_of,
+    seal,
+    standing_transfers,
+)
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     UNCONFIRMED,
@@ -58,6 +73,81 @@ def test_the_bucket_of_a_coin() -> None:
             assert coin_bucket(value, outcome, True) is Bucket.IN_SETTLEMENT
     assert coin_bucket(Standing.COUNTED, None, False) is Bucket.COUNTED
     assert coin_bucket(Standing.COUNTED, Outcome.FAILED, False) is Bucket.UNCLAIMED
+
+
+def posted(number: int, giver: str, taker: str, sats: int, block: str = "b", reverses: int | None = None) -> Posted:
+    return Posted(number, giver, taker, sats, 5, block, reverses)
+
+
+IN = posted(1, "outside", "counted", 10)
+PLANNED = posted(2, "counted", "in_settlement", 10)
+PAID = posted(3, "in_settlement", "paid_out", 9)
+FEE = posted(4, "in_settlement", "miner_fee", 1)
+UNDONE = posted(5, "in_settlement", "counted", 10, reverses=2)
+
+
+def test_where_transfers_have_put_a_coin() -> None:
+    assert place_of([]) == {}
+    assert place_of([IN]) == {"counted": 10}
+    assert place_of([IN, PLANNED, PAID]) == {"in_settlement": 1, "paid_out": 9}
+    assert place_of([IN, PLANNED, PAID, FEE]) == {"miner_fee": 1, "paid_out": 9}
+    assert standing_transfers([IN, PLANNED, UNDONE]) == [IN]
+    assert standing_transfers([IN, PLANNED]) == [IN, PLANNED]
+
+
+def test_a_coin_moves_by_the_fewest_transfers() -> None:
+    settled = {"paid_out": 9, "miner_fee": 1}
+    assert movements([], {"counted": 10}, "b") == [Movement("outside", "counted", 10)]
+    assert movements([], settled, "b") == [Movement("outside", "miner_fee", 1), Movement("outside", "paid_out", 9)]
+    assert movements([IN], {"counted": 10}, "b") == movements([], {}, "b") == movements([], {}, None) == []
+    assert movements([IN, PLANNED], settled, "b") == [
+        Movement("in_settlement", "miner_fee", 1), Movement("in_settlement", "paid_out", 9)
+    ]  # fmt: skip
+    assert movements([IN, PLANNED, PAID, FEE], {"refunded": 10}, "b") == [
+        Movement("miner_fee", "refunded", 1), Movement("paid_out", "refunded", 9)
+    ]  # fmt: skip
+
+
+def test_what_a_reorganisation_undoes_is_undone_in_reverse() -> None:
+    back = [Movement("miner_fee", "in_settlement", 1, FEE), Movement("paid_out", "in_settlement", 9, PAID)]
+    whole = [IN, PLANNED, PAID, FEE]
+    assert movements(whole, {"in_settlement": 10}, "b") == back
+    assert movements(whole, {"counted": 10}, "b") == [*back, Movement("in_settlement", "counted", 10, PLANNED)]
+    gone = [*back, Movement("in_settlement", "counted", 10, PLANNED), Movement("counted", "outside", 10, IN)]
+    assert movements(whole, {}, "b") == movements(whole, {}, None) == gone
+    assert movements(whole, {"late": 10}, "c") == [*gone, Movement("outside", "late", 10)]
+    assert movements([IN, PLANNED, UNDONE], {"counted": 10}, "b") == []
+    assert movements([IN, PLANNED, UNDONE], {}, None) == [Movement("counted", "outside", 10, IN)]
+
+
+def test_the_latest_time_that_a_coin_was_there_is_kept() -> None:
+    there_again = [IN, PLANNED, posted(3, "in_settlement", "counted", 10)]
+    assert movements(there_again, {"counted": 10}, "b") == []
+
+
+def test_a_movement_in_words() -> None:
+    assert Movement("outside", "late", 1).what == "confirmed in a block: late"
+    assert Movement("maturing", "counted", 1).what == "now counted"
+    assert Movement("in_settlement", "paid_out", 1).what == "paid out to the project"
+    assert Movement("counted", "in_settlement", 1).what == "planned to be spent by a settlement"
+    assert "undone" in Movement("counted", "outside", 1, undoes=IN).what
+
+
+def test_the_place_of_a_coin_and_its_part_of_the_fee() -> None:
+    assert coin_place(10, Bucket.LATE, None) == {"late": 10} and coin_place(0, Bucket.DUST, None) == {}
+    assert coin_place(10, None, None) == {}
+    assert coin_place(10, Bucket.LATE, Settled(Kind.RELEASE, 3)) == {"paid_out": 7, "miner_fee": 3}
+    assert coin_place(10, None, Settled(Kind.REFUND, 10)) == {"miner_fee": 10}
+    assert fee_shares([60, 40], 90) == [6, 4] and fee_shares([1, 1, 1], 1) == [1, 1, 0]
+    assert set(Bucket) - AT_ADDRESS == {
+        Bucket.PAID_OUT, Bucket.REFUNDED, Bucket.MINER_FEE, Bucket.FOREIGN_SPEND
+    }  # fmt: skip
+
+
+def test_a_seal_is_the_hash_of_canonical_json_with_times_in_utc() -> None:
+    at = datetime(2026, 11, 22, 13, tzinfo=timezone(timedelta(hours=1)))
+    text = '{"at":"2026-11-22T12:00:00+00:00","id":1,"what":null}'
+    assert seal({"what": None, "id": 1, "at": at}) == sha256(text.encode()).hexdigest()
 
 
 @dataclass

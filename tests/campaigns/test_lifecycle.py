@@ -283,3 +283,29 @@ def test_what_is_owed_to_whom() -> None:
         assert [owed_kind(s, outcome) for s in NEVER_MOVES] == [None] * len(NEVER_MOVES)
     assert owed_kind(Standing.COUNTED, Outcome.FUNDED) is Kind.RELEASE
     assert owed_kind(Standing.COUNTED, Outcome.FAILED) is Kind.REFUND
+
+
+def test_what_has_nothing_left_to_do_and_what_a_node_refuses() -> None:
+    def state(sent: bool = True, inputs: bool = True, spent: int | None = None, **marks: bool) -> BatchState:
+        return batch_state(
+            signed=True,
+            sent=sent,
+            inputs_confirmed=inputs,
+            spent_height=spent,
+            tip_height=100,
+            confirmations=6,
+            **marks,
+        )
+
+    assert state(unwanted=True) is BatchState.NEEDS_HUMAN
+    assert state(unwanted=True, inputs=False) is BatchState.INPUT_LOST
+    for inputs in (True, False):
+        assert state(inputs=inputs, superseded=True, unwanted=True) is BatchState.SUPERSEDED
+        assert state(inputs=inputs, partitioned=True, unwanted=True) is BatchState.PARTITIONED
+        assert state(inputs=inputs, superseded=True, partitioned=True) is BatchState.SUPERSEDED
+        assert state(inputs=inputs, spent=95, superseded=True, partitioned=True) is BatchState.FINAL
+
+
+def test_what_is_not_said_of_a_coin_is_that_it_is_nothing_special() -> None:
+    coin = CoinFacts(DUST, None)
+    assert (coin.coinbase, coin.in_mempool, coin.rival, coin.outpoint) == (False, False, None, ("", 0))

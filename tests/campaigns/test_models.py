@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
@@ -27,7 +30,9 @@ from crowdfund.campaigns.models import (
     IncidentCoin,
     PaymentInput,
     Pledge,
+    PledgeReceipt,
     RivalRow,
+    TimelockedRefund,
 )
 from crowdfund.db import Base, Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
@@ -106,6 +111,9 @@ def fill(session: Session) -> None:
         )  # fmt: skip
     session.flush()
     session.add(IncidentCoin(incident_id=1, coin_id=1))
+    session.get_one(Account, 0).receipt_key = "k"
+    session.add(PledgeReceipt(pledge_id="p1", text="t", signature="s", created_at=NOW))
+    session.add(TimelockedRefund(txid="l1", coin_id=1, raw=b"raw", value_sats=9_900, fee_sats=100, created_at=NOW))
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
     session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
@@ -148,6 +156,7 @@ INPUT = "INSERT INTO batch_inputs (coin_id, batch_id, position) VALUES"
 OUTPUT = 'INSERT INTO attempt_outputs (txid, position, script, value_sats, "index") VALUES'
 ATTEMPT = "INSERT INTO attempts (txid, batch_id, number, fee_sats, feerate_sat_vb, locktime, sealed) VALUES"
 SEAL = "UPDATE attempts SET sealed = TRUE WHERE txid ="
+LOCKED = "INSERT INTO timelocked_refunds (txid, coin_id, raw, value_sats, fee_sats, created_at) VALUES"
 COIN = (
     "INSERT INTO coins (pledge_id, txid, vout, value_sats, coinbase, first_seen_at, in_mempool, height, block_hash,"
     " spent_by, spent_height) VALUES"
@@ -180,6 +189,9 @@ REFUSED = {
     "story": "UPDATE campaigns SET story = 'other' WHERE id = 'won'",
     "account": "UPDATE campaigns SET account_index = 3 WHERE id = 'won'",
     "descriptor": "UPDATE campaigns SET descriptor = 'other' WHERE id = 'won'",
+    "cap": "UPDATE campaigns SET cap_sats = 9 WHERE id = 'won'",
+    "a receipt key": "UPDATE accounts SET receipt_key = 'x' WHERE receipt_key = 'k'",
+    "a receipt key away": "UPDATE accounts SET receipt_key = NULL WHERE receipt_key = 'k'",
     "published": "UPDATE campaigns SET published_at = NULL WHERE id = 'won'",
     "index back": "UPDATE campaigns SET next_index = 2 WHERE id = 'won'",
     "index back in a draft": "UPDATE campaigns SET next_index = next_index - 1 WHERE id = 'draft'",
@@ -238,7 +250,7 @@ REFUSED = {
     "a part of no batch": f"{BATCH} (2, 'won', 'release', 99)",
     "a coin in two batches": f"{INPUT} (1, 6, 1)",
     "a coin twice in a batch": f"{INPUT} (3, 6, 1), (3, 6, 2)",
-    "a foreign campaign's coin": f"{INPUT} (2, 6, 1)",
+    "a foreign campaign's coin": f"{INPUT} (5, 6, 1)",
     "a coin more for a planned batch": f"{INPUT} (3, 1, 7)",
     "an input moved": "UPDATE batch_inputs SET position = 5 WHERE coin_id = 1",
     "an input exchanged": "UPDATE batch_inputs SET coin_id = 3 WHERE coin_id = 1",
@@ -267,6 +279,15 @@ REFUSED = {
     "a lower feerate": f"{ATTEMPT} ('a2', 1, 2, 200, 1, 5, FALSE)",
     "an attempt without fee": f"{ATTEMPT} ('a2', 6, 1, 0, 1, 5, FALSE)",
     "an attempt sealed from the start": f"{ATTEMPT} ('a2', 1, 2, 200, 2, 5, TRUE)",
+    # what backers keep
+    "a receipt": "UPDATE receipts SET text = 'x' WHERE pledge_id = 'p1'",
+    "a receipt's signature": "UPDATE receipts SET signature = 'x' WHERE pledge_id = 'p1'",
+    "a second receipt": "INSERT INTO receipts VALUES ('p1', 'x', 'x', '2026-01-01 00:00:00')",
+    "a time-locked refund": "UPDATE timelocked_refunds SET raw = x'00' WHERE txid = 'l1'",
+    "a second time-locked refund": f"{LOCKED} ('l2', 1, x'00', 9900, 100, '2026-01-01 00:00:00')",
+    "a time-locked refund of less": f"{LOCKED} ('l2', 2, x'00', 9899, 100, '2026-01-01 00:00:00')",
+    "a time-locked refund of more": f"{LOCKED} ('l2', 2, x'00', 9901, 100, '2026-01-01 00:00:00')",
+    "a time-locked refund of no coin": f"{LOCKED} ('l2', 99, x'00', 9900, 100, '2026-01-01 00:00:00')",
     "two chain views": (
         "INSERT INTO chain_view (id, state, trouble, feerate_sat_vb, changes, seen_at)"
         " VALUES (2, 'x', '', 1, 0, '2026-01-01 00:00:00')"
@@ -350,7 +371,7 @@ NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs",
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
-    "transfers", "balances", "halts",
+    "transfers", "balances", "halts", "receipts", "timelocked_refunds",
 )  # fmt: skip
 
 
@@ -455,6 +476,9 @@ ALLOWED = [
     transfer(3, "in_settlement", "paid_out", 9_900),
     transfer(3, "in_settlement", "counted", 10_000, reverses=2),
     transfer(3, "outside", "dust", 10_000, coin_id=3),
+    "UPDATE campaigns SET cap_sats = 9 WHERE id = 'draft'",
+    "UPDATE accounts SET receipt_key = 'x' WHERE receipt_key IS NULL",
+    f"{LOCKED} ('l2', 2, x'00', 9900, 100, '2026-01-01 00:00:00')",
 ]
 
 
@@ -472,6 +496,76 @@ def test_balances_follow_each_transfer(database: Database) -> None:
     assert [tuple(row) for row in rows if row.sats] == [
         ("won", "miner_fee", 100), ("won", "outside", -10_000), ("won", "paid_out", 9_900),
     ]  # fmt: skip
+
+
+IN_STEPS = [
+    *((f"DELETE FROM {table}",) for table in KEPT),
+    (*REFUND, FIRST, f"{OUTPUT} ('a2', 0, x'00', 9899, 0)", f"{SEAL} 'a2'"),
+    rung(script="q"),
+    (*part(7, 2), *part(8, 2)),
+    (*part(7, 2), *part(8, 5)),
+    (*part(7, 2), *part(8, 2, parent=7)),
+]
+# What triggers do by themselves: a statement, and what it must change.
+DONE = {
+    "issued_is_watched": (
+        "UPDATE pledges SET address = 'x', script = x'01' WHERE id = 'p3'",
+        "SELECT count(*) FROM watched_scripts",
+    ),
+    "inserted_is_watched": (
+        """INSERT INTO pledges (id, campaign_id, "index", address, script, amount_sats, refund_address, refund_script,
+                                name, message, created_at, registered)
+           SELECT 'p9', campaign_id, 9, 'p9', x'09', amount_sats, refund_address, refund_script, name, message,
+                  created_at, registered FROM pledges WHERE id = 'p1'""",
+        "SELECT count(*) FROM watched_scripts",
+    ),
+    "a_transfer_moves_the_balances": (
+        transfer(3, "in_settlement", "paid_out", 1),
+        "SELECT sats FROM balances WHERE account = 'in_settlement'",
+    ),
+}
+
+
+def refusal(database: Database, statements: tuple[str, ...], without: str = "") -> str:
+    """The words in which a database refuses these, nothing if it does not; all is undone. `without`: a trigger."""
+    with database.engine.connect() as connection:
+        connection.exec_driver_sql("COMMIT")
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            if without:
+                connection.exec_driver_sql(f"DROP TRIGGER {without}")
+            for statement in statements:
+                connection.exec_driver_sql(statement)
+        except IntegrityError as error:
+            return str(error.orig)
+        finally:
+            connection.rollback()
+            connection.invalidate()
+    return ""
+
+
+def test_no_trigger_is_without_a_statement_that_it_alone_refuses(tmp_path: Path) -> None:
+    with filled(f"sqlite:///{tmp_path / 'all.sqlite'}") as database:
+        with database.reading() as session:
+            triggers = session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'")).all()
+        refused: dict[str, list[tuple[str, ...]]] = defaultdict(list)
+        for statements in [*((one,) for one in REFUSED.values()), *IN_STEPS]:
+            refused[refusal(database, statements)].append(statements)
+        says = {name: re.search(r"RAISE\(ABORT, '(.*)'\)", sql) for name, sql in triggers}
+        assert {name for name, words in says.items() if words is None} == set(DONE)
+        for name, words in says.items():
+            if words is not None:
+                tried = refused[words[1]]
+                assert any(refusal(database, each, without=name) == "" for each in tried), name
+
+
+@pytest.mark.parametrize(("statement", "query"), DONE.values(), ids=DONE.keys())
+def test_what_triggers_do_by_themselves(statement: str, query: str, database: Database) -> None:
+    with database.transaction() as session:
+        before = session.scalar(text(query))
+        session.execute(text(spoken(database, statement)))
+        assert session.scalar(text(query)) != before
 
 
 def dump(database: Database) -> dict[str, list[str]]:

@@ -11,11 +11,18 @@ from hypothesis import strategies as st
 
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settlement import (
+    CAPS,
     MAX_BATCH_INPUTS,
     Batch,
+    FeeCaps,
+    Recipient,
     SpendableCoin,
+    highest,
     plan_refunds,
     plan_release,
+    preview,
+    priced,
+    priced_up_to,
     refund_estimate_sats,
 )
 from crowdfund.wallet.fees import dust_limit_sats, transaction_vsize
@@ -191,3 +198,79 @@ def test_a_pledge_that_must_wait_is_paid_when_fees_fall() -> None:
     assert plan_refunds(left, 60) == []
     (cheap,) = plan_refunds(left, 20)
     assert len(cheap.outputs) == 5
+
+
+def test_a_preview_sums_up_the_plan() -> None:
+    coins = [coin(n, 50_000, n) for n in range(MAX_BATCH_INPUTS + 1)]
+    for kind, plan in ((Kind.RELEASE, plan_release(coins, PAYOUT, 3)), (Kind.REFUND, plan_refunds(coins, 3))):
+        shown = preview(kind, coins, PAYOUT, 3)
+        assert (shown.kind, shown.batches) == (kind, 2) and len(plan) == 2
+        assert shown.fee_sats == sum(batch.fee_sats for batch in plan)
+        assert shown.net_sats == 50_000 * len(coins) - shown.fee_sats
+    assert preview(Kind.REFUND, [], PAYOUT, 3).net_sats == 0
+
+
+def test_the_highest_that_fits_is_found_to_the_last_one() -> None:
+    for low in range(4):
+        for high in range(low - 1, 12):
+            for most in range(low - 2, 14):
+                asked: list[int] = []
+
+                def fits(number: int, most: int = most, asked: list[int] = asked) -> bool:
+                    asked.append(number)
+                    return number <= most
+
+                assert highest(fits, low, high) == (min(most, high) if most >= low <= high else None)
+                assert all(low <= number <= high for number in asked)
+
+
+def test_the_caps_are_kept_to_the_satoshi() -> None:
+    assert (CAPS.feerate_sat_vb, CAPS.fee_sats, CAPS.release_percent, CAPS.refund_percent) == (500, 5_000_000, 10, 50)
+    assert CAPS.allow(Kind.RELEASE, 1_000, 100) and not CAPS.allow(Kind.RELEASE, 999, 100)
+    assert CAPS.allow(Kind.REFUND, 200, 100) and not CAPS.allow(Kind.REFUND, 199, 100)
+    own, payout = [coin(0, 10**7, 0)], [Recipient(PAYOUT, None)]
+    vsize = transaction_vsize(1, [PAYOUT])
+    for rate, caps, allowed in (
+        (0, CAPS, False),
+        (1, CAPS, True),
+        (500, CAPS, True),
+        (501, CAPS, False),
+        (7, FeeCaps(fee_sats=7 * vsize), True),
+        (7, FeeCaps(fee_sats=7 * vsize - 1), False),
+    ):
+        batch = priced(Kind.RELEASE, own, payout, rate, caps)
+        assert (batch is not None) is allowed
+        assert batch is None or (batch.fee_sats, batch.feerate_sat_vb) == (rate * vsize, rate)
+    assert priced_up_to(Kind.RELEASE, own, payout, 3, CAPS, 4) is None
+    assert [b.feerate_sat_vb for b in plan_refunds([coin(0, 10**6, 0)], 900)] == [500]
+    low = FeeCaps(fee_sats=2 * transaction_vsize(1, [script_of(0)]) + 1)
+    assert [b.feerate_sat_vb for b in plan_refunds([coin(0, 10**6, 0)], 900, caps=low)] == [2]
+
+
+def test_a_coin_that_only_pays_its_input_stays_behind() -> None:
+    worth, not_worth = coin(0, 68 * 7 + 1, 2), coin(1, 68 * 7, 2)
+    big = coin(2, 10**6, 2)
+    (batch,) = plan_refunds([worth, not_worth, big], 7)
+    assert set(batch.inputs) == {worth, big}
+
+
+def test_pledges_fill_a_transaction_to_its_size_and_no_further() -> None:
+    shapes = [2, 2, 1, 3, 7]
+    coins = [coin(100 * index + n, 10**6, index) for index, many in enumerate(shapes) for n in range(many)]
+    batches = plan_refunds(coins, 1, 5)
+    assert all(len(batch.inputs) <= 5 for batch in batches)
+    assert sum(len(batch.inputs) for batch in batches) == sum(shapes)
+    for index, many in enumerate(shapes[:4]):
+        assert sorted(n for b in batches if (n := sum(c.index == index for c in b.inputs))) == [many]
+    full = plan_refunds([coin(n, 10**6, n) for n in range(10)], 1, 5)
+    assert [len(batch.inputs) for batch in full] == [5, 5]
+    most = MAX_BATCH_INPUTS
+    assert [len(b.inputs) for b in plan_refunds([coin(n, 10**6, n) for n in range(most + 1)], 1)] == [most, 1]
+
+
+def test_two_pledges_share_the_fee_by_their_weight() -> None:
+    coins = [coin(0, 10**6, 0), coin(1, 10**6, 0), coin(2, 10**6, 4)]
+    (batch,) = plan_refunds(coins, 10)
+    shares = {o.index: sum(c.value_sats for c in coins if c.index == o.index) - o.value_sats for o in batch.outputs}
+    vsize = transaction_vsize(3, [KINDS[0], KINDS[4]])
+    assert vsize == 292 and shares == {0: 1_767, 4: 1_153}, "2,920 sat by weights of 680 and 444"

@@ -12,7 +12,9 @@ from crowdfund.wallet.fees import (
     clamp_feerate,
     dust_limit_sats,
     largest_remainder,
+    output_weight,
     transaction_vsize,
+    transaction_weight,
 )
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signing import sign
@@ -48,6 +50,25 @@ def test_shares_follow_the_largest_remainder_and_ties_the_order() -> None:
 
 def test_feerates_are_held_between_one_and_the_cap() -> None:
     assert [clamp_feerate(rate) for rate in (None, -5, 0, 1, 7, 500, 501, 10**9)] == [2, 1, 1, 1, 7, 500, 500, 500]
+
+
+def test_weights_are_those_of_bip_141() -> None:
+    assert [output_weight(script) for script in SCRIPTS.values()] == [136, 128, 124, 172, 172]
+    assert transaction_weight(1, [P2WPKH]) == 34 + 272 + 8 + 124 and transaction_vsize(1, [P2WPKH]) == 110
+    assert transaction_weight(2, [P2WPKH, P2WPKH]) - transaction_weight(1, [P2WPKH]) == 272 + 124
+    for many in (252, 253, 65_535, 65_536):
+        length = {252: 1, 253: 3, 65_535: 3, 65_536: 5}[many]
+        assert transaction_weight(many, []) == 34 + many * 272 + (length + 1) * 4
+        assert transaction_weight(0, [b""] * many) == 34 + many * 36 + (length + 1) * 4
+        assert output_weight(bytes(many)) == (8 + length + many) * 4
+
+
+def test_what_is_a_witness_program_decides_the_dust_limit() -> None:
+    for witness in (b"\x00\x02ab", b"\x51\x02ab", b"\x60\x02ab", b"\x51\x03abc"):
+        assert dust_limit_sats(witness) == (8 + 1 + len(witness) + 67) * 3
+    for other in (b"", b"\x51\x01a", b"\x01\x02ab", b"\x50\x02ab", b"\x61\x02ab", b"\x51\x03ab", b"\x51\x01ab"):
+        assert dust_limit_sats(other) == (8 + 1 + len(other) + 148) * 3
+    assert dust_limit_sats(bytes(10_000)) == (8 + 3 + 10_000 + 148) * 3
 
 
 @pytest.mark.parametrize(
