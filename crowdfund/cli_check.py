@@ -50,7 +50,7 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
         found, trouble = [], error.sentence
     checking.Checker(database).halt(found)
     ended = 0
-    if resume is not None and not found and not trouble:
+    if resume is not None and not trouble and not any(breach.halts for breach in found):
         with database.transaction() as session:
             ended = halts.end_all(session, resume.strip(), datetime.now(UTC))
     with database.reading() as session:

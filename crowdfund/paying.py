@@ -11,7 +11,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from crowdfund.campaigns import attempts, ladder
+from crowdfund.campaigns import attempts, halts, ladder
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.checking import Checker
 from crowdfund.chain.backends import AnyBackend
@@ -67,8 +67,10 @@ class Payer:
             bereft = attempts.bereft_batches(session)
         for batch_id in bereft:
             with self.database.transaction() as session:
-                plan, gone = attempts.job(session, batch_id).plan, attempts.spent_coins(session, batch_id)
-                rest = ladder.without(plan, gone, feerate_sat_vb)
+                job, gone = attempts.job(session, batch_id), attempts.spent_coins(session, batch_id)
+                if halts.stopping(session, job.campaign_id) is not None:
+                    continue
+                rest = ladder.without(job.plan, gone, feerate_sat_vb)
                 attempts.store_parts(session, batch_id, rest, status.height)
 
     def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:

@@ -5,7 +5,7 @@ them. Holds no key. Each is stored by itself, so that being killed in between lo
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from crowdfund.campaigns import promises
@@ -19,11 +19,13 @@ log = logging.getLogger("crowdfund.worker")
 
 @dataclass
 class Promises:
-    """What is kept between rounds is a hint only: the tip at which no coin waited any more."""
+    """What is kept between rounds is a hint only: the tip at which no coin waited any more, and the coins
+    that the signer refused: they must not keep those after them waiting."""
 
     database: Database
     signer: SignerClient | None
     _done_at: str = ""
+    _refused: set[int] = field(default_factory=set)
 
     def keep(self, tip_hash: str) -> None:
         """Some more of what is owed. Raises WorldError where the signer is away, refuses, or gives something else.
@@ -55,7 +57,10 @@ class Promises:
     def _refunds(self, signer: SignerClient) -> int:
         """How many were signed and stored."""
         with self.database.reading() as session:
-            owed = promises.owed_refunds(session)
+            owed = promises.owed_refunds(session, self._refused)
+            if not owed and self._refused:  # everybody else has theirs: ask for these again
+                self._refused.clear()
+                owed = promises.owed_refunds(session)
         refused = None
         for one in owed:
             try:
@@ -65,6 +70,7 @@ class Promises:
                 if error.retryable:
                     raise
                 refused = error
+                self._refused.add(one.coin_id)
                 continue
             with self.database.transaction() as session:
                 promises.store_refund(session, one, raw, datetime.now(UTC))

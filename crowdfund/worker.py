@@ -135,13 +135,14 @@ class Worker:
         mark = self._mark(status)
         if self._settled_at == mark and not self._checker.lasting():
             return None
-        self._checker.look(self.backend, status)
-        doubt = self._decide_and_plan(status)
+        unchecked = self._checker.look(self.backend, status)
+        doubt, undecided = self._decide_and_plan(status)
         with self.database.reading() as session:
             lost = attempts.lost_inputs(session)
         troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
         troubles += [_lost_input(*one) for one in lost[:1]]
         troubles += self._payer.pay(status, clamp_feerate(self._feerate_sat_vb))
+        troubles += undecided + unchecked
         if troubles:
             raise troubles[0]
         if doubt is None:
@@ -269,8 +270,9 @@ class Worker:
                 recording.record_late(session, facts, datetime.now(UTC))
             log.info("campaign %s: %s coins are recorded late", campaign_id, len(missing))
 
-    def _decide_and_plan(self, status: NodeStatus) -> Doubt | None:
-        """Plan what is owed, decide what can be decided; returns why a decision waits, None if none does."""
+    def _decide_and_plan(self, status: NodeStatus) -> tuple[Doubt | None, list[WorldError]]:
+        """Plan what is owed, decide what can be decided; returns why a decision waits (None if none does), and what
+        stands in the way of some campaigns, which is not the trouble of the others."""
         with self.database.reading() as session:
             due = settling.campaigns_due(session, status.height)
             loose = settling.decided_with_loose_coins(session)
@@ -280,21 +282,30 @@ class Worker:
                 if halts.stopping(session, campaign_id) is None:
                     settling.plan_campaign(session, campaign_id, feerate_sat_vb)
         first: Doubt | None = None
+        troubles = []
         for campaign in due:
             doubt = self._doubt(campaign)
             if doubt is not None:
                 first = first or doubt
                 self._note_dispute(campaign.id, doubt)
                 continue
-            self._agree_on_coins(campaign.id, status)
-            self._checker.before_deciding(campaign.id)
-            with self.database.transaction() as session:
-                if halts.stopping(session, campaign.id) is None and settling.decide_campaign(
-                    session, campaign.id, feerate_sat_vb
-                ):
-                    incidents.end_dispute(session, campaign.id, datetime.now(UTC))
-                    log.info("campaign %s is decided", campaign.id)
-        return first
+            try:
+                self._decide(campaign.id, status, feerate_sat_vb)
+            except WorldError as error:
+                troubles.append(error)
+        return first, troubles
+
+    def _decide(self, campaign_id: str, status: NodeStatus, feerate_sat_vb: int) -> None:
+        self._checker.before_deciding(campaign_id)
+        self._checker.refuse_halted(campaign_id)  # a forged address must bring no coins into the books
+        self._agree_on_coins(campaign_id, status)
+        self._checker.before_deciding(campaign_id)
+        with self.database.transaction() as session:
+            if halts.stopping(session, campaign_id) is None and settling.decide_campaign(
+                session, campaign_id, feerate_sat_vb
+            ):
+                incidents.end_dispute(session, campaign_id, datetime.now(UTC))
+                log.info("campaign %s is decided", campaign_id)
 
     def _doubt(self, campaign: DueCampaign) -> Doubt | None:
         """What the second backend has against deciding now. It is not asked over and over."""

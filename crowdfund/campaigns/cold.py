@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, service
+from crowdfund.campaigns import attempts, halts, service
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.models import Attempt, Campaign, DecisionRow, Pledge
 from crowdfund.errors import UserError
@@ -45,9 +45,11 @@ def refuse_no_accounts(session: Session) -> None:
 
 
 def unsigned_jobs(session: Session) -> list[Job]:
-    """Every attempt that waits for a signature; not those whose stored plan was changed, which the worker tells of."""
+    """Every attempt that waits for a signature; not those whose stored plan was changed, which the worker tells of, nor
+    those that a halt concerns."""
     jobs = (attempts.job(session, batch_id) for batch_id in attempts.open_batches(session))
-    return [job for job in jobs if job.raw is None and job.tx.txid == job.txid]
+    waiting = [job for job in jobs if job.raw is None and job.tx.txid == job.txid]
+    return [job for job in waiting if halts.stopping(session, job.campaign_id) is None]
 
 
 def manifest(session: Session, network: str, proofs: Mapping[str, OutcomeProof]) -> Manifest:
