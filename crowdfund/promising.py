@@ -60,6 +60,9 @@ class Promises:
         """How many were signed and stored."""
         with self.database.reading() as session:
             owed = promises.owed_refunds(session, self._refused)
+            if not owed and self._refused:  # everybody else has theirs: ask for these again
+                self._refused.clear()
+                owed = promises.owed_refunds(session)
         refused = None
         for one in owed:
             try:

@@ -15,6 +15,7 @@ from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.promises import HeldRefund
 from crowdfund.chain.local_rpc import RpcError
 from crowdfund.errors import WorldError
+from crowdfund.wallet.fees import transaction_vsize
 from crowdfund.wallet.receipts import Receipt, receipt_address
 from crowdfund.wallet.signer_client import SignedReceipt
 from crowdfund.wallet.transactions import UnsignedTx
@@ -114,6 +115,52 @@ def test_coins_that_their_fee_would_eat_get_none(world: World) -> None:
     world.node.mine()
     world.sync()
     assert len(held(world, campaign, pledge)) == 1
+
+
+def test_coins_without_a_refund_do_not_keep_others_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stranger sends too little, many times, before anybody pays."""
+    monkeypatch.setattr(promises, "AT_ONCE", 1)
+    campaign = world.campaign()
+    pledge = world.pledge(campaign, 50_000)
+    terms = world.snapshot(campaign).terms
+    assert terms is not None
+    vsize = transaction_vsize(1, [bytes(22)])
+    world.node.pay(str(pledge.address), vsize * terms.timelock_feerate_sat_vb + 300)
+    world.node.mine()
+    world.sync()
+    assert held(world, campaign, pledge) == []
+    world.node.pay(str(pledge.address), 50_000)
+    world.node.mine()
+    world.sync()
+    assert len(held(world, campaign, pledge)) == 1
+
+
+def test_a_refund_that_the_signer_refuses_does_not_keep_others_waiting(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(promises, "AT_ONCE", 1)
+    campaign = world.campaign()
+    first, second = world.pledge(campaign, 50_000), world.pledge(campaign, 60_000)
+    world.sync()
+    assert world.worker.signer is not None
+    asked = world.worker.signer.timelocked_refund
+
+    def refuse(terms: str, account: int, tx: UnsignedTx) -> bytes:
+        if tx.inputs[0].index == first.index:
+            raise WorldError("The signer refuses: not this one.", retryable=False)
+        return asked(terms, account, tx)
+
+    monkeypatch.setattr(world.worker.signer, "timelocked_refund", refuse)
+    for pledge in (first, second):
+        world.node.pay(str(pledge.address), pledge.amount_sats)
+        world.node.mine()
+    world.sync()
+    for _ in range(3):
+        world.worker.round()
+    assert held(world, campaign, first) == [] and len(held(world, campaign, second)) == 1
+    monkeypatch.undo()
+    world.sync()
+    assert len(held(world, campaign, first)) == 1
 
 
 def test_a_refund_that_is_not_the_one_asked_for_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ PASSWORD = "correct horse battery"
 BEYOND = (
     "DELETE FROM pledges",
     "DELETE FROM campaigns",
+    "UPDATE pledges SET registered = true",
+    "UPDATE pledges SET refund_script = script",
     "TRUNCATE pledges CASCADE",
     "UPDATE coins SET spent_by = 'x', spent_height = 1",
     "INSERT INTO decisions VALUES ('x', 'funded', 1, 1, 'x', 1)",
