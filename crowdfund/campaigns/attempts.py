@@ -37,7 +37,8 @@ from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 class Job:
     """The newest attempt of a batch, with all that is needed to have it signed, sent, bumped or split.
 
-    `earlier` is the dearest signed transaction below it; `lost`: a reorganisation took away the block of one of its coins.
+    `earlier` is the dearest signed transaction below it; `lost`: a reorganisation took away the block of one of its
+    coins.
     """
 
     txid: str
