@@ -39,11 +39,13 @@ test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 	PYTHONPATH=tests .venv/bin/python -m support.ready
 	CRASH_SEED=$(SEED) FAULT_SEED=$(SEED) MODEL_SEED=$(SEED) $(TESTS) -m long
 
-.PHONY: bench bench-watch
-bench: bench-watch ## every benchmark, each a table and a last line of JSON
+.PHONY: bench bench-watch bench-settle
+bench: bench-watch bench-settle ## every benchmark, each a table and a last line of JSON
 bench-watch: .venv/dev ## how fast the chain is watched
 	PYTHONPATH=tests .venv/bin/python -m support.ready
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.watch
+bench-settle: .venv/dev ## how long a hundred thousand pledges take to settle
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.settle
 
 .PHONY: lint
 lint: .venv/dev ## style, types, import directions

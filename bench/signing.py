@@ -68,12 +68,12 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def bare_signing(batch: Batch) -> Callable[[], object]:
-    """Only the signatures of a batch: keys and digests are made before."""
-    digests = Digests(batch.tx)
+def bare_signing_of(tx: UnsignedTx, branch: PrivateBranch) -> Callable[[], object]:
+    """Only the signatures of a transaction: keys and digests are made before."""
+    digests = Digests(tx)
     pairs: list[tuple[PrivateKey, bytes]] = []
-    for position, spent in enumerate(batch.tx.inputs):
-        key = batch.branch.child(spent.index)
+    for position, spent in enumerate(tx.inputs):
+        key = branch.child(spent.index)
         pairs.append((key, digests.of(position, hash160(key.public_key.format()))))
     return lambda: [key.sign(digest, hasher=None) for key, digest in pairs]
 
@@ -100,7 +100,11 @@ def bitcoinlib_signing(batch: Batch, inputs: int) -> Callable[[], object]:
 def measure_signing(inputs: int = INPUTS, rounds: int = ROUNDS) -> dict[str, float]:
     """`sign_ratio_libsecp`, `sign_per_s`, `vs_bitcoinlib`, `verify_per_s`, `settle_per_s`."""
     batch = batch_of(inputs)
-    raw, bare, slow = sign(batch.tx, batch.branch), bare_signing(batch), bitcoinlib_signing(batch, SLOW_INPUTS)
+    raw, bare, slow = (
+        sign(batch.tx, batch.branch),
+        bare_signing_of(batch.tx, batch.branch),
+        bitcoinlib_signing(batch, SLOW_INPUTS),
+    )
     verify_signed(raw, batch.tx, batch.descriptor)
     ours, limits, slows, checks = [], [], [], []
     for _ in range(rounds):

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError
 
 from crowdfund import __version__
 from crowdfund.cli_audit import audit
+from crowdfund.cli_backup import backup, restore, unclaimed
 from crowdfund.cli_check import check
 from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
@@ -47,6 +48,9 @@ main.add_command(audit)
 main.add_command(check)
 main.add_command(cold)
 main.add_command(keys)
+main.add_command(backup)
+main.add_command(restore)
+main.add_command(unclaimed)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import click
 
-from crowdfund.campaigns import books, checking, halts
+from crowdfund.campaigns import books, checking, halts, recovery
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.backends import AnyBackend, watched_backend
@@ -50,7 +50,7 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
         found, trouble = [], error.sentence
     checking.Checker(database).halt(found)
     ended = 0
-    if resume is not None and not found and not trouble:
+    if resume is not None and not trouble and not any(breach.halts for breach in found):
         with database.transaction() as session:
             ended = halts.end_all(session, resume.strip(), datetime.now(UTC))
     with database.reading() as session:
@@ -61,8 +61,10 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
 
 
 def _check(database: Database, backend: AnyBackend | None) -> list[Breach]:
-    """Every breach. Raises WorldError where the chain cannot be asked."""
+    """Every breach. Raises WorldError where the chain cannot be asked, or was not looked through after a restore."""
     with database.reading() as session:
+        if recovery.pending(session) is not None:
+            raise WorldError("This site was restored, and the worker has not looked through the chain yet; check then.")
         found = checking.check_books(session)
     if backend is not None:
         found += _check_chain(database, backend)

@@ -19,6 +19,7 @@ from crowdfund.errors import UserError, WorldError
 
 if TYPE_CHECKING:
     from crowdfund.campaigns.attempts import Job
+    from crowdfund.campaigns.cold import Shown
     from crowdfund.db import Database
     from crowdfund.wallet.manifest import CampaignToSign, ToSign
     from crowdfund.wallet.signer_client import Account, SignerClient
@@ -79,8 +80,12 @@ def export(folder: Path, qr: bool) -> None:
     from crowdfund.wallet.whole_file import replace
 
     settings = Settings.from_env()
-    with _database(settings) as database, database.reading() as session:
-        jobs, whole = unsigned_jobs(session), manifest(session, settings.network)
+    with _database(settings) as database:
+        with database.reading() as session:
+            jobs = unsigned_jobs(session)
+        shown = _shown(settings, database, jobs)
+        with database.reading() as session:
+            whole = manifest(session, settings.network, shown)
     _make(folder)
     for job in jobs:
         _write_psbt(folder, job, qr)
@@ -137,6 +142,9 @@ def _sign_campaign(signer: SignerClient, campaign: CampaignToSign, folder: Path,
         title = campaign_title(campaign)
         _refuse_other_addresses(signer, campaign, network)
         signer.register(campaign.terms, campaign.account_index, campaign.refunds)
+        if campaign.proof is not None:
+            signer.prove(campaign.terms, campaign.account_index, campaign.proof)
+        signer.show(campaign.terms, campaign.account_index, campaign.shown)
     except (UserError, WorldError) as error:
         click.echo(f"Nothing is signed for account {campaign.account_index}: {error.sentence}", err=True)
         return 0, max(1, len(campaign.waiting))
@@ -223,6 +231,27 @@ def _database(settings: Settings) -> Iterator[Database]:
         yield database
     finally:
         database.close()
+
+
+def _shown(settings: Settings, database: Database, jobs: Sequence[Job]) -> dict[str, Shown]:
+    """What the machine with the seed wants to see of each campaign of which something waits. One that cannot be shown
+    now, as its server lacks a part, is named and keeps nobody else waiting."""
+    from crowdfund.chain.backends import watched_backend
+    from crowdfund.proving import outcome_proof, shown_coins
+
+    found: dict[str, Shown] = {}
+    backend = watched_backend(settings)
+    for campaign_id in {job.campaign_id for job in jobs}:
+        own = [job for job in jobs if job.campaign_id == campaign_id]
+        with_coins = any(job.kind == "release" for job in own)
+        try:
+            proof, _ = outcome_proof(database, backend, campaign_id, with_coins=with_coins)
+            inputs = [i for job in own for i in job.tx.inputs]
+            found[campaign_id] = (proof, tuple(shown_coins(database, backend, inputs)))
+        except WorldError as error:
+            click.echo(f"Campaign {campaign_id} cannot be shown now: {error.sentence}", err=True)
+    backend.close()
+    return found
 
 
 def _write_psbt(folder: Path, job: Job, qr: bool) -> None:

@@ -11,12 +11,14 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from crowdfund.campaigns import attempts, ladder
+from crowdfund.campaigns import attempts, halts, ladder
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.checking import Checker
-from crowdfund.chain.port import ChainBackend, NodeStatus
+from crowdfund.chain.backends import AnyBackend
+from crowdfund.chain.port import NodeStatus
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.proving import Prover
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
@@ -31,9 +33,10 @@ class Payer:
     """`signer` is None where signatures come by hand; `unsigned` says how many batches wait for one."""
 
     database: Database
-    backend: ChainBackend
+    backend: AnyBackend
     signer: SignerClient | None
     checker: Checker
+    prover: Prover
     unsigned: int = 0
     _sent_at: dict[str, str] = field(default_factory=dict)
     _handled: dict[int, tuple[str, WorldError | None]] = field(default_factory=dict)
@@ -41,7 +44,8 @@ class Payer:
     def pay(self, status: NodeStatus, feerate_sat_vb: int) -> list[WorldError]:
         """Take every open batch as far as it goes at this tip, one after the other; returns what stands in the way."""
         self.unsigned = 0
-        self._go_on_without_what_was_taken_back(status, feerate_sat_vb)
+        self._go_on_without_what_is_gone(status, feerate_sat_vb)
+        self._go_on_with_what_came_back(status, feerate_sat_vb)
         with self.database.reading() as session:
             waiting = deque(attempts.open_batches(session))
         troubles = []
@@ -55,14 +59,29 @@ class Payer:
                 troubles.append(trouble)
         return troubles
 
-    def _go_on_without_what_was_taken_back(self, status: NodeStatus, feerate_sat_vb: int) -> None:
-        """A backer who takes a coin back makes a whole batch impossible: the others' coins go on in a smaller one."""
+    def _go_on_without_what_is_gone(self, status: NodeStatus, feerate_sat_vb: int) -> None:
+        """A coin that its backer took back, or whose payment was double spent, makes a whole batch impossible: the
+        others' coins go on in a smaller one."""
         with self.database.reading() as session:
             bereft = attempts.bereft_batches(session)
         for batch_id in bereft:
             with self.database.transaction() as session:
-                plan, gone = attempts.job(session, batch_id).plan, attempts.spent_coins(session, batch_id)
-                rest = ladder.without(plan, gone, feerate_sat_vb)
+                job, gone = attempts.job(session, batch_id), attempts.gone_coins(session, batch_id)
+                if halts.stopping(session, job.campaign_id) is not None:
+                    continue
+                rest = ladder.without(job.plan, gone, feerate_sat_vb)
+                attempts.store_parts(session, batch_id, rest, status.height)
+
+    def _go_on_with_what_came_back(self, status: NodeStatus, feerate_sat_vb: int) -> None:
+        """A coin that was gone when its batch went on without it is there again, after a reorganisation: it is owed, in
+        a part of its own."""
+        with self.database.reading() as session:
+            strays = attempts.stray_coins(session)
+        for batch_id, coins in strays.items():
+            with self.database.transaction() as session:
+                plan = attempts.job(session, batch_id).plan
+                others = {(c.txid, c.vout) for c in plan.inputs} - coins
+                rest = ladder.without(plan, others, feerate_sat_vb)
                 attempts.store_parts(session, batch_id, rest, status.height)
 
     def _advance(self, batch_id: int, status: NodeStatus) -> tuple[WorldError | None, list[int]]:
@@ -108,13 +127,13 @@ class Payer:
             self._sent_at[f"below {job.txid}"] = status.tip_hash
 
     def _after_refusal(self, job: Job, refusal: str | None, status: NodeStatus) -> list[int]:
-        """A dearer attempt where one is due, two halves where the node does not like what is in it: the batches to go
-        on with, none where there is nothing to do but wait."""
-        sent_height = status.height if job.sent_height is None else job.sent_height
-        if ladder.is_bump_due(job.number, sent_height, refusal, status.height):
-            return self._bump(job, status)
+        """Two halves where the node does not like what is in it (no fee would help), a dearer attempt where one is due:
+        the batches to go on with, none where there is nothing to do but wait."""
         if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
             return self._split(job, status)
+        sent_height = status.height if job.sent_height is None else job.sent_height
+        if not job.lost and ladder.is_bump_due(job.number, sent_height, refusal, status.height):
+            return self._bump(job, status)
         return []
 
     def _bump(self, job: Job, status: NodeStatus) -> list[int]:
@@ -145,12 +164,21 @@ class Payer:
             raise WorldError(f"The stored plan of {job.txid} was changed. Settlement is halted.", retryable=False)
         if self.signer is None:
             return None
-        raw = self.signer.sign(job.terms, job.account_index, job.kind, job.tx)
+        raw = self._signature(self.signer, job)
         verify_signed(raw, job.tx, job.descriptor)
         with self.database.transaction() as session:
             attempts.store_signed(session, job.txid, raw)
         log.info("%s %s is signed and stored", job.kind, job.txid)
         return raw
+
+    def _signature(self, signer: SignerClient, job: Job) -> bytes:
+        try:
+            self.prover.show(signer, job)
+            return signer.sign(job.terms, job.account_index, job.kind, job.tx)
+        except WorldError as error:
+            if not error.retryable:
+                self.prover.forget(job.account_index)
+            raise
 
     def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
         """Sent at every new block until it is in one. First the note, then the bytes; returns the node's refusal."""
@@ -171,7 +199,7 @@ def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldEr
             f"The {job.kind} {job.txid} needs a person: the node refuses it by itself ({refusal}). Everybody else is "
             "paid without it. It is sent again at each block; another node may take it."
         )
-    if ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
+    if not job.lost and ladder.is_bump_due(job.number, job.sent_height, refusal, tip_height):
         return WorldError(
             f"The {job.kind} {job.txid} pays {job.plan.feerate_sat_vb} sat/vB, the most that its caps allow, and is in "
             "no block yet. It is sent again at each block."

@@ -32,7 +32,7 @@ CHANNEL = "crowdfund"
 WEB_MAY = {
     "creators": "INSERT",
     "campaigns": "INSERT, UPDATE",
-    "pledges": "INSERT, UPDATE",
+    "pledges": "INSERT, UPDATE (address, script)",
     "watched_scripts": "INSERT",
     "chain_view": "UPDATE",
 }

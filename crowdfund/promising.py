@@ -5,12 +5,13 @@ them. Holds no key. Each is stored by itself, so that being killed in between lo
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from crowdfund.campaigns import promises
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.proving import Prover
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import verify_signed
 
@@ -19,11 +20,14 @@ log = logging.getLogger("crowdfund.worker")
 
 @dataclass
 class Promises:
-    """What is kept between rounds is a hint only: the tip at which no coin waited any more."""
+    """What is kept between rounds is a hint only: the tip at which no coin waited any more, and the coins
+    that the signer refused: they must not keep those after them waiting."""
 
     database: Database
     signer: SignerClient | None
+    prover: Prover
     _done_at: str = ""
+    _refused: set[int] = field(default_factory=set)
 
     def keep(self, tip_hash: str) -> None:
         """Some more of what is owed. Raises WorldError where the signer is away, refuses, or gives something else.
@@ -55,16 +59,19 @@ class Promises:
     def _refunds(self, signer: SignerClient) -> int:
         """How many were signed and stored."""
         with self.database.reading() as session:
-            owed = promises.owed_refunds(session)
+            owed = promises.owed_refunds(session, self._refused)
         refused = None
         for one in owed:
             try:
+                self.prover.show_coins(signer, one.terms, one.account_index, one.tx)
                 raw = signer.timelocked_refund(one.terms, one.account_index, one.tx)
                 verify_signed(raw, one.tx, one.descriptor)
             except WorldError as error:
                 if error.retryable:
                     raise
+                self.prover.forget(one.account_index)
                 refused = error
+                self._refused.add(one.coin_id)
                 continue
             with self.database.transaction() as session:
                 promises.store_refund(session, one, raw, datetime.now(UTC))

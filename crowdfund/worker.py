@@ -21,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import attempts, checking, cold, halts, incidents, recording, service, settling
+from crowdfund.campaigns import adopting, attempts, checking, cold, halts, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
@@ -32,6 +32,8 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
+from crowdfund.proving import Prover
+from crowdfund.rescan import Rescan
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
 
@@ -64,6 +66,7 @@ class Worker:
     second_every_s: float = 5.0
     _follower: Follower = field(init=False)
     _watched: recording.RecordedWatch = field(init=False)
+    _prover: Prover = field(init=False)
     _promises: Promises = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
@@ -74,13 +77,15 @@ class Worker:
     _view_at: datetime | None = None
     _checker: checking.Checker = field(init=False)
     _payer: Payer = field(init=False)
+    _rescan: Rescan | None = None
 
     def __post_init__(self) -> None:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
-        self._promises = Promises(self.database, self.signer)
+        self._prover = Prover(self.database, self.backend)
+        self._promises = Promises(self.database, self.signer, self._prover)
         self._checker = checking.Checker(self.database)
-        self._payer = Payer(self.database, self.backend, self.signer, self._checker)
+        self._payer = Payer(self.database, self.backend, self.signer, self._checker, self._prover)
 
     def round(self, heard: Collection[str] = ()) -> bool:
         """One round; True if another one should follow at once. `heard` are txids that a wake-up spoke of.
@@ -89,9 +94,13 @@ class Worker:
         """
         status = self.backend.status()
         refuse_wrong_chain(self.backend, status, self.network)
+        if self._rescan is None:
+            self._rescan = Rescan(self.database, self.network, self._watched)
         outcome = self.watch(status, heard)
         if outcome is None:
             return True
+        if self._rescan.active:
+            return self._catch_up(self._rescan, status)
         trouble, pause = self._settle_safely(status) if status.synced else ("", "")
         state = "live" if status.synced else f"node catching up {status.height} of {status.headers} blocks"
         self.show(View(state, trouble, pause))
@@ -119,12 +128,26 @@ class Worker:
         if not changes.is_news:
             return False
         with self.database.transaction() as session:
+            if self._rescan is not None:
+                self._rescan.take_in(session, changes)
             recording.record(session, changes, datetime.now(UTC))
         if not changes.complete:
             self._show_catching_up(changes.blocks, status)
             return None
         self._behind_from = None
         return True
+
+    def _catch_up(self, rescan: Rescan, status: NodeStatus) -> bool:
+        """After a restore: True if another walk should follow at once."""
+        trouble, again = "", status.synced
+        try:
+            if status.synced and not rescan.advance(self.backend, self._follower, status):
+                self._follower.forget()
+                self._follower = follower_of(self.backend, self.network)  # what it has looked at says nothing now
+        except WorldError as error:
+            trouble, again = error.sentence, False
+        self.show(View("restored from a backup, looking through the chain", trouble, self._view.pause))
+        return again
 
     def settle(self, status: NodeStatus) -> Doubt | None:
         """Decide and plan what is due, then take every open attempt one step further.
@@ -135,13 +158,15 @@ class Worker:
         mark = self._mark(status)
         if self._settled_at == mark and not self._checker.lasting():
             return None
-        self._checker.look(self.backend, status)
-        doubt = self._decide_and_plan(status)
+        adopting.adopt_spends(self.database, self.backend)
+        unchecked = self._checker.look(self.backend, status)
+        doubt, undecided = self._decide_and_plan(status)
         with self.database.reading() as session:
             lost = attempts.lost_inputs(session)
         troubles = [WorldError(halts.sentence(halt)) for halt in self._checker.lasting()[:1]]
         troubles += [_lost_input(*one) for one in lost[:1]]
         troubles += self._payer.pay(status, clamp_feerate(self._feerate_sat_vb))
+        troubles += undecided + unchecked
         if troubles:
             raise troubles[0]
         if doubt is None:
@@ -227,6 +252,7 @@ class Worker:
     def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
         """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
         troubles, failed, pause = [], [], self._view.pause
+        self._prover.keep(status.tip_hash)
         for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
             try:
                 step()
@@ -269,8 +295,9 @@ class Worker:
                 recording.record_late(session, facts, datetime.now(UTC))
             log.info("campaign %s: %s coins are recorded late", campaign_id, len(missing))
 
-    def _decide_and_plan(self, status: NodeStatus) -> Doubt | None:
-        """Plan what is owed, decide what can be decided; returns why a decision waits, None if none does."""
+    def _decide_and_plan(self, status: NodeStatus) -> tuple[Doubt | None, list[WorldError]]:
+        """Plan what is owed, decide what can be decided; returns why a decision waits, None if none does, and what
+        stands in the way of some campaigns, which is not the others' trouble."""
         with self.database.reading() as session:
             due = settling.campaigns_due(session, status.height)
             loose = settling.decided_with_loose_coins(session)
@@ -280,21 +307,30 @@ class Worker:
                 if halts.stopping(session, campaign_id) is None:
                     settling.plan_campaign(session, campaign_id, feerate_sat_vb)
         first: Doubt | None = None
+        troubles = []
         for campaign in due:
             doubt = self._doubt(campaign)
             if doubt is not None:
                 first = first or doubt
                 self._note_dispute(campaign.id, doubt)
                 continue
-            self._agree_on_coins(campaign.id, status)
-            self._checker.before_deciding(campaign.id)
-            with self.database.transaction() as session:
-                if halts.stopping(session, campaign.id) is None and settling.decide_campaign(
-                    session, campaign.id, feerate_sat_vb
-                ):
-                    incidents.end_dispute(session, campaign.id, datetime.now(UTC))
-                    log.info("campaign %s is decided", campaign.id)
-        return first
+            try:
+                self._decide(campaign.id, status, feerate_sat_vb)
+            except WorldError as error:
+                troubles.append(error)
+        return first, troubles
+
+    def _decide(self, campaign_id: str, status: NodeStatus, feerate_sat_vb: int) -> None:
+        self._checker.before_deciding(campaign_id)
+        self._checker.refuse_halted(campaign_id)  # a forged address must bring no coins into the books
+        self._agree_on_coins(campaign_id, status)
+        self._checker.before_deciding(campaign_id)
+        with self.database.transaction() as session:
+            if halts.stopping(session, campaign_id) is None and settling.decide_campaign(
+                session, campaign_id, feerate_sat_vb
+            ):
+                incidents.end_dispute(session, campaign_id, datetime.now(UTC))
+                log.info("campaign %s is decided", campaign_id)
 
     def _doubt(self, campaign: DueCampaign) -> Doubt | None:
         """What the second backend has against deciding now. It is not asked over and over."""

@@ -246,3 +246,20 @@ def test_a_batch_that_is_mined_after_it_was_split_replaces_its_parts(world: Worl
     finished(world, campaign, "refunded")
     assert states(world, campaign).count("final") == 1 and set(states(world, campaign)) == {"final", "superseded"}
     assert (mempool(world), trouble(world)) == ([], "")
+
+
+def test_what_spends_a_payment_that_a_reorganisation_took_away_is_not_bumped(world: World) -> None:
+    """No fee brings it nearer: the payment itself is in no block."""
+    campaign = funded(world, 250_000)
+    (paid,) = world.snapshot(campaign).coins
+    world.close(campaign)
+    world.node.rpc("invalidateblock", world.node.rpc("getblockhash", paid.height))
+    lost = world.snapshot(campaign).tip_height - int(world.node.rpc("getblockcount"))
+    world.node.rpc("sendrawtransaction", world.node.bank("gettransaction", paid.txid)["hex"])
+    empty_blocks(world, lost + 20)
+    assert "A reorganisation has taken" in trouble(world)
+    assert len(ladder(world, campaign)) == 1
+    world.node.mine()
+    world.node.mine()
+    world.sync()
+    assert (world.summary(campaign).state, len(ladder(world, campaign))) == ("released", 1)

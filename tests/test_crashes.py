@@ -112,7 +112,7 @@ def test_the_dry_run_finds_the_steps(stage: Stage) -> None:
     labels = {label for found in stage.counts.values() for label in found}
     for wanted in (
         "_watch: before the commit of",
-        "after the commit of UPDATE attempts sealed",
+        "after the commit of INSERT INTO transfers",
         "signer: the release is signed, not stored",
         "signer: the refund is signed, not stored",
         "after the commit of UPDATE attempts raw",

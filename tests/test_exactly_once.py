@@ -30,7 +30,7 @@ TURNED_AWAY = re.compile(
 # Moments of a worker that settles, outside of transactions: words of their labels.
 MOMENTS = (
     "after the commit of UPDATE chain_view changes",
-    "after the commit of UPDATE attempts sealed",
+    "after the commit of INSERT INTO transfers",
     "the refund is signed, not stored",
     "after the commit of UPDATE attempts raw",
     "after the commit of UPDATE attempts sent_at",

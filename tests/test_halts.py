@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -12,13 +13,15 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from crowdfund import create_app
-from crowdfund.campaigns import books, checking, halts, recording
+from crowdfund.campaigns import books, checking, cold, halts, promises, recording
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.ledger import Bucket
-from crowdfund.campaigns.models import ChainView
+from crowdfund.campaigns.models import ChainView, Pledge
 from crowdfund.chain.follow import BlockFacts, FoundSpend
-from crowdfund.chain.port import BlockRef
+from crowdfund.chain.port import BlockRef, NodeStatus
 from crowdfund.cli import main
+from crowdfund.errors import WorldError
+from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.signer_client import SignerClient
 from support.truth import even
 from support.world import World
@@ -115,12 +118,12 @@ def test_a_campaign_that_is_halted_is_neither_signed_nor_sent(world: World, chec
     first, second = world.campaign(goal_sats=400_000), world.campaign(goal_sats=400_000)
     world.paid(first, 400_000)
     world.paid(second, 400_000)
-    world.worker.signer = SignerClient(world.folder / "nobody")
+    world.equip(signer=SignerClient(world.folder / "nobody"))
     world.close(first)
     assert world.snapshot(first).outcome == world.snapshot(second).outcome == "funded"
     with world.database.transaction() as session:
         halts.begin(session, [Breach(first, "Its sums are wrong.")], NOW)
-    world.worker.signer = SignerClient(world.settings.signer_socket)
+    world.equip(signer=SignerClient(world.settings.signer_socket))
     world.sync()
     assert [a.raw for b in world.snapshot(first).batches for a in b.attempts] == [None]
     assert [a.sent_at is None for b in world.snapshot(second).batches for a in b.attempts] == [False]
@@ -174,3 +177,111 @@ def test_what_cannot_be_checked_is_said(world: World, check: Check, monkeypatch:
         assert refused.exit_code == 1 and "say why" in refused.output
     world.sync()
     assert "All holds." in CliRunner().invoke(main, ["check"]).output
+
+
+def test_a_comparison_that_cannot_be_made_keeps_nobody_from_being_paid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = world.campaign(goal_sats=400_000)
+    world.paid(campaign, 400_000)
+    checker = world.worker._checker
+    monkeypatch.setattr(checking, "COMPARE_EVERY_S", 0)
+
+    def away(*_: object) -> None:
+        checker._compared_at += 10_000
+        raise WorldError("The set of unspent outputs cannot be had.")
+
+    monkeypatch.setattr(checker, "_compare", away)
+    world.close(campaign)
+    assert world.snapshot(campaign).outcome == "funded" and "cannot be had" in trouble(world)
+    assert [a.sent_at is None for b in world.snapshot(campaign).batches for a in b.attempts] == [False]
+    assert checker._compared_at > time.monotonic(), "it is tried again an hour later"
+    world.sync()
+    assert "cannot be had" in trouble(world), "and told until then"
+
+
+def test_what_keeps_one_campaign_from_being_decided_is_not_the_others_trouble(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (world.campaign(goal_sats=400_000) for _ in range(2))
+    for campaign in (first, second):
+        world.paid(campaign, 400_000)
+    agree = world.worker._agree_on_coins
+
+    def disagree(campaign_id: str, status: NodeStatus) -> None:
+        if campaign_id == min(first, second):
+            raise WorldError("Its coins cannot be counted.")
+        agree(campaign_id, status)
+
+    monkeypatch.setattr(world.worker, "_agree_on_coins", disagree)
+    world.close(first)
+    assert world.snapshot(min(first, second)).decision is None and "cannot be counted" in trouble(world)
+    assert [a.sent_at is None for b in world.snapshot(max(first, second)).batches for a in b.attempts] == [False]
+    monkeypatch.undo()
+    world.sync()
+    assert world.snapshot(min(first, second)).outcome == "funded"
+
+
+def test_a_forged_address_halts_its_campaign_alone(world: World) -> None:
+    """Whoever can write a pledge of their own cannot make a stranger's coins count."""
+    first, second = (world.campaign(goal_sats=400_000) for _ in range(2))
+    world.paid(first, 400_000)
+    world.paid(second, 400_000)
+    stranger = str(world.node.rpc("getnewaddress", "", "bech32"))
+    with world.database.transaction() as session:
+        session.add(
+            Pledge(
+                id="forged",
+                campaign_id=first,
+                index=99,
+                address=stranger,
+                script=script_of(stranger, "regtest"),
+                amount_sats=50_000,
+                refund_address=stranger,
+                refund_script=script_of(stranger, "regtest"),
+                name="",
+                message="",
+                created_at=NOW,
+                registered=False,
+                receipt_due=False,
+            )
+        )
+    world.close(first)
+    assert world.snapshot(first).decision is None
+    assert "pledge 99 is not the campaign's own" in trouble(world)
+    assert world.snapshot(second).outcome == "funded"
+
+
+def test_a_strangers_early_payment_does_not_keep_a_halt_going(
+    world: World, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with world.database.transaction() as session:
+        halts.begin(session, [Breach(None, "A theft.")], NOW)
+    early = [Breach("c", "It is taken in before anything is decided.", halts=False)]
+    monkeypatch.setattr("crowdfund.cli_check._check_chain", lambda *_: early)
+    assert check("--resume", "it was none")[1]["ended"] == 1
+
+
+def test_nothing_is_exported_to_be_signed_during_a_halt(world: World) -> None:
+    campaign = world.campaign(goal_sats=400_000)
+    world.equip(signer=SignerClient(world.folder / "nobody"))
+    world.paid(campaign, 400_000)
+    world.close(campaign)
+    with world.database.reading() as session:
+        assert len(cold.unsigned_jobs(session)) == 1
+    with world.database.transaction() as session:
+        halts.begin(session, [Breach(campaign, "Its sums are wrong.")], NOW)
+        assert cold.unsigned_jobs(session) == []
+
+
+def test_no_refund_is_promised_during_a_halt(world: World) -> None:
+    campaign = world.campaign(goal_sats=400_000)
+    world.pledge(campaign, 100_000)
+    world.sync()
+    world.equip(signer=SignerClient(world.folder / "nobody"))
+    world.paid(campaign, 100_000)
+    with world.database.transaction() as session:
+        session.execute(text("UPDATE pledges SET registered = true"))
+        assert len(promises.owed_refunds(session)) == 1
+        halts.begin(session, [Breach(None, "A theft.")], NOW)
+        assert promises.owed_refunds(session) == []

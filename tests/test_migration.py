@@ -21,6 +21,7 @@ from crowdfund.chain.scan import outpoint_key
 from crowdfund.db import ROOT, Database
 from crowdfund.triggers import dropped
 from support.crash_store import sound
+from support.dying import dies_at
 from support.postgres import DATABASES, new_database, spoken
 
 TXIDS = [f"{n:064x}" for n in range(1, 6)]
@@ -168,6 +169,70 @@ def test_the_ledger_opens_once_with_what_is_confirmed(database: Database) -> Non
     assert books.open_ledger(database) == 0, "a ledger that was emptied by hand is not opened anew"
     with database.reading() as session:
         assert len(checking.check_books(session)) > 1
+
+
+@pytest.mark.parametrize("kind", ["sqlite"], indirect=True)
+def test_killed_at_any_step_it_rolls_back_and_goes_on(tmp_path: Path, database: Database) -> None:
+    """All migrations are one transaction: a database is of the old version or of the new one, never between."""
+    url, before = str(database.engine.url), contents(database)
+    database.close()
+    old = tables_of(url)
+    died, step = 0, 1
+    while dies_at(step, lambda: Database(url).upgrade()):
+        died += 1
+        assert tables_of(url) == old and contents(database) == before
+        database.close()
+        step += 1 if died < 12 else 5
+    fresh = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
+    Database(fresh).upgrade()
+    assert died > 15 and tables_of(url) == tables_of(fresh) and contents(database) == before
+
+
+def tables_of(url: str) -> set[tuple[str, str]]:
+    """All tables, indices and triggers, by a connection of one's own."""
+    made = Database(url)
+    with made.reading() as session:
+        rows = session.execute(text("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        found = {(name, sql) for name, sql in rows}
+    made.close()
+    return found
+
+
+def test_rows_edited_by_hand_are_refused(database: Database) -> None:
+    """What the triggers keep, they keep from somebody at a prompt of the database, too."""
+    database.upgrade()
+    books.open_ledger(database)
+    for edit in (
+        "UPDATE coins SET value_sats = 1",
+        "UPDATE pledges SET refund_script = x'aa'",
+        "UPDATE transfers SET amount_sats = 1",
+        "DELETE FROM coins",
+        "DELETE FROM pledges",
+        "UPDATE campaigns SET next_index = 0",
+    ):
+        with pytest.raises(IntegrityError), database.engine.begin() as connection:
+            connection.exec_driver_sql(spoken(database, edit))
+
+
+def test_an_empty_refund_script_is_filled_in_once(database: Database) -> None:
+    """As of a coin found after a restore: nobody knew whose it is."""
+    database.upgrade()
+    fill = spoken(database, "UPDATE pledges SET refund_script = x'aa', refund_address = 'r' WHERE id = 'unknown'")
+    with database.transaction() as session:
+        session.execute(
+            text(
+                spoken(
+                    database,
+                    """INSERT INTO pledges (id, campaign_id, "index", amount_sats, refund_address, refund_script, name,
+                       message, created_at, registered)
+                       VALUES ('unknown', 'c', 9, 9, '', x'', '', '', '2026-01-01 00:00:00', TRUE)""",
+                )
+            )
+        )
+        session.execute(text(fill))
+    for edit in (fill.replace("aa", "bb"), "UPDATE pledges SET amount_sats = 8 WHERE id = 'unknown'"):
+        with pytest.raises(IntegrityError, match="cannot change"), database.transaction() as session:
+            session.execute(text(edit))
 
 
 def test_the_ledger_of_an_empty_database_is_open_from_the_start(tmp_path: Path) -> None:

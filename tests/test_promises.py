@@ -9,7 +9,7 @@ import pytest
 
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import promises
+from crowdfund.campaigns import attempts, promises
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.promises import HeldRefund
@@ -188,3 +188,46 @@ def test_a_refund_sent_beside_a_release_makes_a_smaller_release(world: World) ->
     )
     report = verify(build_bundle(world.snapshot(campaign), "regtest"), world.core)
     assert report.ok, report
+
+
+def test_a_refund_that_a_reorganisation_undoes_leaves_its_coin_to_be_paid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The release went on without the coin that was taken back; then the coin is there again."""
+    campaign = world.campaign(goal_sats=300_000)
+    pledges = [world.paid(campaign, 100_000) for _ in range(3)]
+    (refund,) = held(world, campaign, pledges[1])
+    terms = world.snapshot(campaign).terms
+    assert terms is not None
+    world.close(campaign)
+    (release,) = world.node.rpc("getrawmempool")
+    world.node.rpc("prioritisetransaction", release, None, -(10**10))  # no block takes it
+    mine_to(world, terms.timelock_height)
+    undone = only(world, refund.raw)
+    world.sync()
+    _, part = world.snapshot(campaign).batches
+    assert len(part.inputs) == 2
+    world.node.rpc("invalidateblock", undone)
+    only(world, part.attempts[0].raw)
+    only(world)
+    with monkeypatch.context() as patch:
+        patch.setattr(attempts, "stray_coins", lambda _session: {})
+        world.sync()
+    assert world.summary(campaign).state == "releasing", "one coin is still to be paid"
+    only(world)
+    world.sync()
+    _, part, stray = world.snapshot(campaign).batches
+    assert [i.coin.pledge_id for i in stray.inputs] == [pledges[1].id] and stray.parent_id == part.parent_id
+    assert world.summary(campaign).state == "releasing"
+    only(world, stray.attempts[0].raw)
+    world.sync()
+    assert world.summary(campaign).state == "released"
+    assert [world.pledge_state(p) for p in pledges] == ["paid_out"] * 3
+    report = verify(build_bundle(world.snapshot(campaign), "regtest"), world.core)
+    assert report.ok, report
+
+
+def only(world: World, *raw: bytes | None) -> str:
+    """A block with these transactions and no others."""
+    held = [(one or b"").hex() for one in raw]
+    return str(world.node.rpc("generateblock", world.node.bank("getnewaddress"), held)["hash"])

@@ -274,11 +274,9 @@ SETTLEMENT_CASES = [
 ]
 
 
-class Unsending(Worker):
-    """A worker that dies, as it were, before it sends."""
-
-    def _send(self, job: Job, raw: bytes, status: NodeStatus) -> str | None:
-        raise WorldError("Nothing is sent for now.")
+def unsent(_job: Job, _raw: bytes, _status: NodeStatus) -> str | None:
+    """In the place of sending: as if the worker died before."""
+    raise WorldError("Nothing is sent for now.")
 
 
 class Case:
@@ -316,7 +314,8 @@ class Case:
         if self.state == "planned":
             world.worker = Worker(world.database, world.backend, SignerClient(world.folder / "nobody"), "regtest")
         if self.state == "signed":
-            world.worker = Unsending(world.database, world.backend, world.worker.signer, "regtest")
+            world.worker = Worker(world.database, world.backend, world.worker.signer, "regtest")
+            vars(world.worker._payer)["_send"] = unsent
         self.hold(self.paid.raw, empty=K)
         world.sync()
         if self.state in SETTLEMENT_DEPTH:
@@ -357,7 +356,7 @@ class Case:
         fee_sats = summary.buckets[Bucket.MINER_FEE]
         assert went == ({} if bucket is None else {bucket: SATS - fee_sats})
         for coin in self.world.snapshot(self.campaign).coins:
-            assert coin.spent_by == (self.attempt()[0] if bucket else None)
+            assert coin.spent_by == (None if bucket in (None, Bucket.IN_SETTLEMENT) else self.attempt()[0])
 
 
 @pytest.mark.parametrize(("outcome", "state", "depth", "how"), SETTLEMENT_CASES)
@@ -395,7 +394,7 @@ def stays_decided(case: Case, how: str) -> None:
     assert (world.snapshot(case.campaign).batch_state(batch) == "input lost") is lost
     world.worker = world.new_worker()
     world.sync()
-    assert ("A reorganisation has taken" in trouble(world)) is (lost or alarmed(world, case))
+    assert ("A reorganisation has taken" in trouble(world)) is bool(lost or lost_before(world, case))
     if lost:
         assert world.summary(case.campaign).state in ("releasing", "refunding")
     case.go_on(1)
@@ -407,13 +406,66 @@ def stays_decided(case: Case, how: str) -> None:
     if how == "conflicting":
         case.ends(None, "releasing" if funded else "refunding")
         assert "A reorganisation has taken" in trouble(world)
+    elif lost and funded and case.state == "planned":
+        # The signer was away at the decision, and on the chain as it is now the payment came too late to count.
+        case.ends(Bucket.IN_SETTLEMENT, "releasing")
+        assert "is not proven to count" in trouble(world)
     else:
         case.ends(Bucket.PAID_OUT if funded else Bucket.REFUNDED, "released" if funded else "refunded")
         assert alarmed(world, case) or not trouble(world)
 
 
 def alarmed(world: World, case: Case) -> bool:
-    """Has a case before this one left an alarm that stays?"""
+    """Has a case before this one left an alarm that stays: a payment that is lost, a release that is not signed?"""
+    with world.database.reading() as session:
+        jobs = [attempts.job(session, batch_id) for batch_id in attempts.open_batches(session)]
+    return lost_before(world, case) or any(job.raw is None and job.campaign_id != case.campaign for job in jobs)
+
+
+def lost_before(world: World, case: Case) -> bool:
+    """Has a case before this one lost its payment?"""
     with world.database.reading() as session:
         lost = {txid for _, txid in attempts.lost_inputs(session)}
     return bool(lost - {case.attempt()[0]})
+
+
+@pytest.mark.parametrize(("goal_sats", "state"), [(2 * SATS, "released"), (10 * SATS, "refunded")])
+def test_a_payment_lost_for_good_keeps_nobody_elses_waiting(world: World, goal_sats: int, state: str) -> None:
+    campaign = world.campaign(CREATOR, goal_sats=goal_sats)
+    pledges = [world.pledge(campaign, SATS) for _ in range(2)]
+    world.worker = world.new_worker()
+    world.sync()
+    beyond_deadline(world, campaign, 3)
+    stays = payment(world.node, str(pledges[0].address), SATS)
+    block(world.node, stays.raw)
+    goes = payment(world.node, str(pledges[1].address), SATS)
+    for held in ([goes.raw], *[[]] * K):
+        block(world.node, *held)
+    even(world)
+    (whole,) = world.snapshot(campaign).batches
+    branch(world.node, K + 1, {K + 1: [goes.rival]})
+    for deep in range(1, K):
+        even(world)
+        snapshot = world.snapshot(campaign)
+        assert [snapshot.batch_state(b) for b in snapshot.batches] == ["input lost"], f"the rival is {deep} deep"
+        assert lost_of(world, whole.attempts[0].txid)
+        block(world.node)
+    even(world)
+    _, rest = world.snapshot(campaign).batches
+    assert [i.coin.txid for i in rest.inputs] == [stays.txid] and not lost_of(world, whole.attempts[0].txid)
+    for held in ([(rest.attempts[0].raw or b"").hex()], *[[]] * (K - 1)):
+        assert world.summary(campaign).state == ("releasing" if state == "released" else "refunding")
+        block(world.node, *held)
+        even(world)
+    assert world.summary(campaign).state == state
+    ends = "paid_out" if state == "released" else "refunded"
+    assert world.pledge_state(pledges[0]) == ends
+    buckets = world.summary(campaign).buckets
+    assert buckets[Bucket.PAID_OUT] + buckets[Bucket.REFUNDED] + buckets[Bucket.MINER_FEE] == SATS
+    assert buckets[Bucket.IN_SETTLEMENT] == 0
+
+
+def lost_of(world: World, txid: str) -> bool:
+    """Is the operator told that a coin of this attempt is lost?"""
+    with world.database.reading() as session:
+        return txid in {attempt for _, attempt in attempts.lost_inputs(session)}

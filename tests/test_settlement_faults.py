@@ -133,7 +133,8 @@ def test_the_answer_to_a_broadcast_is_lost(world: World, losses: int) -> None:
     """Once: the connection asks again by itself. Twice: the worker does, at its next round. Thrice: once more so."""
     campaign = funded(world)
     proxy = LosingProxy(world.node, losses)
-    world.worker.backend = line = CoreBackend(proxy.url, world.node.cookie_file)
+    line = CoreBackend(proxy.url, world.node.cookie_file)
+    world.equip(backend=line)
     try:
         world.close(campaign)
         assert mempool(world) == [attempt(world, campaign)[0]]

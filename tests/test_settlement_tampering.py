@@ -19,6 +19,7 @@ from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
+from crowdfund.wallet.signing import sign
 from crowdfund.wallet.transactions import UnsignedTx
 from support.world import World
 
@@ -148,34 +149,32 @@ LIES = (_another_output, _another_amount, _another_key, _another_signature, _ano
 
 
 class LyingSigner(SignerClient):
-    """Asks the true signer and one with another seed, and changes the true one's answer."""
+    """Asks the true signer, has another seed sign the same, and changes the true one's answer."""
 
-    def __init__(self, true: Path, stranger: Path, lie: Lie) -> None:
+    def __init__(self, true: Path, stranger: Keystore, lie: Lie) -> None:
         super().__init__(true)
-        self._stranger = SignerClient(stranger)
+        self._stranger = stranger
         self._lie = lie
 
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """See the parent."""
         answer = Transaction.parse(super().sign(terms, account_index, kind, tx))
-        self._lie(answer, Transaction.parse(self._stranger.sign(terms, account_index, kind, tx)))
+        strange = sign(tx, self._stranger.branch(account_index, sha256(terms.encode()).digest()))
+        self._lie(answer, Transaction.parse(strange))
         return bytes(answer.serialize())
 
 
 @pytest.fixture
-def stranger(tmp_path: Path) -> Iterator[Path]:
-    """The socket of a signer with another seed."""
+def stranger(tmp_path: Path) -> Keystore:
+    """The keys of another seed."""
     create_seed(tmp_path / "stranger" / "seed")
-    server = served(tmp_path / "stranger", tmp_path / "stranger.sock")
-    yield tmp_path / "stranger.sock"
-    server.shutdown()
-    server.server_close()
+    return Keystore.open(tmp_path / "stranger" / "seed", "regtest")
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_the_signer_lies(world: World, stranger: Path, lie: Lie) -> None:
+def test_the_signer_lies(world: World, stranger: Keystore, lie: Lie) -> None:
     campaign = funded(world)
-    world.worker.signer = LyingSigner(world.settings.signer_socket, stranger, lie)
+    world.equip(signer=LyingSigner(world.settings.signer_socket, stranger, lie))
     world.close(campaign)
     for _ in range(2):
         ((_, raw, sent),) = attempts(world, campaign)

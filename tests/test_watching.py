@@ -483,7 +483,7 @@ def test_while_the_signer_is_away_everything_else_goes_on(world: World) -> None:
     world.close(first)
     held = world.node.mine()[0]
     world.sync()
-    world.worker.signer = SignerClient(world.folder / "nobody")
+    world.equip(signer=SignerClient(world.folder / "nobody"))
     second = world.campaign(goal_sats=50_000)
     pledge = world.pledge(second, 60_000)
     world.node.rpc("invalidateblock", held)
@@ -497,7 +497,7 @@ def test_while_the_signer_is_away_everything_else_goes_on(world: World) -> None:
     world.close(second)
     assert world.snapshot(second).outcome == "funded"
     assert [a.raw for b in world.snapshot(second).batches for a in b.attempts] == [None]
-    world.worker.signer = SignerClient(world.settings.signer_socket)
+    world.equip(signer=SignerClient(world.settings.signer_socket))
     world.sync()
     world.node.mine()
     world.sync()
@@ -518,12 +518,13 @@ def test_a_spend_by_a_stranger_halts_every_settlement(world: World) -> None:
 def test_a_plan_changed_behind_our_back_is_not_signed(world: World) -> None:
     campaign = world.campaign(goal_sats=400_000)
     world.paid(campaign, 400_000)
-    signer, world.worker.signer = world.worker.signer, SignerClient(world.folder / "nobody")
+    signer = world.worker.signer
+    world.equip(signer=SignerClient(world.folder / "nobody"))
     world.close(campaign)
     with world.database.transaction() as session:
         session.execute(text("DROP TRIGGER attempt_outputs_frozen_txid"))
         session.execute(text("UPDATE attempt_outputs SET value_sats = value_sats - 1"))
-    world.worker.signer = signer
+    world.equip(signer=signer)
     world.sync()
     assert "was changed" in view(world).trouble
     assert [a.raw for b in world.snapshot(campaign).batches for a in b.attempts] == [None]

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import and_, insert, select, update
+from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
-from crowdfund.campaigns.lifecycle import Kind
+from crowdfund.campaigns.lifecycle import Kind, depth
 from crowdfund.campaigns.models import (
     Attempt,
     AttemptOutput,
@@ -22,11 +22,13 @@ from crowdfund.campaigns.models import (
     Campaign,
     Coin,
     Pledge,
+    RivalRow,
     TimelockedRefund,
 )
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import Batch, PlannedOutput, SpendableCoin
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.port import Outpoint, SendResult, Sent
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
@@ -35,7 +37,7 @@ from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 class Job:
     """The newest attempt of a batch, with all that is needed to have it signed, sent, bumped or split.
 
-    `earlier` is the dearest signed transaction below it.
+    `earlier` is the dearest signed transaction below it; `lost`: a reorganisation took away one of its coins.
     """
 
     txid: str
@@ -51,6 +53,7 @@ class Job:
     sent_height: int | None
     refusal: str | None
     earlier: bytes | None = None
+    lost: bool = False
 
     @property
     def kind(self) -> str:
@@ -121,6 +124,7 @@ def job(session: Session, batch_id: int) -> Job:
         sent_height=newest.sent_height,
         refusal=newest.refusal,
         earlier=next((a.raw for a in before if a.raw is not None), None),
+        lost=any(i.coin.height is None for i in batch.inputs),
     )
 
 
@@ -150,9 +154,14 @@ def store_parts(session: Session, batch_id: int, parts: tuple[Batch, ...], tip_h
 
 
 def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip_height: int) -> str:
-    """The attempt, its outputs, and last its seal, when a trigger checks that all balances. Returns its txid."""
+    """The next attempt of a batch. Returns its txid."""
+    return store_rung(session, batch_id, number, plan, _locktime(session, batch_id, tip_height))
+
+
+def store_rung(session: Session, batch_id: int, number: int, plan: Batch, locktime: int) -> str:
+    """The attempt with a lock time that is known, its outputs, and last its seal, when a trigger checks that all
+    balances. Returns its txid."""
     tell_pages(session)
-    locktime = _locktime(session, batch_id, tip_height)
     txid = unsigned(plan, locktime).txid
     row = Attempt(
         txid=txid,
@@ -168,10 +177,24 @@ def store_attempt(session: Session, batch_id: int, number: int, plan: Batch, tip
         {"txid": txid, "position": n, "script": o.script, "value_sats": o.value_sats, "index": o.index}
         for n, o in enumerate(plan.outputs)
     ]
-    session.execute(insert(AttemptOutput), outputs)
+    session.connection().execute(insert(AttemptOutput), outputs)
     row.sealed = True
     session.flush()
     return txid
+
+
+def store_coins(
+    session: Session, campaign_id: str, parent_id: int | None, plan: Batch, coin_ids: Mapping[Outpoint, int]
+) -> int:
+    """A batch with the coins that it spends, and no attempt yet; returns its id."""
+    row = BatchRow(campaign_id=campaign_id, kind=plan.kind, parent_id=parent_id)
+    session.add(row)
+    session.flush()
+    inputs = [
+        {"batch_id": row.id, "position": n, "coin_id": coin_ids[(c.txid, c.vout)]} for n, c in enumerate(plan.inputs)
+    ]
+    session.connection().execute(insert(BatchInput), inputs)
+    return row.id
 
 
 def store_signed(session: Session, txid: str, raw: bytes) -> None:
@@ -208,14 +231,21 @@ def foreign_spends(session: Session) -> list[str]:
 
 
 def bereft_batches(session: Session) -> list[int]:
-    """Ids of batches, not split, of whose coins backers took some by time-locked refunds: the others are still owed."""
+    """Ids of batches, not split, some of whose coins are gone, to a backer's time-locked refund or to a double spend:
+    the others are still owed."""
     part = aliased(BatchRow)
+    lost = _lost_for_good(session)
     taken = (
         select(BatchInput.batch_id)
         .join(Coin, Coin.id == BatchInput.coin_id)
-        .join(TimelockedRefund, and_(TimelockedRefund.coin_id == Coin.id, TimelockedRefund.txid == Coin.spent_by))
+        .outerjoin(TimelockedRefund, and_(TimelockedRefund.coin_id == Coin.id, TimelockedRefund.txid == Coin.spent_by))
+        .where(or_(TimelockedRefund.txid.is_not(None), Coin.id.in_(lost)))
     )
-    left = select(BatchInput.batch_id).join(Coin, Coin.id == BatchInput.coin_id).where(Coin.spent_by.is_(None))
+    left = (
+        select(BatchInput.batch_id)
+        .join(Coin, Coin.id == BatchInput.coin_id)
+        .where(Coin.spent_by.is_(None), Coin.id.not_in(lost))
+    )
     rows = session.scalars(
         select(BatchRow.id)
         .where(BatchRow.id.in_(taken), BatchRow.id.in_(left))
@@ -225,14 +255,55 @@ def bereft_batches(session: Session) -> list[int]:
     return list(rows)
 
 
-def spent_coins(session: Session, batch_id: int) -> set[Outpoint]:
-    """The outpoints of the batch that a block shows as spent."""
+def gone_coins(session: Session, batch_id: int) -> set[Outpoint]:
+    """The outpoints of the batch that a block shows as spent, or that were double spent before they ever came back."""
     rows = session.execute(
         select(Coin.txid, Coin.vout)
         .join(BatchInput, BatchInput.coin_id == Coin.id)
-        .where(BatchInput.batch_id == batch_id, Coin.spent_by.is_not(None))
+        .where(BatchInput.batch_id == batch_id)
+        .where(or_(Coin.spent_by.is_not(None), Coin.id.in_(_lost_for_good(session))))
     )
     return {(txid, vout) for txid, vout in rows}
+
+
+def stray_coins(session: Session) -> dict[int, set[Outpoint]]:
+    """Coins that were taken for gone and came back, by batch: of a split batch, in none of its parts, and unspent in a
+    block."""
+    part, held = aliased(BatchRow), aliased(BatchInput)
+    rows = session.execute(
+        select(BatchInput.batch_id, Coin.txid, Coin.vout)
+        .join(Coin, Coin.id == BatchInput.coin_id)
+        .where(Coin.height.is_not(None), Coin.spent_by.is_(None))
+        .where(select(part.id).where(part.parent_id == BatchInput.batch_id).exists())
+        .where(
+            ~select(part.id)
+            .join(held, held.batch_id == part.id)
+            .where(part.parent_id == BatchInput.batch_id, held.coin_id == Coin.id)
+            .exists()
+        )
+        .order_by(BatchInput.batch_id)
+    )
+    found: dict[int, set[Outpoint]] = {}
+    for batch_id, txid, vout in rows:
+        found.setdefault(batch_id, set()).add((txid, vout))
+    return found
+
+
+def _lost_for_good(session: Session) -> set[int]:
+    """Ids of planned coins whose payment is in no block, while what double spends it is as deep as the terms ask."""
+    tip = chain_tip(session)
+    rows = session.execute(
+        select(Coin.id, RivalRow.height, Campaign.terms)
+        .join(RivalRow, RivalRow.txid == Coin.txid)
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .join(Campaign, Campaign.id == Pledge.campaign_id)
+        .where(Coin.height.is_(None), Coin.batch_inputs.any(), RivalRow.height.is_not(None))
+    )
+    return {
+        coin_id
+        for coin_id, height, terms in rows
+        if tip is not None and depth(height or 0, tip.height) >= CampaignTerms.parse(terms or "").confirmations
+    }
 
 
 def lost_inputs(session: Session) -> list[tuple[str, str]]:
@@ -259,15 +330,9 @@ def _store_batch(
     coin_ids: Mapping[Outpoint, int],
     tip_height: int,
 ) -> int:
-    row = BatchRow(campaign_id=campaign_id, kind=plan.kind, parent_id=parent_id)
-    session.add(row)
-    session.flush()
-    inputs = [
-        {"batch_id": row.id, "position": n, "coin_id": coin_ids[(c.txid, c.vout)]} for n, c in enumerate(plan.inputs)
-    ]
-    session.execute(insert(BatchInput), inputs)
-    store_attempt(session, row.id, 1, plan, tip_height)
-    return row.id
+    batch_id = store_coins(session, campaign_id, parent_id, plan, coin_ids)
+    store_attempt(session, batch_id, 1, plan, tip_height)
+    return batch_id
 
 
 def _locktime(session: Session, batch_id: int, tip_height: int) -> int:

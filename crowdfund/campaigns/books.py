@@ -60,7 +60,7 @@ class Mark:
     median_time_past: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CoinRow:
     """What the ledger must know of a coin. `planned`: a batch spends it."""
 
@@ -89,7 +89,7 @@ class Rules:
     over: frozenset[Outpoint] = frozenset()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """Where the rules put a coin: account -> satoshi."""
 
@@ -319,28 +319,31 @@ def _write(session: Session, moved: Sequence[tuple[CoinRow, int, Movement]]) -> 
     now, blocks = datetime.now(UTC), _Blocks(session, [coin for coin, _, _ in moved])
     last = session.execute(select(Transfer.id, Transfer.hash).order_by(Transfer.id.desc()).limit(1)).one_or_none()
     number, prev_hash = (0, ledger.FIRST_PREV_HASH) if last is None else last
-    rows: list[dict[str, object]] = []
-    for coin, ordinal, step in moved:
-        number += 1
-        height, block_hash = blocks.of(coin, step)
-        row = {
-            "id": number,
-            "campaign_id": coin.campaign_id,
-            "coin_id": coin.id,
-            "key": f"{coin.txid}:{coin.vout}#{ordinal}",
-            "from_account": step.from_account,
-            "to_account": step.to_account,
-            "amount_sats": step.amount_sats,
-            "what": step.what,
-            "height": height,
-            "block_hash": block_hash,
-            "at": now,
-            "reverses": None if step.undoes is None else step.undoes.id,
-            "prev_hash": prev_hash,
-        }
-        prev_hash = ledger.seal(row)
-        rows.append({**row, "hash": prev_hash})
-    session.execute(insert(Transfer), rows)
+    for part in _parts(moved):  # a hundred thousand rows at once would take as many times the memory
+        rows: list[dict[str, object]] = []
+        for coin, ordinal, step in part:
+            number += 1
+            row = {**_content(coin, ordinal, step, blocks), "id": number, "at": now, "prev_hash": prev_hash}
+            prev_hash = ledger.seal(row)
+            rows.append({**row, "hash": prev_hash})
+        session.connection().execute(insert(Transfer), rows)
+
+
+def _content(coin: CoinRow, ordinal: int, step: Movement, blocks: _Blocks) -> dict[str, object]:
+    """A transfer's columns, but for what its place in the ledger says."""
+    height, block_hash = blocks.of(coin, step)
+    return {
+        "campaign_id": coin.campaign_id,
+        "coin_id": coin.id,
+        "key": f"{coin.txid}:{coin.vout}#{ordinal}",
+        "from_account": step.from_account,
+        "to_account": step.to_account,
+        "amount_sats": step.amount_sats,
+        "what": step.what,
+        "height": height,
+        "block_hash": block_hash,
+        "reverses": None if step.undoes is None else step.undoes.id,
+    }
 
 
 class _Blocks:

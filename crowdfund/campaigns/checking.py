@@ -22,10 +22,12 @@ from crowdfund.campaigns.models import Campaign, Coin, Pledge
 from crowdfund.chain.port import ChainBackend, NodeStatus, UnspentCoin
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.wallet.descriptors import derive_script
 
 log = logging.getLogger("crowdfund.checks")
 
 COMPARE_EVERY_S = 24 * 3600
+COMPARE_AGAIN_S = 3600  # after one that could not be made
 
 
 class Checker:
@@ -36,12 +38,14 @@ class Checker:
         self._link = Link()
         self._tip_hash = ""
         self._compared_at = time.monotonic()
+        self._uncompared: list[WorldError] = []  # told until the next try
 
-    def look(self, backend: ChainBackend, status: NodeStatus) -> None:
+    def look(self, backend: ChainBackend, status: NodeStatus) -> list[WorldError]:
         """Whatever must hold, once for each new tip: that nobody else spends our coins, the chain of hashes as far as
         it has grown, and every campaign that it touches. Once a day, also that the chain holds what the ledger says.
 
-        A breach is put on record. Raises WorldError while a halt concerns all campaigns, or the chain is away.
+        A breach is put on record. Returns what stands in the way of the daily comparison, which is made again an hour
+        later. Raises WorldError while a halt concerns all campaigns.
         """
         with self._database.reading() as session:
             stolen = attempts.foreign_spends(session)
@@ -50,10 +54,11 @@ class Checker:
             self._check_new()
             self._tip_hash = status.tip_hash
         if time.monotonic() - self._compared_at >= COMPARE_EVERY_S:
-            self._compare(backend, status)
+            self._uncompared = self._try_to_compare(backend, status)
         for halt in self.lasting():
             if halt.campaign_id is None:
                 raise WorldError(halts.sentence(halt))
+        return self._uncompared
 
     def _check_new(self) -> None:
         with self._database.reading() as session:
@@ -63,6 +68,14 @@ class Checker:
         self.halt(found)
         if not found:
             self._link = link
+
+    def _try_to_compare(self, backend: ChainBackend, status: NodeStatus) -> list[WorldError]:
+        try:
+            self._compare(backend, status)
+        except WorldError as error:
+            self._compared_at = time.monotonic() - COMPARE_EVERY_S + COMPARE_AGAIN_S
+            return [error]
+        return []
 
     def _compare(self, backend: ChainBackend, status: NodeStatus) -> None:
         with self._database.reading() as session:
@@ -76,9 +89,9 @@ class Checker:
         self._compared_at = time.monotonic()
 
     def before_deciding(self, campaign_id: str) -> None:
-        """The campaign's own checks, whenever it was touched. A breach halts it."""
+        """The campaign's own checks, whenever it was touched, and its addresses. A breach halts it."""
         with self._database.reading() as session:
-            found = check_campaign(session, campaign_id)
+            found = check_campaign(session, campaign_id) + check_scripts(session, campaign_id)
         self.halt(found)
 
     def halt(self, found: Collection[Breach]) -> None:
@@ -142,6 +155,18 @@ def check_campaign(session: Session, campaign_id: str) -> list[Breach]:
         *checks.received_breaches(campaign_id, balances, received_sats),
         *checks.theft_breaches(balances),
     ]
+
+
+def check_scripts(session: Session, campaign_id: str) -> list[Breach]:
+    """Every address that was given out must follow from the campaign's descriptor: a stranger's coins are not ours."""
+    descriptor = session.scalar(select(Campaign.descriptor).where(Campaign.id == campaign_id)) or ""
+    rows = session.execute(
+        select(Pledge.index, Pledge.script)
+        .where(Pledge.campaign_id == campaign_id, Pledge.script.is_not(None))
+        .order_by(Pledge.index)
+    )
+    wrong = [index for index, script in rows if derive_script(descriptor, index) != script]
+    return [Breach(campaign_id, f"The address of pledge {index} is not the campaign's own.") for index in wrong]
 
 
 def check_unspent(session: Session, scripts: Collection[bytes], unspent: Iterable[UnspentCoin]) -> list[Breach]:

@@ -6,16 +6,21 @@ stored that are the plan to the last bit.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, service
+from crowdfund.campaigns import attempts, halts, service
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.models import Attempt, Campaign, DecisionRow, Pledge
 from crowdfund.errors import UserError
 from crowdfund.wallet.manifest import CampaignToSign, Manifest, ToSign
+from crowdfund.wallet.outcome_proof import OutcomeProof, ShownCoin
 from crowdfund.wallet.psbt import read_signed, txid_of
 from crowdfund.wallet.transactions import verify_signed
+
+Shown = tuple[OutcomeProof, tuple[ShownCoin, ...]]
 
 
 def waiting(count: int) -> list[str]:
@@ -42,16 +47,19 @@ def refuse_no_accounts(session: Session) -> None:
 
 
 def unsigned_jobs(session: Session) -> list[Job]:
-    """Every attempt that waits for a signature; not those whose stored plan was changed, which the worker tells of."""
+    """Every attempt that waits for a signature; not those whose stored plan was changed, which the worker tells of, nor
+    those that a halt concerns."""
     jobs = (attempts.job(session, batch_id) for batch_id in attempts.open_batches(session))
-    return [job for job in jobs if job.raw is None and job.tx.txid == job.txid]
+    waiting = [job for job in jobs if job.raw is None and job.tx.txid == job.txid]
+    return [job for job in waiting if halts.stopping(session, job.campaign_id) is None]
 
 
-def manifest(session: Session, network: str) -> Manifest:
+def manifest(session: Session, network: str, shown: Mapping[str, Shown]) -> Manifest:
     """All that the signing machine must hear of: what waits, and the refund addresses of every unsettled campaign.
 
     They go with each export, decided or not: the first address that the signing machine hears of counts, so a server
-    that is broken into later cannot change those that it has already heard of.
+    that is broken into later cannot change those that it has already heard of. `shown`, by
+    campaign, is what the signing machine wants to see of those of which something waits; it has none of the others.
     """
     jobs = unsigned_jobs(session)
     published = select(Campaign).where(Campaign.account_index.is_not(None)).order_by(Campaign.account_index)
@@ -64,7 +72,8 @@ def manifest(session: Session, network: str) -> Manifest:
         own = tuple(ToSign(job.kind, job.tx) for job in jobs if job.account_index == account)
         refunds = {} if campaign.id in decided and not own else _refunds(session, campaign.id)
         if own or refunds:
-            campaigns.append(CampaignToSign(campaign.terms or "", account, campaign.descriptor or "", refunds, own))
+            whole = (campaign.terms or "", account, campaign.descriptor or "", refunds, own)
+            campaigns.append(CampaignToSign(*whole, *shown.get(campaign.id, (None, ()))))
     return Manifest(network, tuple(campaigns))
 
 
@@ -91,7 +100,7 @@ def store_brought(session: Session, data: bytes) -> tuple[str, bool]:
 def _refunds(session: Session, campaign_id: str) -> dict[int, bytes]:
     rows = session.execute(
         select(Pledge.refund_script, Pledge.index)
-        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
+        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
         .order_by(Pledge.index)
     )
     return {index: script for script, index in rows}

@@ -51,11 +51,13 @@ def refusal_kind(reason: str) -> Refusal:
 
 def is_bump_due(number: int, sent_height: int | None, refusal: str | None, tip_height: int) -> bool:
     """Is it time for a dearer transaction than attempt `number`, first sent at height `sent_height`? At once when the
-    node finds the fee too low, else after six blocks; after the first one, one bump a block at most."""
+    node finds the fee too low, else after six blocks; after the first one, one bump a block at most. Never where no
+    fee would help: what it spends is lost for now, or the node does not like what it holds."""
     if sent_height is None or (number > 1 and tip_height <= sent_height):
         return False
-    too_low = refusal is not None and refusal_kind(refusal) is Refusal.FEE
-    return too_low or tip_height - sent_height >= PATIENCE_BLOCKS
+    if refusal is not None:
+        return refusal_kind(refusal) is Refusal.FEE
+    return tip_height - sent_height >= PATIENCE_BLOCKS
 
 
 def next_attempt(previous: Batch, estimate_sat_vb: int, caps: FeeCaps = CAPS) -> Batch | None:

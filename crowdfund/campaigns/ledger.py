@@ -68,7 +68,7 @@ _WHAT = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settled:
     """Where a settlement in a block has taken a coin, and the coin's share of its fee."""
 
@@ -76,7 +76,7 @@ class Settled:
     fee_sats: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Posted:
     """A transfer of a coin, as the ledger holds it."""
 
@@ -89,7 +89,7 @@ class Posted:
     reverses: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Movement:
     """A transfer to be posted. `undoes`: the one that it reverses."""
 
@@ -171,12 +171,17 @@ def movements(transfers: Sequence[Posted], place: Mapping[str, int], block_hash:
 
 def seal(content: Mapping[str, object]) -> str:
     """The hash of a transfer: SHA-256 of its columns in canonical JSON, that of the transfer before it among them."""
-    plain = {name: _plain(value) for name, value in content.items()}
-    return sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return sha256(_CANONICAL.encode(content).encode()).hexdigest()
 
 
-def _plain(value: object) -> object:
-    return value.astimezone(UTC).isoformat() if isinstance(value, datetime) else value
+def _plain(value: object) -> str:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).isoformat()
+    raise TypeError(f"a transfer has no column of {type(value)}")
+
+
+# Made once: there may be a hundred thousand transfers to seal.
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=_plain)
 
 
 def _onward(held: Mapping[str, int], place: Mapping[str, int]) -> list[Movement]:

@@ -86,7 +86,7 @@ class RivalFate(StrEnum):
     CONFIRMED = "confirmed"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CoinFacts:
     """What the chain says of a coin. `height` is None while unconfirmed; `in_mempool` is whether it is seen then, and
     `rival` what took its place, if it is not and something did. `outpoint` is its txid and output number."""

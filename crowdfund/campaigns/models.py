@@ -96,7 +96,8 @@ class Campaign(Base):
 class Pledge(Base):
     """A promise to pay. Its index is stored before the address is derived; a row without address was never shown.
 
-    `id` is the secret of the backer's link. `refund_script` is where the money goes back to.
+    `id` is the secret of the backer's link. `refund_script` is where the money goes back to; it is empty for an address
+    found paid after a restore, of which nobody knows who paid it, until an operator fills it in.
     """
 
     __tablename__ = "pledges"
@@ -357,6 +358,19 @@ class TimelockedRefund(Base):
     created_at: Mapped[datetime]
 
 
+class CoinEvidence(Base):
+    """What shows that a block holds a coin: its transaction, the Merkle branch (32 bytes a step, as people read hashes)
+    and the position. Replaced when another block holds it."""
+
+    __tablename__ = "coin_evidence"
+
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True, autoincrement=False)
+    block_hash: Mapped[str]
+    raw: Mapped[bytes]
+    branch: Mapped[bytes]
+    position: Mapped[int]
+
+
 class ChainView(Base):
     """One row: how the worker sees the node, and a counter that grows with every change a page could show.
 
@@ -373,3 +387,22 @@ class ChainView(Base):
     feerate_sat_vb: Mapped[int]
     changes: Mapped[int]
     seen_at: Mapped[datetime]
+
+
+class Restore(Base):
+    """This database came back from a backup, or was made anew from the seed and the terms; see `recovery`.
+
+    `from_height`: the last block that the backup knew, NULL for none. `first_account`: accounts below it may have been
+    taken by campaigns that the backup does not know. Until `caught_up_at` is set no address is given out and nothing
+    is settled.
+    """
+
+    __tablename__ = "restores"
+    __table_args__ = (CheckConstraint("source IN ('backup', 'seed')", name="source_known"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    source: Mapped[str]
+    restored_at: Mapped[datetime]
+    from_height: Mapped[int | None]
+    first_account: Mapped[int]
+    caught_up_at: Mapped[datetime | None]

@@ -6,14 +6,16 @@ reading or one writing step of its caller.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import halts
 from crowdfund.campaigns.attempts import account_of
-from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, depth
+from crowdfund.campaigns.lifecycle import COINBASE_MATURITY
 from crowdfund.campaigns.models import (
     Account,
     Block,
@@ -32,6 +34,7 @@ from crowdfund.wallet.receipts import Receipt, verify_receipt
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 AT_ONCE = 200
+LONGEST_SCRIPT = bytes(34)  # of the usual ones
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,9 @@ def owed_receipts(session: Session) -> list[OwedReceipt]:
     rows = session.execute(
         select(Pledge, Campaign)
         .join(Campaign, Campaign.id == Pledge.campaign_id)
-        .where(Pledge.receipt_due, Pledge.registered, Pledge.address.is_not(None))
+        .where(
+            Pledge.receipt_due, Pledge.registered, Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0
+        )
         .order_by(Pledge.campaign_id, Pledge.index)
         .limit(AT_ONCE)
     )
@@ -87,9 +92,9 @@ def store_receipt(session: Session, owed: OwedReceipt, text: str, signature: str
     tell_pages(session)
 
 
-def owed_refunds(session: Session) -> list[OwedRefund]:
+def owed_refunds(session: Session, leave_out: Collection[int] = ()) -> list[OwedRefund]:
     """The first coins that wait for a time-locked refund: confirmed as deep as their terms ask for, worth its fee, of
-    a campaign that is not decided."""
+    a campaign that is neither decided nor halted."""
     tip_height = session.scalar(select(func.max(Block.height))) or 0
     campaigns = session.scalars(
         select(Campaign)
@@ -100,8 +105,8 @@ def owed_refunds(session: Session) -> list[OwedRefund]:
     found: list[OwedRefund] = []
     for campaign in campaigns:
         terms = CampaignTerms.parse(campaign.terms or "")
-        if terms.timelock_height > tip_height:
-            found += _owed_of_campaign(session, campaign, terms, tip_height, AT_ONCE - len(found))
+        if terms.timelock_height > tip_height and halts.stopping(session, campaign.id) is None:
+            found += _owed_of_campaign(session, campaign, terms, tip_height, AT_ONCE - len(found), leave_out)
     return found
 
 
@@ -140,10 +145,18 @@ def timelocked_tx(
     """The refund of one coin from the height in the terms on; None where its fee would leave too little to be sent."""
     fee_sats = transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
     back_sats = value_sats - fee_sats
-    if back_sats < dust_limit_sats(script) or fee_sats * 100 > value_sats * MAX_REFUND_FEE_PERCENT:
+    if value_sats < _least_sats(terms) or back_sats < dust_limit_sats(script):
         return None
     spent = TxInput(txid, vout, value_sats, index)
     return UnsignedTx((spent,), (TxOutput(script, back_sats, index),), terms.timelock_height)
+
+
+def _least_sats(terms: CampaignTerms) -> int:
+    """What a coin must hold for a refund: its fee for the longest usual script must be no more than the share allowed.
+
+    One bound for all scripts, so that the database can leave out what is smaller.
+    """
+    return -(-transaction_vsize(1, [LONGEST_SCRIPT]) * terms.timelock_feerate_sat_vb * 100 // MAX_REFUND_FEE_PERCENT)
 
 
 def _owed_receipt(pledge: Pledge, campaign: Campaign) -> OwedReceipt:
@@ -161,23 +174,24 @@ def _owed_receipt(pledge: Pledge, campaign: Campaign) -> OwedReceipt:
 
 
 def _owed_of_campaign(
-    session: Session, campaign: Campaign, terms: CampaignTerms, tip_height: int, most: int
+    session: Session, campaign: Campaign, terms: CampaignTerms, tip_height: int, most: int, leave_out: Collection[int]
 ) -> list[OwedRefund]:
-    least_sats = transaction_vsize(1, [bytes(22)]) * terms.timelock_feerate_sat_vb
     rows = session.execute(
-        select(Coin.id, Coin.txid, Coin.vout, Coin.value_sats, Coin.height, Coin.coinbase)
+        select(Coin.id, Coin.txid, Coin.vout, Coin.value_sats)
         .add_columns(Pledge.index, Pledge.refund_script)
         .join(Pledge, Pledge.id == Coin.pledge_id)
         .outerjoin(TimelockedRefund, TimelockedRefund.coin_id == Coin.id)
         .where(Pledge.campaign_id == campaign.id, Pledge.registered, TimelockedRefund.coin_id.is_(None))
+        .where(func.length(Pledge.refund_script) > 0)  # empty: found after a restore, nobody knows where to
         .where(Coin.height <= tip_height - terms.confirmations + 1, Coin.spent_by.is_(None))
-        .where(Coin.value_sats > least_sats)
+        .where(Coin.value_sats >= _least_sats(terms), Coin.id.not_in(leave_out))
+        .where(or_(Coin.coinbase.is_(False), Coin.height <= tip_height - COINBASE_MATURITY + 1))
         .order_by(Coin.id)
         .limit(max(0, most))
     )
     found = []
-    for coin_id, txid, vout, value_sats, height, coinbase, index, script in rows:
+    for coin_id, txid, vout, value_sats, index, script in rows:
         tx = timelocked_tx(terms, txid, vout, value_sats, index, script)
-        if tx is not None and not (coinbase and depth(height or 0, tip_height) < COINBASE_MATURITY):
+        if tx is not None:
             found.append(OwedRefund(coin_id, campaign.terms or "", account_of(campaign), campaign.descriptor or "", tx))
     return found

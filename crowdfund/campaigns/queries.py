@@ -223,7 +223,9 @@ def summarise(snapshot: Snapshot) -> Summary:
             snapshot.terms is not None,
             snapshot.closing_height,
             snapshot.outcome,
-            (bool(main) or not owed) and all(snapshot.batch_state(b) is BatchState.FINAL for b in main),
+            (bool(main) or not owed)
+            and all(snapshot.batch_state(b) is BatchState.FINAL for b in main)
+            and not any(_has_stray(snapshot, b) and _is_main(snapshot, b, standings) for b in snapshot.batches),
         ),
         counted_sats=_counted_sats(snapshot, standings),
         seen_sats=sum(c.value_sats for c in coins if standings[c.id] is Standing.SEEN),
@@ -330,6 +332,14 @@ def _is_main(snapshot: Snapshot, batch: BatchRow, standings: Mapping[int, Standi
         return True
     first = snapshot.outcome is Outcome.FAILED and _root(snapshot, batch) == min(b.id for b in snapshot.batches)
     return first or any(standings[i.coin_id] not in (Standing.LATE, Standing.OVER_CAP) for i in batch.inputs)
+
+
+def _has_stray(snapshot: Snapshot, batch: BatchRow) -> bool:
+    """Was the batch split without a coin that is unspent in a block after all? That one is still to be paid."""
+    parts = [b for b in snapshot.batches if b.parent_id == batch.id]
+    held = {i.coin_id for part in parts for i in part.inputs}
+    coins = [i.coin for i in batch.inputs if i.coin_id not in held]
+    return bool(parts) and any(c.height is not None and c.spent_by is None for c in coins)
 
 
 def _root(snapshot: Snapshot, batch: BatchRow) -> int:

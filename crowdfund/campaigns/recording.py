@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TypeVar
 
-from sqlalchemy import Select, delete, func, select, tuple_, update
+from sqlalchemy import Select, bindparam, delete, func, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
@@ -215,12 +215,10 @@ def set_view(
 
 
 def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
-    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, contra transfers are
-    posted, and the public is told."""
+    """Undo the blocks above the fork: their coins are unconfirmed again, their spends undone, and the public is
+    told."""
     tip = chain_tip(session)
-    before = books.mark_of(tip, fork_height)
-    unspent = session.scalars(select(Coin.id).where(Coin.spent_height > fork_height)).all()
-    lost = session.scalars(select(Coin.id).where(Coin.height > fork_height).order_by(Coin.id)).all()
+    lost = forget_blocks(session, fork_height)
     incident = Incident(
         kind="reorganisation",
         height=fork_height + 1,
@@ -231,13 +229,20 @@ def _roll_back(session: Session, fork_height: int, now: datetime) -> None:
     session.add(incident)
     session.flush()
     session.add_all(IncidentCoin(incident_id=incident.id, coin_id=coin_id) for coin_id in lost)
-    session.execute(delete(Block).where(Block.height > fork_height))
-    session.execute(
-        update(Coin).where(Coin.height > fork_height).values(height=None, block_hash=None, in_mempool=False)
-    )
-    session.execute(update(Coin).where(Coin.spent_height > fork_height).values(spent_by=None, spent_height=None))
-    session.execute(update(RivalRow).where(RivalRow.height > fork_height).values(height=None))
-    books.post_moved(session, {*lost, *unspent}, before, books.mark_of(chain_tip(session), fork_height))
+
+
+def forget_blocks(session: Session, above: int) -> Sequence[int]:
+    """As if no block higher than `above` had been read: what they held is still known, as unconfirmed, and contra
+    transfers are posted. Returns the ids of the coins that were in them."""
+    before = books.mark_of(chain_tip(session), above)
+    unspent = session.scalars(select(Coin.id).where(Coin.spent_height > above)).all()
+    lost = session.scalars(select(Coin.id).where(Coin.height > above).order_by(Coin.id)).all()
+    session.execute(delete(Block).where(Block.height > above))
+    session.execute(update(Coin).where(Coin.height > above).values(height=None, block_hash=None, in_mempool=False))
+    session.execute(update(Coin).where(Coin.spent_height > above).values(spent_by=None, spent_height=None))
+    session.execute(update(RivalRow).where(RivalRow.height > above).values(height=None))
+    books.post_moved(session, {*lost, *unspent}, before, books.mark_of(chain_tip(session), above))
+    return lost
 
 
 def _post(session: Session, told: Sequence[BlockFacts], before: Mark) -> None:
@@ -253,14 +258,17 @@ def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
         coin = _coin(session, found, now)
         coin.height, coin.block_hash, coin.in_mempool = facts.block.height, facts.block.hash, False
     session.flush()
-    for spend in facts.spends:
-        session.execute(
-            update(Coin)
-            .where(Coin.txid == spend.txid, Coin.vout == spend.vout)
-            .values(spent_by=spend.spent_by, spent_height=facts.block.height)
-        )
+    _record_spends(session, facts)
     for rival in facts.rivals:
         _record_rival(session, rival)
+
+
+def _record_spends(session: Session, facts: BlockFacts) -> None:
+    """All in one statement: a block may hold thousands of our own payments."""
+    spent = [{"of": s.txid, "number": s.vout, "spent_by": s.spent_by} for s in facts.spends]
+    if spent:
+        statement = update(Coin).where(Coin.txid == bindparam("of"), Coin.vout == bindparam("number"))
+        session.connection().execute(statement.values(spent_height=facts.block.height), spent)
 
 
 def _record_unconfirmed(session: Session, found: FoundCoin, now: datetime) -> None:

@@ -10,12 +10,12 @@ import secrets
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
-from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge
+from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
@@ -32,6 +32,7 @@ ADDRESS_TRIES = 50
 PLEDGE_ID_LENGTH = 26  # 128 bits: the link is the backer's key
 NAME_LIMIT = 60
 MESSAGE_LIMIT = 280
+OPENING_DEPTH = 6
 
 
 _NO_ACCOUNT = {
@@ -40,8 +41,14 @@ _NO_ACCOUNT = {
 }
 
 # Not taken by any campaign; an account is never taken twice, its column is unique.
-_is_spare = Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None)))
+# After a restore those that campaigns may have taken since the backup are left alone.
+_first_account = select(func.coalesce(func.max(Restore.first_account), 0)).scalar_subquery()
+_is_spare = and_(
+    Account.index.not_in(select(Campaign.account_index).where(Campaign.account_index.is_not(None))),
+    Account.index >= _first_account,
+)
 _lacks_receipt_key = _is_spare & Account.receipt_key.is_(None)
+RESTORED = "This site was restored from a backup and looks through the chain first; please try again later."
 
 
 def new_id(length: int) -> str:
@@ -126,11 +133,12 @@ def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bo
 
 
 def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) -> tuple[Block, Account]:
-    """The newest block, and the next free account that can sign receipts.
+    """The block that the terms will name, and the next free account that can sign receipts.
 
     Raises UserError if the draft, node or signer is not ready.
     """
     check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
+    _refuse_while_restoring(session)
     tip = chain_tip(session)
     if tip is None:
         raise UserError("No block was seen yet, so nothing can be published; try again when the node is running.")
@@ -138,7 +146,14 @@ def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) 
     account = session.scalar(usable.order_by(Account.index).limit(1))
     if account is None:
         raise UserError(_NO_ACCOUNT[settings.signer])
-    return tip, account
+    return _opening_block(session, tip), account
+
+
+def _opening_block(session: Session, tip: Block) -> Block:
+    """Some blocks deep, so that no usual reorganisation takes it away: proof of the campaign's end leads through it."""
+    deep = select(Block).where(Block.height <= tip.height - OPENING_DEPTH).order_by(Block.height.desc()).limit(1)
+    oldest = select(Block).order_by(Block.height).limit(1)
+    return session.scalar(deep) or session.scalar(oldest) or tip
 
 
 def draft_of(campaign: Campaign) -> Draft:
@@ -207,6 +222,7 @@ def _reserve_index(
         raise NotFound("There is no such campaign.")
     if campaign.terms is None:
         raise UserError("This campaign is not published yet, so it takes no pledges.")
+    _refuse_while_restoring(session)
     terms = CampaignTerms.parse(campaign.terms)
     if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
@@ -271,6 +287,12 @@ def _check_pledge(
     return script
 
 
+def _refuse_while_restoring(session: Session) -> None:
+    """Raise UserError while it is not known which addresses were given out after the backup."""
+    if session.scalar(select(Restore.id).where(Restore.caught_up_at.is_(None)).limit(1)) is not None:
+        raise UserError(RESTORED)
+
+
 def _refuse_own_address(session: Session, script: bytes, field: str) -> None:
     if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
         raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
@@ -304,4 +326,5 @@ def first_without_receipt_key(session: Session) -> int | None:
 def account_stock(session: Session) -> tuple[int, int]:
     """(the first account index that is not held yet, the number of held accounts that no campaign has)."""
     first = session.scalar(select(func.coalesce(func.max(Account.index) + 1, 0))) or 0
+    first = max(first, session.scalar(select(_first_account)) or 0)
     return first, session.scalar(select(func.count()).where(_is_spare)) or 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.wallet.fees import (
@@ -214,7 +215,7 @@ def _shares(
 def _worth_spending(coins: Sequence[SpendableCoin], feerate_sat_vb: int) -> list[SpendableCoin]:
     """In order of outpoint, those that hold more than their input costs."""
     cost_sats = -(-P2WPKH_INPUT_WEIGHT * feerate_sat_vb // 4)
-    return sorted(c for c in coins if c.value_sats > cost_sats)
+    return sorted((c for c in coins if c.value_sats > cost_sats), key=attrgetter("txid", "vout"))
 
 
 def _refund_batch(groups: list[list[SpendableCoin]], feerate_sat_vb: int, caps: FeeCaps) -> Batch | None:

@@ -7,10 +7,10 @@ have a hundred thousand pledges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import and_, select, type_coerce, update
+from sqlalchemy import and_, func, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
@@ -71,6 +71,33 @@ class ConfirmedCoin:
     free: bool
 
 
+@dataclass(frozen=True, slots=True)
+class CountedCoin:
+    """A coin that counts for the goal, and the block that holds it."""
+
+    txid: str
+    vout: int
+    height: int
+    index: int
+
+
+def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
+    """Terms and height of the closing block of a decided campaign."""
+    terms = _terms(session, campaign_id)
+    if terms is None:
+        raise ValueError(f"campaign {campaign_id} has no terms")
+    return terms, session.get_one(DecisionRow, campaign_id).closing_height
+
+
+def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
+    """Every coin that counts in a decided campaign, in the order of the chain."""
+    terms, closing_height = ending(session, campaign_id)
+    coins = list(_confirmed_coins(session, campaign_id))
+    stands = _standings(coins, terms, closing_height, _tip_height(session))
+    counted = [CountedCoin(c.txid, c.vout, c.height, c.index) for c, each in stands if each is Standing.COUNTED]
+    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+
+
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
     """Undecided campaigns whose closing block is as deep as their terms ask for."""
     due = []
@@ -113,11 +140,21 @@ def decided_with_loose_coins(session: Session) -> list[str]:
 
 def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> bool:
     """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
+    if not store_decision(session, campaign_id):
+        return False
+    _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
+    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
+    return True
+
+
+def store_decision(session: Session, campaign_id: str) -> bool:
+    """Store the decision alone; the caller has the campaign posted. False if it is too early."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
     closing = None if terms is None else closing_block(session, terms.deadline)
     if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
         return False
-    decision = _decision(session, campaign_id, terms, closing.height, tip_height)
+    coins = list(_confirmed_coins(session, campaign_id))
+    decision = _decision(coins, terms, closing.height, tip_height)
     if decision is None:
         return False
     session.add(
@@ -132,20 +169,18 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
     )
     session.flush()
     tell_pages(session)
-    _plan(session, campaign_id, feerate_sat_vb)
-    books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
 def plan_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
     """Plan what is owed and not planned yet, and post it; returns the number of new batches."""
-    planned = _plan(session, campaign_id, feerate_sat_vb)
+    planned = _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
     if planned:
         books.post_whole(session, [campaign_id])
     return planned
 
 
-def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
+def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], feerate_sat_vb: int) -> int:
     terms, decision, tip_height = (
         _terms(session, campaign_id),
         session.get(DecisionRow, campaign_id),
@@ -155,8 +190,10 @@ def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
     coin_ids = {}
-    for row, stands in _standings(session, campaign_id, terms, decision.closing_height, tip_height):
+    for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
+        if kind is Kind.REFUND and not row.refund_script:
+            continue  # found after a restore: an operator must say where to
         if kind is not None and _is_spendable(row, terms.confirmations, tip_height):
             owed[kind].append(SpendableCoin(row.txid, row.vout, row.value_sats, row.index, row.refund_script))
             coin_ids[(row.txid, row.vout)] = row.id
@@ -170,7 +207,9 @@ def _plan(session: Session, campaign_id: str, feerate_sat_vb: int) -> int:
 def unregistered(session: Session) -> list[Registration]:
     """Refund addresses that the signer must hear of, by campaign: the first thousand."""
     waiting = (
-        select(Pledge).where(Pledge.registered.is_(False), Pledge.address.is_not(None)).order_by(Pledge.campaign_id)
+        select(Pledge)
+        .where(Pledge.registered.is_(False), Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
+        .order_by(Pledge.campaign_id)
     )
     pledges = session.scalars(waiting.limit(REGISTERED_AT_ONCE)).all()
     found = []
@@ -214,19 +253,16 @@ def _tip_height(session: Session) -> int:
 
 
 def _decision(
-    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
 ) -> Decision | None:
-    coins = map(_facts, _confirmed_coins(session, campaign_id))
-    return decide(
-        terms.goal_sats, terms.min_coin_sats, coins, closing_height, tip_height, terms.confirmations, terms.cap_sats
-    )
+    facts, heights = map(_facts, coins), (closing_height, tip_height)
+    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats)
 
 
 def _standings(
-    session: Session, campaign_id: str, terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
 ) -> Iterator[tuple[ConfirmedCoin, Standing]]:
     """Every confirmed coin and what it is worth to the goal."""
-    coins = list(_confirmed_coins(session, campaign_id))
     rules = (closing_height, terms.min_coin_sats, tip_height)
     over = over_cap(map(_facts, coins), *rules, terms.cap_sats)
     for coin in coins:

@@ -22,6 +22,7 @@ class ParsedTx:
     coinbase: bool
     spends: tuple[tuple[str, int], ...]
     outputs: tuple[tuple[int, bytes], ...]
+    locktime: int = 0
 
 
 def double_sha256(data: bytes) -> bytes:
@@ -100,7 +101,8 @@ def _read_tx(raw: bytes, start: int) -> tuple[ParsedTx, int]:
         raise ValueError("the bytes end too early")
     stripped = raw[start : start + 4] + raw[body:body_end] + raw[position : position + 4]
     txid = double_sha256(stripped)[::-1].hex()
-    return ParsedTx(txid, coinbase, () if coinbase else tuple(spends), tuple(outputs)), position + 4
+    locktime = int.from_bytes(raw[position : position + 4], "little")
+    return ParsedTx(txid, coinbase, () if coinbase else tuple(spends), tuple(outputs), locktime), position + 4
 
 
 def _read_inputs(raw: bytes, position: int) -> tuple[list[tuple[str, int]], bool, int]:

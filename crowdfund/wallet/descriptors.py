@@ -91,6 +91,17 @@ def key_origin(descriptor: str, index: int) -> KeyOrigin:
     return KeyOrigin(derive_key(descriptor, index).sec(), bytes(found.origin.fingerprint), steps)
 
 
+def derive_scripts(descriptor: str, first: int, count: int) -> list[bytes]:
+    """Locking scripts at `first` to `first + count - 1`, as a rescan goes through them by the thousand.
+
+    The first of them is derived by embit's own way, too. Raises WorldError (not retryable) if both differ.
+    """
+    scripts = [derive_script(descriptor, index) for index in range(first, first + count)]
+    if scripts and scripts[0] != Descriptor.from_string(descriptor).derive(first).script_pubkey().data:
+        raise WorldError("Two ways lead to different addresses; nothing is looked for.", retryable=False)
+    return scripts
+
+
 def _address_by_embit(descriptor: str, index: int, network_name: str) -> str:
     embit_network = EMBIT_NETWORKS[NETWORKS[network_name].embit_name]
     return str(p2wpkh(derive_key(descriptor, index)).address(embit_network))

@@ -7,6 +7,7 @@ of refund addresses and outpoints, and refuses what the terms do not allow.
 from __future__ import annotations
 
 import json
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
+from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 VERSION = 1
@@ -32,13 +34,16 @@ class ToSign:
 
 @dataclass(frozen=True)
 class CampaignToSign:
-    """A campaign's canonical terms, its account, its refund scripts by address index, and what waits."""
+    """A campaign's canonical terms, its account, its refund scripts by address index, what waits, and the proof of how
+    the campaign ended (None while nothing waits), and the transactions that made the coins which are to be spent."""
 
     terms: str
     account_index: int
     descriptor: str
     refunds: Mapping[int, bytes]
     waiting: tuple[ToSign, ...]
+    proof: OutcomeProof | None = None
+    shown: tuple[ShownCoin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,8 @@ def _campaign_json(campaign: CampaignToSign) -> dict[str, object]:
         "terms": campaign.terms,
         "account": campaign.account_index,
         "descriptor": campaign.descriptor,
+        "proof": None if campaign.proof is None else _proof_json(campaign.proof),
+        "shown": [[b64encode(coin.raw).decode(), coin.vout, coin.index] for coin in campaign.shown],
         "refunds": {str(index): script.hex() for index, script in campaign.refunds.items()},
         "transactions": [
             {
@@ -141,7 +148,26 @@ def _campaign(read: Mapping[str, Any]) -> CampaignToSign:
         descriptor=str(read["descriptor"]),
         refunds={int(index): bytes.fromhex(script) for index, script in read["refunds"].items()},
         waiting=tuple(_to_sign(one) for one in read["transactions"]),
+        proof=None if read["proof"] is None else _proof(read["proof"]),
+        shown=tuple(ShownCoin(b64decode(raw, validate=True), _whole(v), _whole(i)) for raw, v, i in read["shown"]),
     )
+
+
+def _proof_json(proof: OutcomeProof) -> dict[str, object]:
+    return {
+        "headers": b64encode(proof.headers).decode(),
+        "coins": [
+            [b64encode(c.raw).decode(), c.vout, c.index, c.height, list(c.branch), c.position] for c in proof.coins
+        ],
+    }
+
+
+def _proof(read: Mapping[str, Any]) -> OutcomeProof:
+    coins = (
+        CoinProof(b64decode(raw, validate=True), _whole(v), _whole(i), _whole(h), tuple(map(str, branch)), _whole(p))
+        for raw, v, i, h, branch, p in read["coins"]
+    )
+    return OutcomeProof(b64decode(read["headers"], validate=True), tuple(coins))
 
 
 def _to_sign(read: Mapping[str, Any]) -> ToSign:
@@ -159,6 +185,6 @@ def _to_sign(read: Mapping[str, Any]) -> ToSign:
 
 
 def _whole(value: object) -> int:
-    if type(value) is not int or not 0 <= value < 2**62:
+    if type(value) is not int or not 0 <= value < 2**63:
         raise ValueError("not a whole number")
     return value

@@ -9,7 +9,8 @@ Whoever wants a campaign released that has failed must mine such blocks. That a 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from hashlib import sha256
 
 from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx
 from crowdfund.wallet.headers import (
@@ -20,11 +21,15 @@ from crowdfund.wallet.headers import (
     check_retargets,
     median_time_past,
     read_header,
+    target,
 )
 from crowdfund.wallet.merkle import could_be_node, verify_branch
 
 COINBASE_MATURITY = 100
-LONGEST = 120_000  # headers in one proof: more than two years of blocks
+LONGEST = 70_000  # headers in one proof: a year and four months of blocks
+COINS_AT_ONCE = 350
+# About an eighth of what mining a block of the main chain took in 2026.
+HARD_ENOUGH = {"mainnet": 0x17100000}
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,20 @@ class CoinProof:
     branch: tuple[str, ...]
     position: int
 
+    @property
+    def outpoint(self) -> str:
+        """Its name in requests and in the signer's log."""
+        return f"{parse_tx(self.raw).txid}:{self.vout}"
+
+
+@dataclass(frozen=True)
+class ShownCoin:
+    """The transaction that made a coin, which output it is, and the index of its address."""
+
+    raw: bytes
+    vout: int
+    index: int
+
 
 @dataclass(frozen=True, order=True)
 class ProvenCoin:
@@ -68,11 +87,48 @@ class ProvenCoin:
     vout: int
     value_sats: int
 
+    @property
+    def outpoint(self) -> str:
+        """Its name in requests and in the signer's log."""
+        return f"{self.txid}:{self.vout}"
+
+
+@dataclass(frozen=True)
+class OutcomeProof:
+    """All that shows how a campaign ended: headers from `first_height` on, 80 bytes each, and the coins that count
+    (none where nothing hangs on them)."""
+
+    headers: bytes
+    coins: tuple[CoinProof, ...] = ()
+
+
+@dataclass
+class Proven:
+    """What was proven of a campaign so far: height and hash of its closing block, and the coins that count, by
+    outpoint ("txid:vout")."""
+
+    height: int
+    block_hash: str
+    coins: dict[str, ProvenCoin] = field(default_factory=dict)
+    total_sats: int = 0
+
+    def add(self, coin: ProvenCoin) -> None:
+        """Take in one more; a coin that is there already changes nothing."""
+        if coin.outpoint not in self.coins:
+            self.coins[coin.outpoint] = coin
+            self.total_sats += coin.value_sats
+
 
 def first_height(opened_height: int) -> int:
     """Where the headers of a proof begin: at a change of difficulty, with the ten before the opening block that its
     median time past needs."""
     return max(0, opened_height - MEDIAN_SPAN + 1) // RETARGET * RETARGET
+
+
+def _refuse_easy_opening(opened: Header, network: str) -> None:
+    """A creator could name a block of their own making, with little work, and go on from there."""
+    if network in HARD_ENOUGH and target(opened.bits) > target(HARD_ENOUGH[network]):
+        raise ValueError("the block at which the terms were frozen has hardly any work")
 
 
 def prove_closing(raw: bytes, opening: Opening) -> Closing:
@@ -90,6 +146,7 @@ def prove_closing(raw: bytes, opening: Opening) -> Closing:
     opened = opening.opened_height - first
     if len(headers) <= opened or headers[opened].hash != opening.opened_hash:
         raise ValueError("the headers do not lead through the block at which the terms were frozen")
+    _refuse_easy_opening(headers[opened], opening.network)
     closed = _first_after(headers, opened, opening.deadline)
     if closed is None or closed + opening.confirmations > len(headers):
         raise ValueError("no closing block with enough confirmations is among the headers")
@@ -116,9 +173,20 @@ def prove_coin(proof: CoinProof, closing: Closing, script: bytes, min_coin_sats:
     return ProvenCoin(proof.height, tx.txid, proof.vout, value_sats)
 
 
-def funded(coins: Collection[ProvenCoin], goal_sats: int) -> bool:
-    """Do these coins, all different, reach the goal?"""
-    return sum(coin.value_sats for coin in coins) >= goal_sats
+def own_coin(shown: ShownCoin, script: bytes) -> tuple[str, int]:
+    """Outpoint ("txid:vout") and value of the coin at `script`. Raises ValueError where the transaction makes none.
+
+    A txid is the hash of the whole transaction, so who shows one cannot lie about a value.
+    """
+    tx = parse_tx(shown.raw)
+    if not 0 <= shown.vout < len(tx.outputs) or tx.outputs[shown.vout][1] != script:
+        raise ValueError("the output pays another address")
+    return f"{tx.txid}:{shown.vout}", tx.outputs[shown.vout][0]
+
+
+def digest(outpoints: Collection[str]) -> str:
+    """One hash over a set of outpoints, to see whether two sets are the same."""
+    return sha256("\n".join(sorted(outpoints)).encode()).hexdigest()
 
 
 def within_cap(coins: Collection[ProvenCoin], cap_sats: int) -> bool:

@@ -68,8 +68,17 @@ def stored(settings: Settings, env: Mapping[str, str] | None = None) -> Passphra
     """
     if settings.signer_passphrase_file is not None:
         return _read(settings.signer_passphrase_file, 0o077, "CROWDFUND_SIGNER_PASSPHRASE_FILE")
+    return _from_systemd(settings.signer_credential, env)
+
+
+def from_file_or_credential(path: Path | None, credential: str) -> Passphrase | None:
+    """The same for other passphrases: from the file, where one is named, else from the systemd credential."""
+    return _from_systemd(credential, None) if path is None else _read(path, 0o077, "the passphrase file")
+
+
+def _from_systemd(name: str, env: Mapping[str, str] | None) -> Passphrase | None:
     folder = (os.environ if env is None else env).get("CREDENTIALS_DIRECTORY")
-    credential = Path(folder) / settings.signer_credential if folder else None
+    credential = Path(folder) / name if folder else None
     if credential is None or not credential.exists():
         return None
     # Group bits are no leak here: systemd gives a service its file by an access list, and they show that list's mask.

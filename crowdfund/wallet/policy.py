@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from hashlib import sha256
 from typing import Any, Protocol
 
@@ -27,6 +29,7 @@ from crowdfund.wallet.fees import (
     transaction_vsize,
     transaction_weight,
 )
+from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ShownCoin, within_cap
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 MAX_INDEX = 2**31 - 1
@@ -40,8 +43,24 @@ RELEASE, REFUND = "release", "refund"
 _TXID = re.compile(r"(?!0{64})[0-9a-f]{64}", re.ASCII)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
-_VERSION_1 = {"version": int, "network": str, "payout_address": str, "payout_script": str, "opened_height": int}
-_ADDED = {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int}
+_VERSION_1 = {
+    "version": int, "network": str, "payout_address": str, "payout_script": str, "opened_height": int,
+    "opened_hash": str, "deadline_at": str, "confirmations": int, "goal_sats": int, "min_coin_sats": int,
+}  # fmt: skip
+_ADDED = {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int, "cap_sats": int}
+
+
+@dataclass(frozen=True)
+class EndingFacts:
+    """What the terms say of how the campaign ends. Amounts in satoshi, `deadline` in unix seconds, a cap of 0 is
+    none."""
+
+    opened_hash: str
+    deadline: int
+    confirmations: int
+    goal_sats: int
+    min_coin_sats: int
+    cap_sats: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,6 +72,7 @@ class TermsFacts:
     network: str
     payout_script: bytes
     opened_height: int
+    ending: EndingFacts
     receipt_key: str = ""
     timelock_height: int = 0
     timelock_feerate_sat_vb: int = 0
@@ -70,8 +90,8 @@ class Held(Protocol):
     def kind(self, outpoint: str) -> str | None:
         """ "release" or "refund", None where the outpoint was signed for neither."""
 
-    def value_sats(self, outpoint: str) -> int | None:
-        """What the outpoint was said to hold, None where nobody said."""
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        """(account, index, satoshi) of a coin whose transaction was shown, None where none was."""
 
 
 def read_terms(text: object, network: str) -> TermsFacts:
@@ -97,16 +117,55 @@ def _facts(found: dict[str, Any], terms_hash: bytes, network: str) -> TermsFacts
     payout_script = script_of(found["payout_address"], network)
     if payout_script.hex() != found["payout_script"]:
         raise UserError("payout address and payout script in the terms differ.")
-    opened_height = whole(found["opened_height"], MAX_HEIGHT)
+    opened_height, ending = whole(found["opened_height"], MAX_HEIGHT), _ending(found)
     if found["version"] == 1:
-        return TermsFacts(1, terms_hash, network, payout_script, opened_height)
+        return TermsFacts(1, terms_hash, network, payout_script, opened_height, ending)
     timelock_height = whole(found["timelock_height"], MAX_HEIGHT)
     feerate_sat_vb = whole(found["timelock_feerate_sat_vb"], MAX_FEERATE_SAT_VB)
     if timelock_height and not (opened_height < timelock_height and feerate_sat_vb):
         raise UserError("the time lock in the terms makes no sense.")
-    return TermsFacts(
-        2, terms_hash, network, payout_script, opened_height, found["receipt_key"], timelock_height, feerate_sat_vb
+    locks = (found["receipt_key"], timelock_height, feerate_sat_vb)
+    return TermsFacts(2, terms_hash, network, payout_script, opened_height, ending, *locks)
+
+
+def _ending(found: dict[str, Any]) -> EndingFacts:
+    """A goal of nothing, or blocks that need no confirmation, would make every proof an easy one."""
+    goal_sats, confirmations = whole(found["goal_sats"], MAX_MONEY_SATS), whole(found["confirmations"], MAX_INDEX)
+    deadline = datetime.fromisoformat(found["deadline_at"])
+    if not goal_sats or not confirmations or deadline.tzinfo is None:
+        raise UserError("the goal, the confirmations or the deadline in the terms make no sense.")
+    return EndingFacts(
+        opened_hash=found["opened_hash"],
+        deadline=int(deadline.timestamp()),
+        confirmations=confirmations,
+        goal_sats=goal_sats,
+        min_coin_sats=whole(found["min_coin_sats"], MAX_MONEY_SATS),
+        cap_sats=whole(found.get("cap_sats", 0), MAX_MONEY_SATS),
     )
+
+
+def opening_of(terms: TermsFacts) -> Opening:
+    """What the proof of a campaign's end is held against."""
+    end = terms.ending
+    return Opening(terms.network, terms.opened_height, end.opened_hash, end.deadline, end.confirmations)
+
+
+def check_outcome(kind: object, tx: UnsignedTx, terms: TermsFacts, proven: Proven | None) -> None:
+    """Nothing is settled before the end is proven; a release spends coins that are proven to count, which together
+    reach the goal; and what was proven to count is not given back once they do."""
+    if proven is None:
+        raise UserError("nobody has proven yet that this campaign has come to its end.")
+    reached = proven.total_sats >= terms.ending.goal_sats
+    for i in tx.inputs:
+        coin = proven.coins.get(outpoint(i))
+        if kind == REFUND and coin is not None and reached:
+            raise UserError(f"{outpoint(i)} counts, and the goal was reached: it is not given back.")
+        if kind == RELEASE and (coin is None or coin.value_sats != i.value_sats):
+            raise UserError(f"{outpoint(i)} is not proven to count, with this value, and is not paid out.")
+    if kind == RELEASE and not reached:
+        raise UserError("the coins proven so far do not reach the goal.")
+    if kind == RELEASE and not within_cap(proven.coins.values(), terms.ending.cap_sats):
+        raise UserError("more coins were proven than can count under the cap.")
 
 
 def check_account(terms: TermsFacts, own_receipt_key: str, account: int, held: Held) -> None:
@@ -148,6 +207,29 @@ def read_tx(message: Mapping[str, Any]) -> UnsignedTx:
     )
 
 
+def read_coin_proof(fields: object) -> CoinProof:
+    """The proof of a coin as requests spell it. Raises UserError, ValueError."""
+    if not isinstance(fields, list) or len(fields) != 6:
+        raise ValueError("a proof has six parts")
+    raw, vout, index, height, branch, position = fields
+    return CoinProof(
+        raw=b64decode(raw, validate=True),
+        vout=whole(vout, MAX_UINT32),
+        index=whole(index, MAX_INDEX),
+        height=whole(height, MAX_HEIGHT),
+        branch=tuple(branch),
+        position=whole(position, MAX_UINT32),
+    )
+
+
+def read_shown_coin(fields: object) -> ShownCoin:
+    """A coin as requests show it. Raises UserError, ValueError."""
+    if not isinstance(fields, list) or len(fields) != 3:
+        raise ValueError("a coin is shown in three parts")
+    raw, vout, index = fields
+    return ShownCoin(b64decode(raw, validate=True), whole(vout, MAX_UINT32), whole(index, MAX_INDEX))
+
+
 def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: int, held: Held) -> None:
     """Refuse whatever is not a release or a refund under these terms, or contradicts what was promised."""
     _check_form(tx)
@@ -159,7 +241,7 @@ def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: i
         _check_refund(tx, account, held)
     else:
         raise UserError("a settlement is a release or a refund.")
-    _check_values(tx, held)
+    _check_values(tx, account, held)
     for i in tx.inputs:
         if held.kind(outpoint(i)) not in (None, kind):
             raise UserError(f"{outpoint(i)} was signed for a {held.kind(outpoint(i))} and is signed for nothing else.")
@@ -180,7 +262,7 @@ def check_timelocked(tx: UnsignedTx, terms: TermsFacts, account: int, held: Held
     fee_sats = transaction_vsize(1, [script]) * terms.timelock_feerate_sat_vb
     if tx.fee_sats != fee_sats:
         raise UserError(f"the fee of this time-locked refund is {fee_sats} sat, as the terms say.")
-    _check_values(tx, held)
+    _check_values(tx, account, held)
 
 
 def outpoint(spent: TxInput) -> str:
@@ -265,12 +347,12 @@ def _check_refund(tx: UnsignedTx, account: int, held: Held) -> None:
             raise UserError(f"at most {MAX_REFUND_FEE_PERCENT} % of what a pledge holds goes to the fee of its refund.")
 
 
-def _check_values(tx: UnsignedTx, held: Held) -> None:
-    """A signature covers only its own input's value, so signatures got with different stories about the values could
-    be put together to one transaction whose fee was never checked: the first story counts."""
+def _check_values(tx: UnsignedTx, account: int, held: Held) -> None:
+    """Every coin is one that was shown to lie at an address of this campaign, with this value and of this pledge. A
+    signature covers only its own input's value: with a false story about the others, money would go astray."""
     for i in tx.inputs:
-        if held.value_sats(outpoint(i)) not in (None, i.value_sats):
-            raise UserError(f"{outpoint(i)} was said to hold another amount, and the first word counts.")
+        if held.shown(outpoint(i)) != (account, i.index, i.value_sats):
+            raise UserError(f"{outpoint(i)} was not shown to be a coin of this pledge with this value.")
 
 
 def _canonical(value: object) -> str:

@@ -94,7 +94,7 @@ class SealedSeed:
 
     def unseal(self, passphrase: Passphrase) -> bytes:
         """The entropy, whole. Raises WrongPassphrase; takes about a second and `cost.memory_kib` of memory."""
-        key = _key(passphrase, self.salt, self.cost)
+        key = make_key(passphrase, self.salt, self.cost)
         try:
             entropy = ChaCha20Poly1305(key).decrypt(self.nonce, self.sealed, self._authenticated())
         except InvalidTag:
@@ -139,12 +139,13 @@ class SealedSeed:
 def seal(entropy: bytes, passphrase: Passphrase, network: str, fingerprint: str, cost: Cost = COST) -> SealedSeed:
     """Encrypt under a fresh salt and nonce. `cost` is for tests: nothing else passes it."""
     draft = SealedSeed(network, fingerprint, cost, os.urandom(SALT_BYTES), os.urandom(NONCE_BYTES), b"")
-    cipher = ChaCha20Poly1305(_key(passphrase, draft.salt, cost))
+    cipher = ChaCha20Poly1305(make_key(passphrase, draft.salt, cost))
     sealed = cipher.encrypt(draft.nonce, entropy, draft._authenticated())
     return SealedSeed(network, fingerprint, cost, draft.salt, draft.nonce, sealed)
 
 
-def _key(passphrase: Passphrase, salt: bytes, cost: Cost) -> bytes:
+def make_key(passphrase: Passphrase, salt: bytes, cost: Cost) -> bytes:
+    """A key of KEY_BYTES by Argon2id. Raises WorldError where there is too little memory for it."""
     try:
         return hash_secret_raw(passphrase.reveal(), salt, cost.passes, cost.memory_kib, cost.lanes, KEY_BYTES, Type.ID)
     except HashingError:

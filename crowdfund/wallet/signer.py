@@ -15,6 +15,7 @@ import socketserver
 import struct
 import threading
 import time
+from base64 import b64decode
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import lru_cache
@@ -27,15 +28,27 @@ from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
 from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.outcome_proof import (
+    COINS_AT_ONCE,
+    Closing,
+    CoinProof,
+    ProvenCoin,
+    digest,
+    own_coin,
+    prove_closing,
+    prove_coin,
+)
 from crowdfund.wallet.policy import MAX_INDEX, TermsFacts, outpoint, whole
 from crowdfund.wallet.receipts import Receipt, sign_text
 from crowdfund.wallet.signer_client import MAX_LINE
 from crowdfund.wallet.signer_log import SignerLog
-from crowdfund.wallet.signing import sign
+from crowdfund.wallet.signing import script_at, sign
+from crowdfund.wallet.transactions import UnsignedTx
 
 PATIENCE_S = 30  # for a whole request
 MAX_ACCOUNTS_AT_ONCE = 100
 KEPT_KEYS = 256
+KEPT_CLOSINGS = 16
 
 
 class Signer:
@@ -50,6 +63,7 @@ class Signer:
         self._branch = lru_cache(KEPT_KEYS)(keystore.branch)
         self._account_xpub = lru_cache(KEPT_KEYS)(keystore.account_xpub)
         self._receipt_key = lru_cache(KEPT_KEYS)(keystore.receipt_key)
+        self._closings: dict[int, Closing] = {}  # with the Merkle roots that coins are held against
 
     def answer(self, message: dict[str, Any]) -> dict[str, object]:
         """One request, one answer. Raises UserError where the request is refused."""
@@ -59,6 +73,9 @@ class Signer:
             "sign": self._sign,
             "timelocked_refund": self._timelocked_refund,
             "receipt": self._receipt,
+            "prove_closing": self._prove_closing,
+            "prove_coins": self._prove_coins,
+            "show_coins": self._show_coins,
         }
         wanted = message.get("op")
         if not isinstance(wanted, str) or wanted not in operations:
@@ -106,8 +123,64 @@ class Signer:
         account, terms = self._account_and_terms(message)
         kind, tx = message["kind"], policy.read_tx(message)
         policy.check_settlement(kind, tx, terms, account, self._log)
+        self._check_outcome(kind, tx, terms, account)
         self._log.settle(kind, tx.txid, account, terms.hash, {outpoint(i): i.value_sats for i in tx.inputs})
         return {"raw": sign(tx, self._branch(account, terms.hash)).hex()}
+
+    def _check_outcome(self, kind: object, tx: UnsignedTx, terms: TermsFacts, account: int) -> None:
+        policy.check_outcome(kind, tx, terms, self._log.proven(account))
+
+    def _prove_closing(self, message: dict[str, Any]) -> dict[str, object]:
+        account, terms = self._account_and_terms(message)
+        if self._network_name != "regtest" and time.time() < terms.ending.deadline:
+            raise UserError("the deadline is not past by this machine's clock.")
+        try:
+            closing = prove_closing(b64decode(message["headers"], validate=True), policy.opening_of(terms))
+        except ValueError as error:
+            raise UserError(f"the end is not proven: {error}.") from error
+        self._log.close(account, terms.hash, closing.height, closing.hash)
+        self._closings[account] = closing
+        while len(self._closings) > KEPT_CLOSINGS:
+            self._closings.pop(next(iter(self._closings)))
+        proven = self._log.proven(account)
+        return {"closing_height": closing.height, "proven": digest(proven.coins) if proven else ""}
+
+    def _prove_coins(self, message: dict[str, Any]) -> dict[str, object]:
+        account, terms = self._account_and_terms(message)
+        closing, coins = self._closings.get(account), message["coins"]
+        if closing is None:
+            raise UserError("the end of this campaign has to be proven first, once in each life of the signer.")
+        if not isinstance(coins, list) or len(coins) > COINS_AT_ONCE:
+            raise UserError(f"at most {COINS_AT_ONCE} coins are proven at once.")
+        found, refused = [], []
+        for each in coins:
+            try:
+                found.append(self._proven_coin(policy.read_coin_proof(each), closing, account, terms))
+            except ValueError as error:
+                refused.append(str(error))
+        self._log.prove(account, terms.hash, found)
+        return {"proven": len(found), "refused": refused}
+
+    def _show_coins(self, message: dict[str, Any]) -> dict[str, object]:
+        """Only what is shown here is ever signed for: a coin at an address of ours, with the value that it has."""
+        account, terms = self._account_and_terms(message)
+        coins, found = message["coins"], {}
+        if not isinstance(coins, list) or len(coins) > COINS_AT_ONCE:
+            raise UserError(f"at most {COINS_AT_ONCE} coins are shown at once.")
+        try:
+            for each in coins:
+                shown = policy.read_shown_coin(each)
+                name, value_sats = own_coin(shown, script_at(self._branch(account, terms.hash), shown.index))
+                found[name] = (shown.index, value_sats)
+        except ValueError as error:
+            raise UserError(f"a coin is none of this campaign's: {error}.") from error
+        self._log.show(account, terms.hash, found)
+        return {"shown": len(found)}
+
+    def _proven_coin(self, proof: CoinProof, closing: Closing, account: int, terms: TermsFacts) -> ProvenCoin:
+        """The address is derived here, from the hash of the terms: a coin of another campaign proves nothing."""
+        script = script_at(self._branch(account, terms.hash), proof.index)
+        return prove_coin(proof, closing, script, terms.ending.min_coin_sats)
 
     def _timelocked_refund(self, message: dict[str, Any]) -> dict[str, object]:
         account, terms = self._account_and_terms(message)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, CoinProof, OutcomeProof, ShownCoin, digest
 from crowdfund.wallet.policy import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import UnsignedTx
 
 TIMEOUT_S = 300
-MAX_LINE = 2 * 1024 * 1024  # a transaction of 400,000 weight units, in hex, and room to spare
+MAX_LINE = 8 * 1024 * 1024  # the headers of a year, or a whole block as one transaction, in base64
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,27 @@ class SignerClient:
         for start in range(0, len(pairs), MAX_REGISTRATIONS):
             some = dict(pairs[start : start + MAX_REGISTRATIONS])
             self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
+
+    def prove(self, terms: str, account_index: int, proof: OutcomeProof) -> list[str]:
+        """Show how the campaign ended: the closing block, then the coins that count, some at a time. Returns why some
+        are not taken for proven.
+
+        Showing it again does no harm. Raises WorldError as `sign` does.
+        """
+        asked = {"terms": terms, "account": account_index}
+        answer = self._ask({"op": "prove_closing", **asked, "headers": b64encode(proof.headers).decode()})
+        if answer.get("proven") == digest([coin.outpoint for coin in proof.coins]):
+            return []  # a signer that was started anew remembers the coins
+        refused: list[str] = []
+        for part in _parts([_coin_fields(coin) for coin in proof.coins]):
+            refused += map(str, self._ask({"op": "prove_coins", **asked, "coins": part}).get("refused", ()))
+        return refused
+
+    def show(self, terms: str, account_index: int, coins: Sequence[ShownCoin]) -> None:
+        """Show the transactions that made these coins: the signer signs for no others. Raises WorldError as `sign`."""
+        fields: list[list[object]] = [[b64encode(coin.raw).decode(), coin.vout, coin.index] for coin in coins]
+        for part in _parts(fields):
+            self._ask({"op": "show_coins", "terms": terms, "account": account_index, "coins": part})
 
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """Have `tx` signed as a settlement of `kind` ("release" or "refund") under these canonical terms.
@@ -116,6 +139,26 @@ def tx_fields(tx: UnsignedTx) -> dict[str, object]:
         "inputs": [[i.txid, i.vout, i.value_sats, i.index] for i in tx.inputs],
         "outputs": [[o.script.hex(), o.value_sats, o.index] for o in tx.outputs],
     }
+
+
+def _coin_fields(coin: CoinProof) -> list[object]:
+    raw = b64encode(coin.raw).decode()
+    return [raw, coin.vout, coin.index, coin.height, list(coin.branch), coin.position]
+
+
+def _parts(coins: list[list[object]]) -> Iterator[list[list[object]]]:
+    """As many at once as the signer reads in one line."""
+    part: list[list[object]] = []
+    size = 0
+    for coin in coins:
+        length = len(json.dumps(coin))
+        if part and (len(part) == COINS_AT_ONCE or size + length > MAX_LINE // 2):
+            yield part
+            part, size = [], 0
+        part.append(coin)
+        size += length
+    if part:
+        yield part
 
 
 def _unreadable() -> WorldError:

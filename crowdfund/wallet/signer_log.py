@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.outcome_proof import Proven, ProvenCoin
 
 START = "0" * 64
-_KINDS = ("", "release", "refund")  # how a settled outpoint's kind is kept beside its value
 
 
 class SignerLog:
@@ -32,8 +33,10 @@ class SignerLog:
         self._head = path.with_suffix(".head")
         self._terms: dict[int, bytes] = {}
         self._refunds: dict[tuple[int, int], bytes] = {}
-        self._outpoints: dict[bytes, int] = {}
+        self._kinds: dict[bytes, str] = {}
+        self._shown: dict[bytes, tuple[int, int, int]] = {}
         self._txids: set[bytes] = set()
+        self._proven: dict[int, Proven] = {}
         self._count, self._last = 0, START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -48,12 +51,33 @@ class SignerLog:
 
     def kind(self, outpoint: str) -> str | None:
         """ "release" or "refund", None where the outpoint was signed for neither."""
-        return _KINDS[self._outpoints.get(_key(outpoint), 0) % len(_KINDS)] or None
+        return self._kinds.get(_key(outpoint))
 
-    def value_sats(self, outpoint: str) -> int | None:
-        """What the outpoint was said to hold, None where nobody said."""
-        held = self._outpoints.get(_key(outpoint))
-        return None if held is None else held // len(_KINDS)
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        """(account, index, satoshi) of a coin whose transaction was shown."""
+        return self._shown.get(_key(outpoint))
+
+    def show(self, account: int, terms_hash: bytes, coins: Mapping[str, tuple[int, int]]) -> None:
+        """Note coins of ours, with index and value, where they are new."""
+        new = {name: list(coin) for name, coin in coins.items() if self.shown(name) is None}
+        if new:
+            self._append({"account": account, "terms": terms_hash.hex(), "shown": new})
+
+    def proven(self, account: int) -> Proven | None:
+        """What was proven of the account's campaign, None while its end is not."""
+        return self._proven.get(account)
+
+    def close(self, account: int, terms_hash: bytes, height: int, block_hash: str) -> None:
+        """Note the proven closing block, the first one for good."""
+        if account not in self._proven:
+            self._append({"account": account, "terms": terms_hash.hex(), "closing": [height, block_hash]})
+
+    def prove(self, account: int, terms_hash: bytes, coins: Iterable[ProvenCoin]) -> None:
+        """Note coins that count, where they are new. The campaign's end has been noted before."""
+        known = self._proven[account].coins
+        new = {coin.outpoint: [coin.height, coin.value_sats] for coin in coins if coin.outpoint not in known}
+        if new:
+            self._append({"account": account, "terms": terms_hash.hex(), "proven": new})
 
     def register(self, account: int, terms_hash: bytes, refunds: Mapping[int, bytes]) -> None:
         """Note new refund scripts, all in one line. What the policy has to say was said before."""
@@ -63,7 +87,8 @@ class SignerLog:
 
     def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """Note that `txid` settles these outpoints, with their values, where that is new."""
-        if bytes.fromhex(txid) not in self._txids:
+        known = bytes.fromhex(txid) in self._txids
+        if not known or any(self.kind(outpoint) != kind for outpoint in outpoints):
             entry = [kind, txid, account, dict(outpoints)]
             self._append({"account": account, "terms": terms_hash.hex(), "settle": entry})
 
@@ -122,14 +147,21 @@ class SignerLog:
         """One of: refunds, a settlement, a time-locked refund; refunds as older versions wrote them, one a line."""
         if "refunds" in entry:
             self._keep(entry["account"], entry["refunds"].items())
+        elif "shown" in entry:
+            shown = {_key(name): (entry["account"], *coin) for name, coin in entry["shown"].items()}
+            self._shown.update(shown)
+        elif "closing" in entry:
+            self._proven[entry["account"]] = Proven(*entry["closing"])
+        elif "proven" in entry:
+            for name, (height, value_sats) in entry["proven"].items():
+                txid, _, vout = name.partition(":")
+                self._proven[entry["account"]].add(ProvenCoin(height, txid, int(vout), value_sats))
         elif "settle" in entry:
             kind, txid, _, outpoints = entry["settle"]
-            code = _KINDS.index(kind)
-            self._outpoints.update({_key(name): value * len(_KINDS) + code for name, value in outpoints.items()})
+            self._kinds.update(dict.fromkeys(map(_key, outpoints), sys.intern(kind)))
             self._txids.add(bytes.fromhex(txid))
         elif "timelocked" in entry:
-            txid, name, value_sats = entry["timelocked"]
-            self._outpoints.setdefault(_key(name), value_sats * len(_KINDS))
+            txid, _, _ = entry["timelocked"]
             self._txids.add(bytes.fromhex(txid))
         else:
             account, _, index, script = entry["refund"]

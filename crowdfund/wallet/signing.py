@@ -46,5 +46,10 @@ def sign(tx: UnsignedTx, branch: PrivateBranch) -> bytes:
     return b"".join([*parts, bare[-4:]])
 
 
+def script_at(branch: PrivateBranch, index: int) -> bytes:
+    """The locking script (P2WPKH) of the address at `index`, from the private side alone."""
+    return b"\x00\x14" + hash160(branch.child(index).public_key.format())
+
+
 def _double_sha256(data: bytes) -> bytes:
     return sha256(sha256(data).digest()).digest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,12 @@ def write_new(path: Path, data: bytes, what: str) -> None:
 
     `what` names the thing in sentences ("a seed").
     """
-    with _draft(path, data) as draft:
+    stream_new(path, [data], what)
+
+
+def stream_new(path: Path, pieces: Iterable[bytes], what: str) -> None:
+    """The same for what is too large for memory. Where making a piece fails, nothing is left of the file."""
+    with _draft(path, pieces) as draft:
         try:
             _claim(draft, path)
         except FileExistsError:
@@ -32,7 +37,7 @@ def replace(path: Path, data: bytes) -> None:
     Where `path` is a symbolic link, what it points at is replaced, so that nothing old stays behind.
     """
     target = path.resolve()
-    with _draft(target, data) as draft:
+    with _draft(target, [data]) as draft:
         draft.replace(target)
 
 
@@ -52,14 +57,15 @@ def _claim(draft: Path, path: Path) -> None:
 
 
 @contextmanager
-def _draft(path: Path, data: bytes) -> Iterator[Path]:
-    """A file beside `path` with `data` in it, on disk; gone afterwards, and the folder on disk too."""
+def _draft(path: Path, pieces: Iterable[bytes]) -> Iterator[Path]:
+    """A file beside `path` with `pieces` in it, on disk; gone afterwards, and the folder on disk too."""
     try:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
         draft = Path(name)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+                for piece in pieces:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             yield draft

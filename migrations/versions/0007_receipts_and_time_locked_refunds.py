@@ -7,7 +7,7 @@ import crowdfund.db
 from crowdfund.triggers import frozen, guard, kept
 
 revision = "0007"
-down_revision = "0005"
+down_revision = "0006"
 
 RULES = [
     *(rule for table in ("receipts", "timelocked_refunds") for rule in (frozen(table), kept(table))),

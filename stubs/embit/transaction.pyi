@@ -1,6 +1,9 @@
 from embit.script import Script, Witness
 
 class TransactionInput:
+    txid: bytes
+    vout: int
+    sequence: int
     witness: Witness
     script_sig: Script
 

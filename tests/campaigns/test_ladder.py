@@ -196,7 +196,13 @@ def test_a_bump_is_due_after_six_blocks_or_at_once_when_the_fee_is_too_low() -> 
     assert is_bump_due(1, 100, low, 100), "the first rung is left at once"
     assert [is_bump_due(2, 100, low, tip) for tip in (99, 100, 101)] == [False, False, True], "one a block"
     assert not is_bump_due(2, 100, "scriptpubkey", 101)
-    assert is_bump_due(2, 100, "scriptpubkey", 106)
+    assert not is_bump_due(2, 100, "scriptpubkey", 106), "no fee would help"
+
+
+@pytest.mark.parametrize("refusal", ["bad-txns-inputs-missingorspent", "txn-mempool-conflict", "non-final"])
+def test_what_waits_for_something_else_than_a_higher_fee_is_never_bumped(refusal: str) -> None:
+    assert not any(is_bump_due(number, 100, refusal, tip) for number in (1, 2) for tip in range(100, 200))
+    assert is_bump_due(1, 100, None, 120), "what the node takes goes on"
 
 
 def test_what_is_left_when_others_took_a_coin() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -46,6 +47,19 @@ DUST = 1_000
 
 def test_every_bucket_has_a_name_for_people() -> None:
     assert set(LABELS) == set(Bucket) and len(set(LABELS.values())) == len(Bucket)
+
+
+def test_a_seal_is_the_same_for_ever() -> None:
+    """The hash of the columns as they stand in ledgers of old: another spelling would break every chain of hashes."""
+    moment = datetime(2026, 11, 22, 13, 0, 0, 5, tzinfo=timezone(timedelta(hours=1)))
+    row = {
+        "id": 7, "campaign_id": "é", "coin_id": 3, "key": "aa:0#1", "from_account": "outside", "to_account": "counted",
+        "amount_sats": 50_000, "what": "confirmed in a block: counted", "height": 101, "block_hash": "bb", "at": moment,
+        "reverses": None, "prev_hash": "0" * 64,
+    }  # fmt: skip
+    assert seal(row) == "6cb954b58d96526ec84af6e3cca3c8b68ecb582f7c182190f8dbe06731f6f6b3"
+    assert seal({**row, "at": moment.astimezone(UTC)}) == seal(row)
+    assert seal({**row, "at": moment + timedelta(microseconds=1)}) != seal(row)
 
 
 def test_the_bucket_of_a_coin() -> None:
@@ -135,6 +149,8 @@ def test_a_seal_is_the_hash_of_canonical_json_with_times_in_utc() -> None:
     at = datetime(2026, 11, 22, 13, tzinfo=timezone(timedelta(hours=1)))
     text = '{"at":"2026-11-22T12:00:00+00:00","id":1,"what":null}'
     assert seal({"what": None, "id": 1, "at": at}) == sha256(text.encode()).hexdigest()
+    with pytest.raises(TypeError, match="no column of"):
+        seal({"what": b""})
 
 
 @dataclass

@@ -274,7 +274,7 @@ def test_a_settlement_that_a_reorganisation_takes_out_is_open_again_and_the_same
     assert paper.summary(campaign).received_sats == 0
     snapshot = paper.snapshot(campaign)
     assert snapshot.decision is not None and snapshot.batch_state(snapshot.batches[0]) == "input lost"
-    assert plan(paper, campaign) == 0 and jobs(paper) == [job]
+    assert plan(paper, campaign) == 0 and jobs(paper) == [replace(job, lost=True)]
 
 
 def test_a_late_settlement_never_undoes_the_end_of_the_campaign(paper: Paper) -> None:

@@ -139,6 +139,11 @@ class Books:
             )
         self.pledges.append(pledge)
 
+    def descriptor(self, campaign_id: str) -> str:
+        """The campaign's, from which its addresses follow."""
+        ((found,),) = self._reader.execute("SELECT descriptor FROM campaigns WHERE id = ?", [campaign_id]).fetchall()
+        return str(found)
+
     def look(self) -> None:
         """Rounds until nothing changes; after each of them the books must be true, and at the end complete."""
         for _ in range(MOST_ROUNDS):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from crowdfund.chain.backends import AnyBackend
+from crowdfund.wallet.descriptors import derive_script
 from support.books import Books, FailingDatabase, Readable, template
 from support.model import Block, Outpoint, Promise, PromisedPledge, Tx, confirmed
 from support.simchain import NOBODY, SimChain
@@ -277,7 +278,7 @@ class Story(RuleBasedStateMachine):
     def new_pledge(self, campaign: int, amount: int) -> PromisedPledge:
         """A pledge in the first books; the second ones hear of it when they look."""
         number = len(self.all_pledges)
-        script = b"\x00\x14" + b"p" * 16 + number.to_bytes(4, "big")
+        script = derive_script(self.books.descriptor(self.promises[campaign].id), number)
         made = PromisedPledge(f"pledge {number}", self.promises[campaign].id, script, amount)
         self.all_pledges.append(made)
         self.books.pledge(made, number)

@@ -74,6 +74,12 @@ class World:
         if self.second is not None:
             self.second.close()
 
+    def restart_signer(self) -> None:
+        """The signer again, with what it finds on disk."""
+        self.signer_server.shutdown()
+        self.signer_server.server_close()
+        self._start_signer(self.folder)
+
     def _start_signer(self, folder: Path) -> None:
         seed = folder / "signer" / "seed"
         if not seed.exists():
@@ -90,6 +96,13 @@ class World:
         """A worker without memory, as after a restart."""
         signer = SignerClient(self.settings.signer_socket) if self.settings.signer == "socket" else None
         return Worker(self.database, self.backend, signer, "regtest", self.second, second_every_s=0)
+
+    def equip(self, **tools: Any) -> None:
+        """The same worker goes on with another `signer` or `backend`, and so do its hands."""
+        worker = self.worker
+        for holder in (worker, worker._payer, worker._promises, worker._prover):
+            for name in tools.keys() & vars(holder).keys():
+                setattr(holder, name, tools[name])
 
     def sync(self) -> None:
         """Rounds until nothing changes."""

@@ -17,9 +17,9 @@ from crowdfund.wallet.outcome_proof import (
     Closing,
     CoinProof,
     Opening,
+    Proven,
     ProvenCoin,
     first_height,
-    funded,
     prove_closing,
     prove_coin,
     within_cap,
@@ -131,8 +131,10 @@ def test_coins_in_time_are_proven(told: Told) -> None:
     second = prove_coin(told.proof(told.second.txid, OPENED + 2, 0), closing, OURS, 1_000)
     assert (first.value_sats, second.value_sats) == (5_000, 3_000)
     assert first < second
-    assert funded({first, second}, 8_000)
-    assert not funded({first, second}, 8_001)
+    proven = Proven(closing.height, closing.hash)
+    for coin in (first, second, first):
+        proven.add(coin)
+    assert (proven.total_sats, set(proven.coins)) == (8_000, {f"{told.first.txid}:1", f"{told.second.txid}:0"})
 
 
 def test_what_is_no_coin_that_counts(told: Told) -> None:

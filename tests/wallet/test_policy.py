@@ -14,7 +14,19 @@ from crowdfund.errors import UserError
 from crowdfund.wallet import policy
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
-from crowdfund.wallet.policy import TermsFacts, check_account, check_settlement, check_timelocked, read_terms
+from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ProvenCoin, ShownCoin
+from crowdfund.wallet.policy import (
+    EndingFacts,
+    TermsFacts,
+    check_account,
+    check_outcome,
+    check_settlement,
+    check_timelocked,
+    opening_of,
+    read_coin_proof,
+    read_shown_coin,
+    read_terms,
+)
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 from support.signing import ACCOUNT, OPENED, PAYOUT, TIMELOCK, TIMELOCK_FEERATE, canonical, receipt_key, terms, terms_2
 
@@ -34,7 +46,8 @@ class Memory:
     serves: dict[int, bytes] = field(default_factory=dict)
     refunds: dict[tuple[int, int], bytes] = field(default_factory=lambda: {(ACCOUNT, 7): BOB})
     kinds: dict[str, str] = field(default_factory=dict)
-    values: dict[str, int] = field(default_factory=dict)
+    coins: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    believes: UnsignedTx | None = None  # whatever it says of its inputs
 
     def terms_hash(self, account: int) -> bytes | None:
         return self.serves.get(account)
@@ -45,12 +58,18 @@ class Memory:
     def kind(self, outpoint: str) -> str | None:
         return self.kinds.get(outpoint)
 
-    def value_sats(self, outpoint: str) -> int | None:
-        return self.values.get(outpoint)
+    def shown(self, outpoint: str) -> tuple[int, int, int] | None:
+        told = self.believes.inputs if self.believes else ()
+        believed = {policy.outpoint(i): (ACCOUNT, i.index, i.value_sats) for i in told}
+        return {**believed, **self.coins}.get(outpoint)
 
 
 def settle(kind: str, tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
-    check_settlement(kind, tx, facts, ACCOUNT, held or Memory())
+    check_settlement(kind, tx, facts, ACCOUNT, replace(held or Memory(), believes=tx))
+
+
+def lock(tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
+    check_timelocked(tx, facts, ACCOUNT, replace(held or Memory(), believes=tx))
 
 
 def refused(word: str, kind: str, tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
@@ -70,9 +89,12 @@ def test_the_facts_of_both_versions_are_read() -> None:
     assert (OLD.version, OLD.opened_height, OLD.payout_script, OLD.timelock_height) == (1, OPENED, PAYOUT, 0)
     assert (NEW.version, NEW.timelock_height, NEW.timelock_feerate_sat_vb) == (2, TIMELOCK, TIMELOCK_FEERATE)
     assert NEW.receipt_key == receipt_key() and OLD.receipt_key == "" and OLD.hash != NEW.hash
-    assert read_terms(terms(), "regtest") == TermsFacts(1, OLD.hash, "regtest", PAYOUT, OPENED, "", 0, 0)
-    read = TermsFacts(2, NEW.hash, "regtest", PAYOUT, OPENED, receipt_key(), TIMELOCK, TIMELOCK_FEERATE)
-    assert read_terms(terms_2(), "regtest") == read
+    ending = EndingFacts("0f" * 32, 1_796_148_000, 1, 50_000, 1_000, 0)
+    read = TermsFacts(1, OLD.hash, "regtest", PAYOUT, OPENED, ending, "", 0, 0)
+    assert read_terms(terms(), "regtest") == read
+    capped = read_terms(terms_2(cap_sats=60_000), "regtest")
+    ending, locks = replace(ending, cap_sats=60_000), (receipt_key(), TIMELOCK, TIMELOCK_FEERATE)
+    assert capped == TermsFacts(2, capped.hash, "regtest", PAYOUT, OPENED, ending, *locks)
     none = read_terms(terms_2(timelock_height=0, timelock_feerate_sat_vb=0), "regtest")
     assert none.timelock_height == 0
 
@@ -212,7 +234,7 @@ def test_a_right_settlement_passes(facts: TermsFacts) -> None:
     settle("release", RELEASE, facts)
     settle("refund", REFUND, facts)
     name = policy.outpoint(COIN)
-    settle("release", RELEASE, facts, Memory(kinds={name: "release"}, values={name: 100_000}))
+    settle("release", RELEASE, facts, Memory(kinds={name: "release"}))
 
 
 @pytest.mark.parametrize("kind", ["payout", "", None, 5, [], {}, "Release"])
@@ -225,7 +247,10 @@ def test_one_kind_and_one_value_for_ever() -> None:
     name = policy.outpoint(COIN)
     refused("signed for a refund", "release", RELEASE, held=Memory(kinds={name: "refund"}))
     refused("signed for a release", "refund", REFUND, held=Memory(kinds={name: "release"}))
-    refused("another amount", "release", RELEASE, held=Memory(values={name: 100_001}))
+    for other in ((ACCOUNT, 7, 100_001), (ACCOUNT, 8, 100_000), (ACCOUNT + 1, 7, 100_000)):
+        refused("not shown", "release", RELEASE, held=Memory(coins={name: other}))
+    with pytest.raises(UserError, match="not shown"):
+        check_settlement("release", RELEASE, NEW, ACCOUNT, Memory())
 
 
 def test_the_form_of_a_transaction() -> None:
@@ -309,7 +334,7 @@ def test_no_pledge_is_paid_from_another_ones_coin() -> None:
 def test_a_time_locked_refund_passes_beside_any_kind() -> None:
     name = policy.outpoint(COIN)
     for kind in ("release", "refund"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(kinds={name: kind}, values={name: 100_000}))
+        lock(LOCKED, held=Memory(kinds={name: kind}))
 
 
 def locked(**changes: Any) -> UnsignedTx:
@@ -339,16 +364,16 @@ BACK_SATS = LOCKED.outputs[0].value_sats
 )
 def test_a_time_locked_refund_is_exactly_one_transaction(tx: UnsignedTx, word: str) -> None:
     with pytest.raises(UserError, match=word):
-        check_timelocked(tx, NEW, ACCOUNT, Memory())
+        lock(tx)
 
 
 def test_what_a_time_locked_refund_rests_on() -> None:
     with pytest.raises(UserError, match="promise no time-locked"):
-        check_timelocked(LOCKED, OLD, ACCOUNT, Memory())
+        lock(LOCKED, OLD)
     with pytest.raises(UserError, match="registered"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(refunds={}))
-    with pytest.raises(UserError, match="another amount"):
-        check_timelocked(LOCKED, NEW, ACCOUNT, Memory(values={policy.outpoint(COIN): 99_999}))
+        lock(LOCKED, held=Memory(refunds={}))
+    with pytest.raises(UserError, match="not shown"):
+        lock(LOCKED, held=Memory(coins={policy.outpoint(COIN): (ACCOUNT, 7, 99_999)}))
 
 
 # -- reading ---------------------------------------------------------------------------------------------------
@@ -395,3 +420,90 @@ def test_the_largest_numbers_of_a_transaction_are_read() -> None:
 
 def test_an_outpoint_has_one_name() -> None:
     assert policy.outpoint(replace(COIN, vout=12)) == "a1" * 32 + ":12"
+
+
+# -- the outcome -------------------------------------------------------------------------------------------------
+
+
+def proven(*coins: tuple[TxInput, int]) -> Proven:
+    """A closed campaign with these coins proven, each with its height."""
+    found = Proven(500, "cc" * 32)
+    for spent, height in coins:
+        found.add(ProvenCoin(height, spent.txid, spent.vout, spent.value_sats))
+    return found
+
+
+SECOND = TxInput("b2" * 32, 1, 30_000, 8)
+
+
+@pytest.mark.parametrize(("kind", "tx"), [("release", RELEASE), ("refund", REFUND)])
+def test_nothing_is_settled_before_the_end_is_proven(kind: str, tx: UnsignedTx) -> None:
+    with pytest.raises(UserError, match="come to its end"):
+        check_outcome(kind, tx, NEW, None)
+
+
+def test_a_release_needs_its_own_coins_and_the_goal() -> None:
+    check_outcome("release", RELEASE, NEW, proven((COIN, 200)))
+    with pytest.raises(UserError, match="not proven to count"):
+        check_outcome("release", RELEASE, NEW, proven((SECOND, 200)))
+    with pytest.raises(UserError, match="with this value"):
+        check_outcome("release", RELEASE, NEW, proven((replace(COIN, value_sats=99_999), 200)))
+    just, missed = (replace(NEW, ending=replace(NEW.ending, goal_sats=goal)) for goal in (100_000, 100_001))
+    check_outcome("release", RELEASE, just, proven((COIN, 200)))
+    with pytest.raises(UserError, match="reach the goal"):
+        check_outcome("release", RELEASE, missed, proven((COIN, 200)))
+
+
+def test_what_counts_is_given_back_only_when_the_goal_was_missed() -> None:
+    check_outcome("refund", REFUND, NEW, proven())
+    check_outcome("refund", REFUND, NEW, proven((SECOND, 200)))
+    with pytest.raises(UserError, match="not given back"):
+        check_outcome("refund", REFUND, NEW, proven((COIN, 200)))
+    missed = replace(NEW, ending=replace(NEW.ending, goal_sats=100_001))
+    check_outcome("refund", REFUND, missed, proven((COIN, 200)))
+
+
+def test_more_coins_than_the_cap_lets_count_are_not_released() -> None:
+    capped = replace(NEW, ending=replace(NEW.ending, cap_sats=100_000))
+    check_outcome("release", RELEASE, capped, proven((SECOND, 199), (COIN, 200)))
+    with pytest.raises(UserError, match="under the cap"):
+        check_outcome("release", RELEASE, capped, proven((COIN, 199), (SECOND, 200)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"goal_sats": 0}, {"confirmations": 0}, {"deadline_at": "2026-12-01T18:00:00"}, {"deadline_at": "soon"}],
+)
+def test_an_ending_that_would_be_easy_to_prove_is_refused(change: dict[str, Any]) -> None:
+    unreadable(terms(**change), r"make no sense|Invalid isoformat")
+
+
+def test_the_opening_is_that_of_the_terms() -> None:
+    assert opening_of(NEW) == Opening("regtest", OPENED, "0f" * 32, 1_796_148_000, 1)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [None, [], ["AA==", 0, 0, 0, []], ["AA==", 0, 0, 0, [], 0, 0], ["A", 0, 0, 0, [], 0], [5, 0, 0, 0, [], 0],
+     ["AA==", -1, 0, 0, [], 0], ["AA==", 0, 2**31, 0, [], 0], ["AA==", 0, 0, True, [], 0], ["AA==", 0, 0, 0, 5, 0],
+     ["AA==", 0, 0, 0, [], 2**32]],
+)  # fmt: skip
+def test_a_proof_that_cannot_be_read(fields: object) -> None:
+    with pytest.raises((UserError, ValueError, TypeError)):
+        read_coin_proof(fields)
+
+
+def test_a_proof_is_read() -> None:
+    assert read_coin_proof(["AAE=", 1, 2, 3, ["ab"], 4]) == CoinProof(b"\0\1", 1, 2, 3, ("ab",), 4)
+
+
+@pytest.mark.parametrize(
+    "fields", [None, [], ["AA==", 0], ["AA==", 0, 0, 0], ["A", 0, 0], ["AA==", -1, 0], ["AA==", 0, 2**31]]
+)
+def test_a_shown_coin_that_cannot_be_read(fields: object) -> None:
+    with pytest.raises((UserError, ValueError, TypeError)):
+        read_shown_coin(fields)
+
+
+def test_a_shown_coin_is_read() -> None:
+    assert read_shown_coin(["AAE=", 1, 2]) == ShownCoin(b"\0\1", 1, 2)

@@ -22,7 +22,7 @@ from crowdfund.wallet import signer as signer_module
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import MAX_FEE_SATS, MAX_FEERATE_SAT_VB, transaction_vsize
 from crowdfund.wallet.keystore import Keystore
-from crowdfund.wallet.signer import Signer, SignerServer
+from crowdfund.wallet.signer import SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx, verify_signed
@@ -31,6 +31,7 @@ from support.signing import (
     OPENED,
     PAYOUT,
     WORDS,
+    CarefreeSigner,
     House,
     descriptor_of,
     running_signer,
@@ -86,7 +87,7 @@ def test_an_honest_request_is_signed_and_the_same_bytes_come_again(kind: str, tx
 def test_a_restarted_signer_remembers(house: House, tmp_path: Path) -> None:
     raw = house.client.sign(TERMS, ACCOUNT, "release", RELEASE)
     other = replace(RELEASE, outputs=(TxOutput(PAYOUT, 298_000),))
-    again = Signer(Keystore(WORDS, "regtest"), SignerLog(house.log), "regtest")
+    again = CarefreeSigner(Keystore(WORDS, "regtest"), SignerLog(house.log), "regtest")
     assert again.answer(request("release", RELEASE)) == {"raw": raw.hex()}
     assert "raw" in again.answer(request("release", other)), "another one of the same kind"
     with pytest.raises(UserError, match="signed for nothing else"):
@@ -184,7 +185,7 @@ def test_values_that_change_between_two_requests_are_noticed(house: House) -> No
     second = replace(burnt, inputs=(replace(COINS[0], value_sats=1_000), replace(COINS[1], value_sats=100_000)))
     house.client.sign(TERMS, ACCOUNT, "release", first)
     assert first.txid == second.txid == burnt.txid
-    assert "first word counts" in house.refused(request("release", second))
+    assert "not shown" in house.refused(request("release", second))
 
 
 def test_the_fee_is_above_zero_and_below_the_caps(house: House) -> None:
@@ -429,7 +430,7 @@ def test_of_many_clients_at_once_one_kind_wins(house: House) -> None:
 
 
 def test_a_path_too_long_for_a_socket_gets_a_sentence(tmp_path: Path) -> None:
-    signer = Signer(Keystore(WORDS, "regtest"), SignerLog(tmp_path / "log"), "regtest")
+    signer = CarefreeSigner(Keystore(WORDS, "regtest"), SignerLog(tmp_path / "log"), "regtest")
     with pytest.raises(WorldError, match="107 letters"):
         SignerServer(signer, tmp_path / ("x" * 120))
 
@@ -470,7 +471,7 @@ def filled(folder: Path) -> Path:
     log = SignerLog(path)
     for index, script in enumerate((BOB, CAROL)):
         log.register(ACCOUNT, sha256(TERMS.encode()).digest(), {index: script})
-    signer = Signer(Keystore(WORDS, "regtest"), log, "regtest")
+    signer = CarefreeSigner(Keystore(WORDS, "regtest"), log, "regtest")
     signer.answer(request("release", RELEASE))
     signer.answer(request("release", UnsignedTx((TxInput("e5" * 32, 0, 9_000, 3),), (TxOutput(PAYOUT, 8_500),), 150)))
     assert len(path.read_text().splitlines()) == 4
@@ -527,7 +528,7 @@ def test_a_full_disk_leaves_no_half_line_and_nothing_signed(tmp_path: Path, monk
     log = SignerLog(path)
     write = os.write
     monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:10]))
-    signer = Signer(Keystore(WORDS, "regtest"), log, "regtest")
+    signer = CarefreeSigner(Keystore(WORDS, "regtest"), log, "regtest")
     tx = UnsignedTx((TxInput("f6" * 32, 0, 9_000, 3),), (TxOutput(PAYOUT, 8_500),), 150)
     with pytest.raises((WorldError, OSError)):
         signer.answer(request("release", tx))
@@ -624,15 +625,17 @@ def test_a_thousand_refunds_and_a_batch_take_one_line_and_one_flush_each(
 
 
 def test_many_promises_stay_small(tmp_path: Path) -> None:
-    """Registrations and outpoints of twenty thousand coins, held and read again: some 500 bytes for both together."""
+    """Registrations and outpoints of twenty thousand coins, held and read again: under 1,000 bytes for each."""
     log = SignerLog(tmp_path / "log")
     for start in range(0, 20_000, 1_000):
         log.register(0, bytes(32), {n: b"\x00\x14" + n.to_bytes(20, "big") for n in range(start, start + 1_000)})
-        log.settle("refund", f"{start + 1:064x}", 0, bytes(32), {f"{n:064x}:1": n for n in range(start, start + 1_000)})
+        outpoints = {f"{n:064x}:1": n for n in range(start, start + 1_000)}
+        log.show(0, bytes(32), {name: (n, n) for name, n in outpoints.items()})
+        log.settle("refund", f"{start + 1:064x}", 0, bytes(32), outpoints)
     del log
     tracemalloc.start()
     again = SignerLog(tmp_path / "log")
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert again.value_sats(f"{19_999:064x}:1") == 19_999 and again.kind(f"{19_999:064x}:1") == "refund"
-    assert held < 12_000_000 and peak < 14_000_000
+    assert again.shown(f"{19_999:064x}:1") == (0, 19_999, 19_999) and again.kind(f"{19_999:064x}:1") == "refund"
+    assert held < 20_000_000 and peak < 23_000_000

@@ -1,0 +1,1 @@
+"""Backups of a whole installation, and coming back from one. May open no seed and sign nothing."""

@@ -1,0 +1,124 @@
+"""The worker's hand for proofs: gathers, from the chain, what shows the signer how a campaign ended. Holds no key.
+
+The signer sees no chain. It signs for coins alone whose transactions it was shown, and settles nothing before it was
+shown headers up to the closing block and beyond; for a release, also every coin that counts, with the branch that leads
+to its block. Transactions and branches are kept as soon as a coin is confirmed, while its block is at hand.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from crowdfund.campaigns import evidence, settling
+from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns.evidence import Unseen
+from crowdfund.campaigns.lifecycle import Kind
+from crowdfund.campaigns.settling import CountedCoin
+from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.chain.backends import AnyBackend
+from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
+from crowdfund.db import Database
+from crowdfund.errors import WorldError
+from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
+from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.transactions import TxInput, UnsignedTx
+
+log = logging.getLogger("crowdfund.worker")
+
+Found = dict[tuple[str, int], Inclusion]
+
+
+@dataclass
+class Prover:
+    """What it keeps between rounds are hints only: a signer that is shown something twice does not mind."""
+
+    database: Database
+    backend: AnyBackend
+    _kept_at: str = ""
+    _ended: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
+    _seen: set[tuple[int, str, int]] = field(default_factory=set)
+
+    def keep(self, tip_hash: str) -> None:
+        """Keep what shows the coins of the newest blocks. What a server lacks now is asked for again when needed."""
+        after = -1
+        while self._kept_at != tip_hash:
+            with self.database.reading() as session:
+                waiting = evidence.unseen(session, after)
+            for height, coins in groupby(waiting, key=lambda coin: coin.height):
+                self._keep_block(list(coins))
+                after = height
+            if len(waiting) < evidence.AT_ONCE:
+                self._kept_at = tip_hash
+
+    def show(self, signer: SignerClient, job: Job) -> None:
+        """See to it that the signer knows what this job rests on. Raises WorldError."""
+        self.show_coins(signer, job.terms, job.account_index, job.tx)
+        ended = self._ended.get(job.account_index)
+        spent = {(i.txid, i.vout) for i in job.tx.inputs} if job.plan.kind is Kind.RELEASE else set()
+        if ended is not None and spent <= ended:
+            return
+        proof, coins = outcome_proof(self.database, self.backend, job.campaign_id, with_coins=bool(spent))
+        signer.prove(job.terms, job.account_index, proof)
+        self._ended[job.account_index] = {(coin.txid, coin.vout) for coin in coins}
+
+    def show_coins(self, signer: SignerClient, terms: str, account_index: int, tx: UnsignedTx) -> None:
+        """Show the signer the transactions that made the coins which `tx` spends. Raises WorldError."""
+        new = [i for i in tx.inputs if (account_index, i.txid, i.vout) not in self._seen]
+        if not new:
+            return
+        signer.show(terms, account_index, shown_coins(self.database, self.backend, new))
+        self._seen |= {(account_index, i.txid, i.vout) for i in new}
+
+    def forget(self, account_index: int) -> None:
+        """The signer has refused something: it is shown everything again the next time."""
+        self._ended.pop(account_index, None)
+        self._seen = {one for one in self._seen if one[0] != account_index}
+
+    def _keep_block(self, coins: list[Unseen]) -> None:
+        try:
+            found = inclusions(self.backend, ((coin.txid, coin.height) for coin in coins))
+        except WorldError as error:
+            log.info("nothing is kept of block %s: %s", coins[0].height, error.sentence)
+            return
+        with self.database.transaction() as session:
+            evidence.keep(session, coins, found)
+
+
+def outcome_proof(
+    database: Database, backend: AnyBackend, campaign_id: str, *, with_coins: bool
+) -> tuple[OutcomeProof, list[CountedCoin]]:
+    """The proof of a decided campaign's end, and the coins in it. Raises WorldError where the server lacks a part."""
+    with database.reading() as session:
+        terms, closing_height = settling.ending(session, campaign_id)
+        coins = settling.counted_coins(session, campaign_id) if with_coins else []
+    headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, closing_height))
+    found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
+    proofs = []
+    for coin in coins:
+        held = found[(coin.txid, coin.height)]
+        proofs.append(CoinProof(held.raw, coin.vout, coin.index, coin.height, held.branch, held.position))
+    return OutcomeProof(headers, tuple(proofs)), coins
+
+
+def shown_coins(database: Database, backend: AnyBackend, spent: Sequence[TxInput]) -> list[ShownCoin]:
+    """The transactions that made these coins, as far as blocks hold them. Raises WorldError where one is lacking."""
+    with database.reading() as session:
+        heights = evidence.heights(session, {i.txid for i in spent})
+    found = {txid: one.raw for (txid, _), one in _gathered(database, backend, heights.items()).items()}
+    return [ShownCoin(found[i.txid], i.vout, i.index) for i in spent if i.txid in found]
+
+
+def _gathered(database: Database, backend: AnyBackend, items: Iterable[tuple[str, int]]) -> Found:
+    """From what was kept, and for the rest from the server. Raises WorldError."""
+    wanted = list(items)
+    with database.reading() as session:
+        found = evidence.held(session, wanted)
+    lacking = [item for item in wanted if item not in found]
+    return found | {(one.txid, one.height): one for one in inclusions(backend, lacking)} if lacking else found
+
+
+def _last_height(terms: CampaignTerms, closing_height: int) -> int:
+    return closing_height + terms.confirmations - 1
