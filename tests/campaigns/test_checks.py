@@ -18,6 +18,7 @@ from crowdfund.campaigns.checks import (
     LyingCoin,
     balance_breaches,
     place_breaches,
+    theft_breaches,
     unspent_breaches,
 )
 from crowdfund.chain.follow import FoundSpend
@@ -184,6 +185,43 @@ def test_sentences_name_the_difference() -> None:
     lying = LyingCoin("a", 0, 5, 7)
     assert [b.sentence for b in unspent_breaches("c", {"late": 4, "paid_out": 9}, [lying], [lying])] == [
         "The ledger has 4 sat at the addresses; the unspent coins hold 5 sat."
+    ]
+
+
+def test_what_only_one_side_knows_is_a_difference_and_the_order_is_always_the_same() -> None:
+    assert [b.sentence for b in balance_breaches("c", {"late": 5, "outside": -5}, {"dust": 5, "outside": -5})] == [
+        "The balance of dust is 0 sat; its transfers sum to 5 sat.",
+        "The balance of late is 5 sat; its transfers sum to 0 sat.",
+    ]
+    assert [b.sentence for b in balance_breaches("c", {"late": -1, "dust": 1}, {"late": -1, "dust": 1})] == [
+        "Account late has given 1 sat more than it was given."
+    ]
+    names = [f"account {n}" for n in range(9)]
+    told = balance_breaches("c", dict.fromkeys(reversed(names), 1), {})
+    assert (
+        [name for name in names for b in told if f"of {name} is" in b.sentence]
+        == names
+        == [b.sentence.split(" is ")[0].removeprefix("The balance of ") for b in told]
+    )
+    (moved,) = place_breaches("c", [HeldCoin("a:0", {"late": 1, "dust": 2}, {"counted": 3})])
+    assert (
+        moved.sentence == "The ledger has a:0 in counted (3 sat); by the rules it is in dust (2 sat) and late (1 sat)."
+    )
+
+
+def test_coins_are_named_in_the_order_of_their_outpoints() -> None:
+    lying = [LyingCoin(txid, vout, 5, 7) for txid in "abc" for vout in range(3)]
+    missing = unspent_breaches("c", {"late": 45}, lying, [])
+    unknown = unspent_breaches("c", {}, [], lying)
+    for told, halts_all in ((missing, True), (unknown, False)):
+        assert [b.sentence.split()[0] for b in told] == [f"{c.txid}:{c.vout}" for c in lying]
+        assert all(b.halts is halts_all for b in told)
+
+
+def test_without_a_theft_there_is_no_alarm() -> None:
+    assert theft_breaches({}) == theft_breaches({"foreign_spend": 0, "late": 5}) == []
+    assert theft_breaches({"foreign_spend": 1}) == [
+        Breach(None, "1 sat of ours were spent by a transaction that is not ours.")
     ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from hashlib import sha256
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -148,6 +149,8 @@ def test_a_seal_is_the_hash_of_canonical_json_with_times_in_utc() -> None:
     at = datetime(2026, 11, 22, 13, tzinfo=timezone(timedelta(hours=1)))
     text = '{"at":"2026-11-22T12:00:00+00:00","id":1,"what":null}'
     assert seal({"what": None, "id": 1, "at": at}) == sha256(text.encode()).hexdigest()
+    with pytest.raises(TypeError, match="no column of"):
+        seal({"what": b""})
 
 
 @dataclass

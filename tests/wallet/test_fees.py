@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfund.chain.regtest import RegtestNode
+from crowdfund.wallet import fees
 from crowdfund.wallet.fees import (
     MAX_FEERATE_SAT_VB,
     clamp_feerate,
@@ -50,6 +51,11 @@ def test_shares_follow_the_largest_remainder_and_ties_the_order() -> None:
 
 def test_feerates_are_held_between_one_and_the_cap() -> None:
     assert [clamp_feerate(rate) for rate in (None, -5, 0, 1, 7, 500, 501, 10**9)] == [2, 1, 1, 1, 7, 500, 500, 500]
+
+
+def test_the_caps_are_what_was_promised() -> None:
+    assert (fees.MIN_FEERATE_SAT_VB, fees.MAX_FEERATE_SAT_VB, fees.MAX_FEE_SATS) == (1, 500, 5_000_000)
+    assert (fees.MAX_RELEASE_FEE_PERCENT, fees.MAX_REFUND_FEE_PERCENT, fees.MAX_WEIGHT) == (10, 50, 400_000)
 
 
 def test_weights_are_those_of_bip_141() -> None:

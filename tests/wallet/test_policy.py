@@ -16,6 +16,7 @@ from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.fees import transaction_vsize
 from crowdfund.wallet.outcome_proof import CoinProof, Opening, Proven, ProvenCoin, ShownCoin
 from crowdfund.wallet.policy import (
+    EndingFacts,
     TermsFacts,
     check_account,
     check_outcome,
@@ -88,6 +89,12 @@ def test_the_facts_of_both_versions_are_read() -> None:
     assert (OLD.version, OLD.opened_height, OLD.payout_script, OLD.timelock_height) == (1, OPENED, PAYOUT, 0)
     assert (NEW.version, NEW.timelock_height, NEW.timelock_feerate_sat_vb) == (2, TIMELOCK, TIMELOCK_FEERATE)
     assert NEW.receipt_key == receipt_key() and OLD.receipt_key == "" and OLD.hash != NEW.hash
+    ending = EndingFacts("0f" * 32, 1_796_148_000, 1, 50_000, 1_000, 0)
+    read = TermsFacts(1, OLD.hash, "regtest", PAYOUT, OPENED, ending, "", 0, 0)
+    assert read_terms(terms(), "regtest") == read
+    capped = read_terms(terms_2(cap_sats=60_000), "regtest")
+    ending, locks = replace(ending, cap_sats=60_000), (receipt_key(), TIMELOCK, TIMELOCK_FEERATE)
+    assert capped == TermsFacts(2, capped.hash, "regtest", PAYOUT, OPENED, ending, *locks)
     none = read_terms(terms_2(timelock_height=0, timelock_feerate_sat_vb=0), "regtest")
     assert none.timelock_height == 0
 
@@ -98,6 +105,7 @@ def test_the_facts_of_both_versions_are_read() -> None:
         terms() + " ",
         terms().replace(":", ": ", 1),
         json.dumps(json.loads(terms())),
+        json.dumps(dict(reversed(json.loads(terms()).items())), separators=(",", ":")),
         json.dumps(json.loads(terms(title="Ä")), sort_keys=True, separators=(",", ":")),
         "{" + '"version":1,' + terms()[1:],
         "[]",
@@ -131,6 +139,12 @@ def test_wrong_types_in_terms_are_refused(name: str, value: object) -> None:
 @pytest.mark.parametrize("text", [None, 5, b"{}", [], "x" * (policy.MAX_TERMS_BYTES + 1)])
 def test_terms_are_text_of_some_length(text: object) -> None:
     unreadable(text, "no text, or too long")
+
+
+def test_terms_may_be_64_kib_long() -> None:
+    longest = terms(title="x" * (65_536 - len(terms(title=""))))
+    assert read_terms(longest, "regtest").version == 1 and len(longest) == 65_536
+    unreadable(terms(title="x" * (65_537 - len(terms(title="")))), "too long")
 
 
 @pytest.mark.parametrize("number", ["1.0", "1e3", "NaN", "Infinity", "-Infinity"])
@@ -181,6 +195,7 @@ def test_an_account_serves_one_set_of_terms_with_its_own_receipt_key() -> None:
 def test_refund_addresses_are_read() -> None:
     assert policy.read_refunds({"0": BOB.hex(), "2147483647": PAYOUT.hex()}, "regtest") == {0: BOB, 2**31 - 1: PAYOUT}
     assert policy.read_refunds({}, "regtest") == {}
+    assert len(policy.read_refunds({str(n): BOB.hex() for n in range(1_000)}, "regtest")) == 1_000
 
 
 @pytest.mark.parametrize("index", ["", "-1", "+1", "01", " 1", "1 ", "1_0", "٣", "2147483648", "9" * 30, "x"])
@@ -242,6 +257,10 @@ def test_the_form_of_a_transaction() -> None:
     refused("inputs and outputs", "release", replace(RELEASE, inputs=()))
     refused("inputs and outputs", "release", replace(RELEASE, outputs=()))
     refused("twice", "release", replace(RELEASE, inputs=(COIN, COIN)))
+    other = TxInput("b2" * 32, 0, 100_000, 8)
+    held = Memory(refunds={(ACCOUNT, 7): BOB, (ACCOUNT, 8): BOB})
+    one_small = UnsignedTx((COIN, other), (TxOutput(BOB, 99_000, 7), TxOutput(BOB, 293, 8)), 150)
+    refused("too small", "refund", one_small, held=held)
     small = UnsignedTx((replace(COIN, value_sats=310),), (TxOutput(PAYOUT, 293),), 150)
     refused("too small", "release", small)
     settle("release", replace(small, outputs=(TxOutput(PAYOUT, 294),)))
@@ -254,7 +273,8 @@ def test_the_form_of_a_transaction() -> None:
 def test_the_feerate_is_capped(fee_sats: int) -> None:
     coin = replace(COIN, value_sats=10_000_000)
     refused("a fee of", "release", UnsignedTx((coin,), (TxOutput(PAYOUT, 10_000_000 - fee_sats),), 150))
-    settle("release", UnsignedTx((coin,), (TxOutput(PAYOUT, 10_000_000 - 110 * 500),), 150))
+    for allowed in (1, 110 * 500):
+        settle("release", UnsignedTx((coin,), (TxOutput(PAYOUT, 10_000_000 - allowed),), 150))
 
 
 def test_the_whole_fee_is_capped() -> None:
@@ -305,6 +325,7 @@ def test_no_pledge_is_paid_from_another_ones_coin() -> None:
     both = UnsignedTx((COIN, other), (TxOutput(BOB, 100_001, 7), TxOutput(PAYOUT, 49_000, 8)), 150)
     refused("never more", "refund", both, held=held)
     settle("refund", replace(both, outputs=(TxOutput(PAYOUT, 49_500, 8), TxOutput(BOB, 99_500, 7))), held=held)
+    settle("refund", replace(both, outputs=(TxOutput(BOB, 100_000, 7), TxOutput(PAYOUT, 49_000, 8))), held=held)
 
 
 # -- time-locked refunds ---------------------------------------------------------------------------------------
@@ -385,6 +406,20 @@ def test_a_transaction_is_read_as_it_was_sent() -> None:
     for script in ("", None, "0", "AA"):
         with pytest.raises(UserError, match="hex"):
             policy.read_tx({**sent, "outputs": [[script, 5, None]]})
+
+
+def test_the_largest_numbers_of_a_transaction_are_read() -> None:
+    coin = [COIN.txid, 4_294_967_295, 2_100_000_000_000_000, 2_147_483_647]
+    sent = {"locktime": 499_999_999, "inputs": [coin], "outputs": [[BOB.hex(), 0, 0]]}
+    tx = policy.read_tx(sent)
+    assert (tx.locktime, tx.inputs[0].vout, tx.inputs[0].value_sats) == (499_999_999, coin[1], coin[2])
+    for wrong in ({"locktime": 500_000_000}, {"inputs": [[COIN.txid, 4_294_967_296, 1, 1]]}):
+        with pytest.raises(UserError, match="number"):
+            policy.read_tx({**sent, **wrong})
+
+
+def test_an_outpoint_has_one_name() -> None:
+    assert policy.outpoint(replace(COIN, vout=12)) == "a1" * 32 + ":12"
 
 
 # -- the outcome -------------------------------------------------------------------------------------------------
