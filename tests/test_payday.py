@@ -23,7 +23,7 @@ SEED = int(os.environ.get("PAYDAY_SEED") or os.environ.get("MODEL_SEED") or 2026
 STEPS = int(os.environ.get("PAYDAY_STEPS") or 1_000_000)
 PARTS = 40
 STORY = 120
-FEW_STEPS = 600
+FEW_STEPS = 360
 ENOUGH_STEPS = 6_000
 
 

@@ -302,7 +302,9 @@ def _lost_for_good(session: Session) -> set[int]:
     return {
         coin_id
         for coin_id, height, terms in rows
-        if tip is not None and depth(height or 0, tip.height) >= CampaignTerms.parse(terms or "").confirmations
+        if tip is not None
+        and height is not None
+        and depth(height, tip.height) >= CampaignTerms.parse(terms or "").confirmations
     }
 
 

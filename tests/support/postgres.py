@@ -195,5 +195,6 @@ def spoken(database: Database, statement: str) -> str:
         return statement
     statement = re.sub(r"x'([0-9a-f]*)'", r"CAST('\\x\1' AS BLOB)", statement).replace("AS BLOB", "AS BYTEA")
     if statement.startswith("INSERT OR REPLACE"):
-        return statement.replace(" OR REPLACE", "") + " ON CONFLICT (id) DO UPDATE SET id = excluded.id"
+        key = "txid" if statement.startswith("INSERT OR REPLACE INTO attempts") else "id"
+        return statement.replace(" OR REPLACE", "") + f" ON CONFLICT ({key}) DO UPDATE SET {key} = excluded.{key}"
     return statement
