@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, decide
 from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow, Pledge, TimelockedRefund
 from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
@@ -76,7 +77,11 @@ def _decided(snapshot: Snapshot) -> Snapshot:
         closing_hash=closing.hash,
         decided_height=snapshot.tip_height,
     )
-    return replace(snapshot, decision=row)
+    # The books move with the stored outcome; until then the bundle says what they will: no plan spends a coin yet.
+    counted_balance = snapshot.balances.get(Bucket.COUNTED, 0)
+    unclaimed_balance = snapshot.balances.get(Bucket.UNCLAIMED, 0) + counted_balance
+    balances = {**snapshot.balances, Bucket.COUNTED: 0, Bucket.UNCLAIMED: unclaimed_balance}
+    return replace(snapshot, decision=row, balances=balances)
 
 
 def _closing(snapshot: Snapshot) -> dict[str, object] | None:
