@@ -36,7 +36,12 @@ TESTS = {
     "crowdfund.wallet.policy": ["wallet/test_policy.py"],
     "crowdfund.campaigns.ledger": ["campaigns/test_ledger.py", "campaigns/test_books.py"],
     "crowdfund.campaigns.checks": ["campaigns/test_checks.py"],
-    "crowdfund.campaigns.books": ["campaigns/test_books.py", "campaigns/test_settling.py", "campaigns/test_checks.py"],
+    "crowdfund.campaigns.books": [
+        "campaigns/test_books.py",
+        "campaigns/test_attempts.py",
+        "campaigns/test_settling.py",
+        "campaigns/test_checks.py",
+    ],
 }
 OPTIONS = ["-q", "-s", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 EXAMPLES = 20

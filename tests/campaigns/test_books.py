@@ -16,13 +16,14 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, books, recording, settling
+from crowdfund.campaigns import attempts, books, halts, recording, settling
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.ledger import Bucket, Posted
 from crowdfund.campaigns.models import Pledge
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend
+from crowdfund.triggers import dropped
 from support import ledger
-from support.paper import Paper, coin
+from support.paper import Paper, coin, txid
 
 CLOSING = 161
 FEERATE = 2
@@ -276,3 +277,45 @@ def test_a_coin_in_two_blocks_in_one_write_is_taken_out_and_comes_in_anew(paper:
     assert ledger.steps(paper.database)[paid.txid] == [
         ("outside", "counted", 5_000, False), ("counted", "outside", 5_000, True), ("outside", "counted", 5_000, False),
     ]  # fmt: skip
+
+
+def by_hand(paper: Paper, *statements: str) -> None:
+    """What somebody with the database in his hands can do: no trigger is in his way."""
+    with paper.database.transaction() as session:
+        for (name,) in session.execute(text("SELECT name FROM sqlite_master WHERE type = 'trigger'")).all():
+            session.execute(text(f"DROP TRIGGER {name}"))
+        for statement in statements:
+            session.execute(text(statement))
+
+
+def test_a_ledger_is_opened_once_with_every_coin_where_it_is(tmp_path: Path) -> None:
+    with Paper(tmp_path) as paper:
+        assert books.open_ledger(paper.database) == 0, "there is nothing to post yet"
+        campaign = paper.campaign(deadline_at=datetime(2026, 12, 1, tzinfo=UTC))
+        first, second = (coin(paper.pledge(campaign), sats, str(sats)) for sats in (5_000, 6_000))
+        paper.mine([first, second])
+        posted = ledger.steps(paper.database)
+        assert books.open_ledger(paper.database) == 0
+        by_hand(paper, "DELETE FROM transfers")
+        assert books.open_ledger(paper.database) == 0, "the balances say that there was a ledger"
+        by_hand(paper, "DELETE FROM balances")
+        assert books.open_ledger(paper.database) == 2
+        assert ledger.steps(paper.database) == posted
+        assert books.open_ledger(paper.database) == 0
+
+
+def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(paper: Paper) -> None:
+    until = datetime(2026, 12, 1, tzinfo=UTC)
+    campaign, other = paper.campaign(deadline_at=until), paper.campaign(deadline_at=until)
+    pledge, well = paper.pledge(campaign), paper.pledge(other)
+    paper.mine([coin(pledge, 5_000, "a")])
+    with paper.database.transaction() as session:
+        session.execute(dropped("transfers_frozen_id", "transfers"))
+        session.execute(text("UPDATE transfers SET key = :key"), {"key": f"{txid('b')}:0#1"})
+    paper.mine([coin(pledge, 6_000, "b"), coin(well, 7_000, "c")])
+    paper.mine([coin(pledge, 8_000, "d")])
+    with paper.database.transaction() as session:
+        assert books.post_whole(session, [campaign]) == 0
+        assert [(h.campaign_id, h.reason) for h in halts.open_halts(session)] == [(campaign, books.REFUSED)]
+        assert books.balances(session, other) == {"outside": -7_000, "counted": 7_000}
+        assert books.balances(session, campaign)["counted"] == 13_000, "what it does not refuse is posted"

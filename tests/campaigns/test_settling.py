@@ -9,16 +9,18 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import NoResultFound
 
 from crowdfund.campaigns import attempts, settling
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
+from crowdfund.campaigns.settling import CountedCoin
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.triggers import dropped
 from crowdfund.wallet.addresses import script_of
-from support.paper import BLOCK_TIME, PAYOUT, REFUND, START, Paper, coin
+from support.paper import BLOCK_TIME, PAYOUT, REFUND, START, Paper, coin, txid
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 DEADLINE = 160  # the last block whose median time past is not later than the deadline
@@ -360,3 +362,38 @@ def test_a_plan_that_was_edited_by_hand_no_longer_fits_its_txid(paper: Paper) ->
         session.execute(text("UPDATE attempt_outputs SET script = :script"), {"script": b"\x00\x14"})
     (job,) = jobs(paper)
     assert job.tx.txid != job.txid, "the worker compares the two before it asks the signer"
+
+
+def test_the_coins_that_count_are_told_in_the_order_of_the_chain(paper: Paper) -> None:
+    campaign = paper.campaign()
+    first, second = paper.pledge(campaign), paper.pledge(campaign)
+    paper.mine([coin(second, 20_000, "a"), coin(first, 10_000, "b"), coin(first, 999, "dust")])
+    paper.mine([coin(first, 30_000, "c")])
+    to_the_deadline(paper)
+    paper.mine([coin(first, 5_000, "late")])
+    with paper.database.reading() as session, pytest.raises(NoResultFound):
+        settling.counted_coins(session, campaign)
+    assert decide(paper, campaign)
+    with paper.database.reading() as session:
+        terms, closing_height = settling.ending(session, campaign)
+        assert (terms.goal_sats, closing_height) == (1_000_000, 161)
+        told = settling.counted_coins(session, campaign)
+        early = sorted([CountedCoin(txid("a"), 0, 101, second.index), CountedCoin(txid("b"), 0, 101, first.index)],
+                       key=lambda each: each.txid)  # fmt: skip
+        assert told == [*early, CountedCoin(txid("c"), 0, 102, first.index)]
+        with pytest.raises(ValueError, match="nobody has no terms"):
+            settling.ending(session, "nobody")
+
+
+def test_what_the_chain_is_asked_for_are_the_addresses_given_out_and_what_lies_there(paper: Paper) -> None:
+    campaign, other = paper.campaign(), paper.campaign()
+    pledge, paid = paper.pledge(campaign), coin(paper.pledge(campaign), 10_000, "a")
+    paper.mine([paid, coin(paper.pledge(other), 20_000, "b")])
+    paper.mempool([coin(pledge, 30_000, "c")])
+    with paper.database.reading() as session:
+        assert sorted(settling.issued_scripts(session, campaign)) == sorted([paid.script, pledge.script or b""])
+        assert settling.unspent_coins(session, campaign) == {(paid.txid, 0, 101)}
+        assert settling.plan_campaign(session, campaign, 2) == 0, "nothing is planned before the decision"
+    paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
+    with paper.database.reading() as session:
+        assert settling.unspent_coins(session, campaign) == set()

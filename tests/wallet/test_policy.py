@@ -92,6 +92,7 @@ def test_the_facts_of_both_versions_are_read() -> None:
     ending = EndingFacts("0f" * 32, 1_796_148_000, 1, 50_000, 1_000, 0)
     read = TermsFacts(1, OLD.hash, "regtest", PAYOUT, OPENED, ending, "", 0, 0)
     assert read_terms(terms(), "regtest") == read
+    assert EndingFacts("0f" * 32, 1_796_148_000, 1, 50_000, 1_000) == ending, "no cap is said by saying nothing"
     capped = read_terms(terms_2(cap_sats=60_000), "regtest")
     ending, locks = replace(ending, cap_sats=60_000), (receipt_key(), TIMELOCK, TIMELOCK_FEERATE)
     assert capped == TermsFacts(2, capped.hash, "regtest", PAYOUT, OPENED, ending, *locks)
@@ -459,6 +460,8 @@ def test_what_counts_is_given_back_only_when_the_goal_was_missed() -> None:
     check_outcome("refund", REFUND, NEW, proven((SECOND, 200)))
     with pytest.raises(UserError, match="not given back"):
         check_outcome("refund", REFUND, NEW, proven((COIN, 200)))
+    late = UnsignedTx((SECOND,), (TxOutput(BOB, 29_000, 8),), 150)
+    check_outcome("refund", late, NEW, proven((COIN, 200)))
     missed = replace(NEW, ending=replace(NEW.ending, goal_sats=100_001))
     check_outcome("refund", REFUND, missed, proven((COIN, 200)))
 
@@ -491,6 +494,21 @@ def test_the_opening_is_that_of_the_terms() -> None:
 def test_a_proof_that_cannot_be_read(fields: object) -> None:
     with pytest.raises((UserError, ValueError, TypeError)):
         read_coin_proof(fields)
+
+
+def test_the_parts_of_what_is_shown_are_counted_and_in_strict_base64() -> None:
+    whole = ["AAE=", 1, 2, 3, ["ab"], 4]
+    for fields in (None, "abcdef", dict.fromkeys("abcdef"), whole[:5], [*whole, 5]):
+        with pytest.raises(ValueError, match="six parts"):
+            read_coin_proof(fields)
+    for fields in (None, "abc", dict.fromkeys("abc"), whole[:2], whole[:4]):
+        with pytest.raises(ValueError, match="three parts"):
+            read_shown_coin(fields)
+    for raw in ("AA E=", "AAE=\n", "A*AE=", "-_E="):
+        with pytest.raises(ValueError, match="base64|padding"):
+            read_coin_proof([raw, *whole[1:]])
+        with pytest.raises(ValueError, match="base64|padding"):
+            read_shown_coin([raw, 1, 2])
 
 
 def test_a_proof_is_read() -> None:
