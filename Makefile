@@ -39,6 +39,21 @@ test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 	PYTHONPATH=tests .venv/bin/python -m support.ready
 	CRASH_SEED=$(SEED) FAULT_SEED=$(SEED) MODEL_SEED=$(SEED) $(TESTS) -m long
 
+# What decides about money: every branch of it is tested, without a node.
+RULES = campaigns.ledger campaigns.books campaigns.checks campaigns.settlement campaigns.ladder campaigns.lifecycle \
+  campaigns.settling campaigns.attempts wallet.policy wallet.fees
+RULE_TESTS = $(foreach name,ledger books checks settlement ladder lifecycle settling adopting attempts,\
+  tests/campaigns/test_$(name).py) tests/wallet/test_policy.py tests/wallet/test_fees.py
+
+.PHONY: cover
+cover: .venv/dev ## the rules of money: fails where a branch of them is not tested
+	$(TESTS) -q -n 0 -m "not long" -k "not postgresql and not stories and not real_size and not are_the_nodes" \
+	  $(RULES:%=--cov=crowdfund.%) --cov-branch --cov-report=term-missing --cov-fail-under=100 $(RULE_TESTS)
+
+.PHONY: mutants
+mutants: .venv/dev ## small changes of the rules of money that no test notices: docs/mutation.md
+	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m bench.mutants
+
 .PHONY: bench bench-watch bench-settle
 bench: bench-watch bench-settle ## every benchmark, each a table and a last line of JSON
 bench-watch: .venv/dev ## how fast the chain is watched

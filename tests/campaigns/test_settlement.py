@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -274,3 +275,11 @@ def test_two_pledges_share_the_fee_by_their_weight() -> None:
     shares = {o.index: sum(c.value_sats for c in coins if c.index == o.index) - o.value_sats for o in batch.outputs}
     vsize = transaction_vsize(3, [KINDS[0], KINDS[4]])
     assert vsize == 292 and shares == {0: 1_767, 4: 1_153}, "2,920 sat by weights of 680 and 444"
+
+
+def test_one_output_below_dust_forbids_the_whole_batch() -> None:
+    rich, poor = coin(0, 10**6, 0), coin(1, 540 + 105 - 1, 1)
+    recipients = [Recipient(script_of(0), 0), Recipient(script_of(1), 1)]
+    assert priced(Kind.REFUND, [rich, poor], recipients, 1, CAPS) is None, "one satoshi less than nodes relay"
+    batch = priced(Kind.REFUND, [rich, replace(poor, value_sats=540 + 105)], recipients, 1, CAPS)
+    assert batch is not None and [o.value_sats for o in batch.outputs] == [10**6 - 108, 540]

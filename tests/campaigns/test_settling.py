@@ -397,3 +397,23 @@ def test_what_the_chain_is_asked_for_are_the_addresses_given_out_and_what_lies_t
     paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
     with paper.database.reading() as session:
         assert settling.unspent_coins(session, campaign) == set()
+
+
+def test_a_refund_waits_until_somebody_knows_where_to(paper: Paper) -> None:
+    campaign = paper.campaign()
+    known, unknown = paper.pledge(campaign), paper.pledge(campaign)
+    with paper.database.transaction() as session:
+        session.execute(dropped("pledges_frozen_refund_script", "pledges"))
+        nowhere = {"script": b"", "id": unknown.id}
+        session.execute(text("UPDATE pledges SET refund_script = :script WHERE id = :id"), nowhere)
+    paper.mine([coin(known, 20_000, "a"), coin(unknown, 30_000, "b")])
+    to_the_deadline(paper)
+    paper.mine()
+    assert decide(paper, campaign)
+    (job,) = jobs(paper)
+    assert [i.txid for i in job.tx.inputs] == [txid("a")]
+    assert plan(paper, campaign) == 0
+    with paper.database.transaction() as session:
+        script = {"script": known.refund_script, "id": unknown.id}
+        session.execute(text("UPDATE pledges SET refund_script = :script WHERE id = :id"), script)
+    assert plan(paper, campaign) == 1

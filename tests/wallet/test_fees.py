@@ -45,6 +45,7 @@ def test_shares_follow_the_largest_remainder_and_ties_the_order() -> None:
     assert largest_remainder(10, [1, 1, 1]) == [4, 3, 3]
     assert largest_remainder(100, [1, 2, 3]) == [17, 33, 50]
     assert largest_remainder(1, [1, 3, 2]) == [0, 1, 0]
+    assert largest_remainder(5, [1]) == [5] and largest_remainder(5, [0, 1]) == [0, 5]
     with pytest.raises(ValueError, match="share"):
         largest_remainder(1, [0, 0])
 
