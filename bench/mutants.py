@@ -317,7 +317,8 @@ def change(module: str, code: CodeType) -> None:
     sys.modules[module] = real
     for name, new in vars(made).items():
         old = vars(real).get(name)
-        if getattr(new, "__module__", module) != module or name.startswith("__"):
+        imported = isinstance(new, type | FunctionType) and new.__module__ != module
+        if imported or name.startswith("__"):
             continue
         if isinstance(old, FunctionType):
             _change_function(old, new)

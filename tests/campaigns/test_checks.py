@@ -18,6 +18,7 @@ from crowdfund.campaigns.checks import (
     LyingCoin,
     balance_breaches,
     place_breaches,
+    received_breaches,
     theft_breaches,
     unspent_breaches,
 )
@@ -216,6 +217,13 @@ def test_coins_are_named_in_the_order_of_their_outpoints() -> None:
     for told, halts_all in ((missing, True), (unknown, False)):
         assert [b.sentence.split()[0] for b in told] == [f"{c.txid}:{c.vout}" for c in lying]
         assert all(b.halts is halts_all for b in told)
+
+
+def test_what_came_in_is_what_blocks_hold() -> None:
+    assert received_breaches("c", {}, 0) == received_breaches("c", {"outside": -5, "late": 5}, 5) == []
+    assert received_breaches("c", {}, 1) == [
+        Breach("c", "By the ledger 0 sat came in; the coins in blocks hold 1 sat.")
+    ]
 
 
 def test_without_a_theft_there_is_no_alarm() -> None:

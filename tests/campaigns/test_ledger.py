@@ -109,6 +109,22 @@ def test_a_coin_moves_by_the_fewest_transfers() -> None:
     ]  # fmt: skip
 
 
+def test_givers_and_takers_come_in_order_and_give_until_nothing_is_left() -> None:
+    letters = "abcdefg"
+    spread = [posted(n, "outside", letter, 2) for n, letter in enumerate(letters, 1)]
+    assert movements(spread, {"z": 14}, "b") == [Movement(letter, "z", 2) for letter in letters]
+    together = [posted(1, "outside", "z", 14)]
+    assert movements(together, dict.fromkeys(reversed(letters), 2), "b") == [Movement("z", each, 2) for each in letters]
+    two = [posted(1, "outside", "a", 5), posted(2, "outside", "b", 5)]
+    assert movements(two, {"x": 3, "y": 4, "z": 3}, "b") == [
+        Movement("a", "x", 3), Movement("a", "y", 2), Movement("b", "y", 2), Movement("b", "z", 3)
+    ]  # fmt: skip
+    ten = [posted(1, "outside", "a", 10)]
+    assert movements(ten, {"w": 1, "x": 2, "y": 3, "z": 4}, "b") == [
+        Movement("a", "w", 1), Movement("a", "x", 2), Movement("a", "y", 3), Movement("a", "z", 4)
+    ]  # fmt: skip
+
+
 def test_what_a_reorganisation_undoes_is_undone_in_reverse() -> None:
     back = [Movement("miner_fee", "in_settlement", 1, FEE), Movement("paid_out", "in_settlement", 9, PAID)]
     whole = [IN, PLANNED, PAID, FEE]

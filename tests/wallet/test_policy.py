@@ -505,9 +505,9 @@ def test_the_parts_of_what_is_shown_are_counted_and_in_strict_base64() -> None:
         with pytest.raises(ValueError, match="three parts"):
             read_shown_coin(fields)
     for raw in ("AA E=", "AAE=\n", "A*AE=", "-_E="):
-        with pytest.raises(ValueError, match="base64|padding"):
+        with pytest.raises(ValueError, match=r"base64|padding"):
             read_coin_proof([raw, *whole[1:]])
-        with pytest.raises(ValueError, match="base64|padding"):
+        with pytest.raises(ValueError, match=r"base64|padding"):
             read_shown_coin([raw, 1, 2])
 
 
