@@ -31,6 +31,7 @@ from crowdfund.campaigns.models import (
     PaymentInput,
     Pledge,
     PledgeReceipt,
+    Restore,
     RivalRow,
     TimelockedRefund,
 )
@@ -112,6 +113,10 @@ def fill(session: Session) -> None:
     session.flush()
     session.add(IncidentCoin(incident_id=1, coin_id=1))
     session.get_one(Account, 0).receipt_key = "k"
+    session.add_all(
+        Restore(id=number, source="backup", restored_at=NOW, from_height=5, first_account=1, caught_up_at=done)
+        for number, done in ((1, NOW), (2, None))
+    )
     session.add(PledgeReceipt(pledge_id="p1", text="t", signature="s", created_at=NOW))
     session.add(TimelockedRefund(txid="l1", coin_id=1, raw=b"raw", value_sats=9_900, fee_sats=100, created_at=NOW))
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
@@ -279,6 +284,13 @@ REFUSED = {
     "a lower feerate": f"{ATTEMPT} ('a2', 1, 2, 200, 1, 5, FALSE)",
     "an attempt without fee": f"{ATTEMPT} ('a2', 6, 1, 0, 1, 5, FALSE)",
     "an attempt sealed from the start": f"{ATTEMPT} ('a2', 1, 2, 200, 2, 5, TRUE)",
+    # what a restore found
+    "a restore's source": "UPDATE restores SET source = 'seed' WHERE id = 2",
+    "a restore's time": "UPDATE restores SET restored_at = '2020-01-01 00:00:00' WHERE id = 2",
+    "a restore's height": "UPDATE restores SET from_height = NULL WHERE id = 2",
+    "a restore's first account": "UPDATE restores SET first_account = 0 WHERE id = 2",
+    "a restore that catches up again": "UPDATE restores SET caught_up_at = NULL WHERE id = 1",
+    "a restore from nowhere": ("INSERT INTO restores VALUES (3, 'hearsay', '2026-01-01 00:00:00', NULL, 0, NULL)"),
     # what backers keep
     "a receipt": "UPDATE receipts SET text = 'x' WHERE pledge_id = 'p1'",
     "a receipt's signature": "UPDATE receipts SET signature = 'x' WHERE pledge_id = 'p1'",
@@ -367,11 +379,11 @@ REFUSED = {
         "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
     ),
 }
-NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts")
+NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores")
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
-    "transfers", "balances", "halts", "receipts", "timelocked_refunds",
+    "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
 )  # fmt: skip
 
 
@@ -477,6 +489,7 @@ ALLOWED = [
     transfer(3, "in_settlement", "counted", 10_000, reverses=2),
     transfer(3, "outside", "dust", 10_000, coin_id=3),
     "UPDATE campaigns SET cap_sats = 9 WHERE id = 'draft'",
+    "UPDATE restores SET caught_up_at = '2026-11-22 13:00:00' WHERE id = 2",
     "UPDATE accounts SET receipt_key = 'x' WHERE receipt_key IS NULL",
     f"{LOCKED} ('l2', 2, x'00', 9900, 100, '2026-01-01 00:00:00')",
 ]
