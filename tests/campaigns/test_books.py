@@ -300,8 +300,9 @@ def test_a_ledger_is_opened_once_with_every_coin_where_it_is(tmp_path: Path) -> 
         assert books.open_ledger(paper.database) == 0, "the balances say that there was a ledger"
         by_hand(paper, "DELETE FROM balances")
         assert books.open_ledger(paper.database) == 2
+        by_hand(paper, "DELETE FROM balances")
+        assert books.open_ledger(paper.database) == 0, "and so do the transfers"
         assert ledger.steps(paper.database) == posted
-        assert books.open_ledger(paper.database) == 0
 
 
 def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(paper: Paper) -> None:
@@ -319,3 +320,34 @@ def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(pa
         assert [(h.campaign_id, h.reason) for h in halts.open_halts(session)] == [(campaign, books.REFUSED)]
         assert books.balances(session, other) == {"outside": -7_000, "counted": 7_000}
         assert books.balances(session, campaign)["counted"] == 13_000, "what it does not refuse is posted"
+
+
+def test_the_coins_at_outpoints_are_those_and_no_others_of_the_same_transaction(paper: Paper) -> None:
+    pledge = paper.pledge(paper.campaign())
+    paper.mine([coin(pledge, 5_000, "a"), coin(pledge, 6_000, "a", vout=1), coin(pledge, 7_000, "b")])
+    with paper.database.reading() as session:
+        (first,) = books.coins_at(session, {(txid("a"), 1), (txid("c"), 0)})
+        assert session.scalar(text(f"SELECT value_sats FROM coins WHERE id = {first}")) == 6_000
+        assert books.coins_at(session, set()) == []
+
+
+def test_what_is_posted_is_counted(paper: Paper) -> None:
+    whole, single = paper.campaign(), paper.campaign()
+    pledge, other = paper.pledge(whole), paper.pledge(single)
+    paper.mine([coin(pledge, 5_000, "a"), coin(pledge, 6_000, "b"), coin(other, 7_000, "c"), coin(other, 8_000, "d")])
+    by_hand(paper, "DELETE FROM transfers", "DELETE FROM balances")
+    with paper.database.transaction() as session:
+        ids = books.coins_at(session, {(txid("c"), 0)})
+        assert books.post(session, ids, [whole]) == 3
+        assert books.post(session, ids, [whole]) == 0
+
+
+def test_the_smallest_coin_that_counts_is_that_of_the_terms(paper: Paper) -> None:
+    campaign = paper.campaign()
+    sizes = [r'"min_coin_sats"\:' + size for size in ("1000", "2000")]
+    by_hand(paper, f"UPDATE campaigns SET terms = replace(terms, '{sizes[0]}', '{sizes[1]}')")
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, 1_999, "a"), coin(pledge, 2_000, "b")])
+    with paper.database.reading() as session:
+        found = books.places(session, books.coins_of_campaign(session, campaign))
+    assert [dict(place.accounts) for place in found] == [{"dust": 1_999}, {"counted": 2_000}]

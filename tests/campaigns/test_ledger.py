@@ -119,6 +119,15 @@ def test_givers_and_takers_come_in_order_and_give_until_nothing_is_left() -> Non
     assert movements(two, {"x": 3, "y": 4, "z": 3}, "b") == [
         Movement("a", "x", 3), Movement("a", "y", 2), Movement("b", "y", 2), Movement("b", "z", 3)
     ]  # fmt: skip
+    three = [posted(n, "outside", letter, 5) for n, letter in enumerate("abc", 1)]
+    assert movements(three, {"w": 4, "x": 2, "y": 5, "z": 4}, "b") == [
+        Movement("a", "w", 4), Movement("a", "x", 1), Movement("b", "x", 1),
+        Movement("b", "y", 4), Movement("c", "y", 1), Movement("c", "z", 4),
+    ]  # fmt: skip
+    uneven = [posted(1, "outside", "a", 4), posted(2, "outside", "b", 3)]
+    assert movements(uneven, {"x": 4, "y": 1, "z": 2}, "b") == [
+        Movement("a", "x", 4), Movement("b", "y", 1), Movement("b", "z", 2)
+    ]  # fmt: skip
     ten = [posted(1, "outside", "a", 10)]
     assert movements(ten, {"w": 1, "x": 2, "y": 3, "z": 4}, "b") == [
         Movement("a", "w", 1), Movement("a", "x", 2), Movement("a", "y", 3), Movement("a", "z", 4)

@@ -283,3 +283,11 @@ def test_one_output_below_dust_forbids_the_whole_batch() -> None:
     assert priced(Kind.REFUND, [rich, poor], recipients, 1, CAPS) is None, "one satoshi less than nodes relay"
     batch = priced(Kind.REFUND, [rich, replace(poor, value_sats=540 + 105)], recipients, 1, CAPS)
     assert batch is not None and [o.value_sats for o in batch.outputs] == [10**6 - 108, 540]
+
+
+def test_who_is_just_above_dust_stays_when_another_leaves() -> None:
+    others = sorted(coin(n, 10**6, 5 * n + 2) for n in range(202))
+    *rich, poor, just = others
+    rich_and_just = [*rich, replace(just, value_sats=294 + 99)]
+    (batch,) = plan_refunds([*rich_and_just, replace(poor, value_sats=300)], 1)
+    assert list(batch.inputs) == rich_and_just and batch.outputs[-1].value_sats == 294
