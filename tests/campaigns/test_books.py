@@ -305,7 +305,9 @@ def test_a_ledger_is_opened_once_with_every_coin_where_it_is(tmp_path: Path) -> 
         assert ledger.steps(paper.database) == posted
 
 
-def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(paper: Paper) -> None:
+def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(
+    paper: Paper, caplog: pytest.LogCaptureFixture
+) -> None:
     until = datetime(2026, 12, 1, tzinfo=UTC)
     campaign, other = paper.campaign(deadline_at=until), paper.campaign(deadline_at=until)
     pledge, well = paper.pledge(campaign), paper.pledge(other)
@@ -320,6 +322,7 @@ def test_where_the_ledger_refuses_the_campaign_is_halted_and_watching_goes_on(pa
         assert [(h.campaign_id, h.reason) for h in halts.open_halts(session)] == [(campaign, books.REFUSED)]
         assert books.balances(session, other) == {"outside": -7_000, "counted": 7_000}
         assert books.balances(session, campaign)["counted"] == 13_000, "what it does not refuse is posted"
+    assert [record.levelname for record in caplog.records if "refuses to move" in record.message] == ["ERROR"] * 2
 
 
 def test_the_coins_at_outpoints_are_those_and_no_others_of_the_same_transaction(paper: Paper) -> None:
@@ -351,3 +354,18 @@ def test_the_smallest_coin_that_counts_is_that_of_the_terms(paper: Paper) -> Non
     with paper.database.reading() as session:
         found = books.places(session, books.coins_of_campaign(session, campaign))
     assert [dict(place.accounts) for place in found] == [{"dust": 1_999}, {"counted": 2_000}]
+
+
+def test_a_coin_that_turns_up_late_moves_others_over_the_cap(paper: Paper) -> None:
+    campaign, other = paper.campaign(cap_sats=1_000_000), paper.campaign()
+    pledge, elsewhere = paper.pledge(campaign), paper.pledge(other)
+    before = coin(pledge, 1_000_000, "before")
+    paper.mine()
+    paper.mine([coin(pledge, 1_000_000, "after"), coin(elsewhere, 5_000, "c")])
+    assert ledger.steps(paper.database)[txid("after")] == [("outside", "counted", 1_000_000, False)]
+    with paper.database.transaction() as session:
+        recording.record_late(session, [BlockFacts(paper.ref(paper.tip - 1), (before,), ())], datetime.now(UTC))
+    moved = ledger.steps(paper.database)
+    assert moved[txid("before")] == [("outside", "counted", 1_000_000, False)]
+    assert moved[txid("after")][1:] == [("counted", "over_cap", 1_000_000, False)]
+    paper.summary(campaign)
