@@ -1,4 +1,5 @@
-"""Do the tests notice when the rules of money are wrong? python -m bench.mutants [--jobs N] [MODULE …]
+"""Do the tests notice when the rules of money are wrong? python -m bench.mutants [--jobs N]
+[--only NUMBER …] [MODULE …]
 
 Each mutant is one small change in one module: a comparison moved or turned round, a sum for a difference, a number one
 more or less, a condition negated or a part of it left out, a returned value or a statement dropped. The module's tests
@@ -225,8 +226,8 @@ def _parsed(source: str) -> tuple[ast.Module, list[tuple[int, str, Change]]]:
 class Judge:
     """Takes the place of pytest's loop: all is imported and collected once, and each mutant is a fork of that."""
 
-    def __init__(self, module: str, jobs: int) -> None:
-        self.module, self.jobs = module, jobs
+    def __init__(self, module: str, jobs: int, only: Sequence[int]) -> None:
+        self.module, self.jobs, self.only = module, jobs, only
         self.result = [0, 0, 0]
         self.limit_s = 0.0  # of computing, so that it does not matter what else the machine does
 
@@ -253,20 +254,20 @@ class Judge:
         items = sorted(session.items, key=lambda item: took[item])
         self.limit_s = 10 + 3 * sum(took.values())
         source = path_of(self.module).read_text()
-        count = mutants_of(source)
-        for number, code in self._outcomes(count, items):
+        wanted = list(self.only or range(mutants_of(source)))
+        for number, code in self._outcomes(wanted, items):
             self.result[1] += code != 0
             self.result[2] += code == OUT_OF_TIME
             if code == 0:
                 line, words, _ = mutant(source, number)
                 print(f"\n{self.module}:{line} #{number} {words}", flush=True)
-        self.result[0] = count
+        self.result[0] = len(wanted)
         return True
 
-    def _outcomes(self, count: int, items: Sequence[pytest.Item]) -> Iterator[tuple[int, int]]:
+    def _outcomes(self, wanted: Sequence[int], items: Sequence[pytest.Item]) -> Iterator[tuple[int, int]]:
         """(number, exit code) of every mutant, as they come."""
         running: dict[int, int] = {}
-        waiting = list(range(count))
+        waiting = list(wanted)
         while waiting or running:
             while waiting and len(running) < self.jobs:
                 number = waiting.pop(0)
@@ -353,12 +354,12 @@ def path_of(module: str) -> Path:
     return Path(module.replace(".", "/") + ".py")
 
 
-def judge(module: str, jobs: int) -> list[int]:
-    """In a process of its own: run all mutants of a module and print those that no test has noticed."""
+def judge(module: str, jobs: int, only: Sequence[int] = ()) -> list[int]:
+    """Run all mutants of a module, or `only` some, and print those that no test has noticed."""
     # Without shrinking: it is enough that something fails.
     settings.register_profile("quick", phases=[Phase.explicit, Phase.generate], derandomize=True, database=None)
     settings.load_profile("quick")
-    judging = Judge(module, jobs)
+    judging = Judge(module, jobs, only)
     pytest.main([*OPTIONS, *(f"tests/{name}" for name in TESTS[module])], plugins=[judging])
     return judging.result
 
@@ -367,9 +368,10 @@ def main() -> None:
     """See above."""
     parser = argparse.ArgumentParser(prog="bench.mutants")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", type=int, nargs="+", default=[], help="the numbers that it has printed")
     parser.add_argument("modules", nargs="*", default=list(TESTS), choices=list(TESTS), metavar="MODULE")
     args = parser.parse_args()
-    print(json.dumps({module: judge(module, args.jobs) for module in args.modules}))
+    print(json.dumps({module: judge(module, args.jobs, args.only) for module in args.modules}))
 
 
 if __name__ == "__main__":

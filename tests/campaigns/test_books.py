@@ -369,3 +369,34 @@ def test_a_coin_that_turns_up_late_moves_others_over_the_cap(paper: Paper) -> No
     assert moved[txid("before")] == [("outside", "counted", 1_000_000, False)]
     assert moved[txid("after")][1:] == [("counted", "over_cap", 1_000_000, False)]
     paper.summary(campaign)
+
+
+def test_each_movement_names_the_block_that_has_moved_the_coin(paper: Paper) -> None:
+    campaign = paper.campaign()
+    paper.mine([coin(paper.pledge(campaign), 50_000)])
+    to_the_end(paper)
+    paper.mine(blocks=3)
+    assert decide(paper, campaign)
+    settle(paper)
+    paper.mine()
+    paper.fork(2)
+    settle(paper)
+    with paper.database.reading() as session:
+        rows = session.execute(text("SELECT to_account, reverses, height, block_hash FROM transfers ORDER BY id")).all()
+    assert all(row.block_hash == paper.ref(row.height).hash for row in rows)
+    first, tip, spent = 101, CLOSING + 3, CLOSING + 4
+    assert [(row.to_account, row.reverses, row.height) for row in rows] == [
+        ("counted", None, first), ("in_settlement", None, tip), ("miner_fee", None, spent), ("refunded", None, spent),
+        ("in_settlement", 4, spent), ("in_settlement", 3, spent),
+        ("miner_fee", None, spent), ("refunded", None, spent),
+    ]  # fmt: skip
+
+
+def test_what_leaves_its_block_is_undone_in_the_block_that_is_lost(paper: Paper) -> None:
+    paid = coin(paper.pledge(paper.campaign()), 5_000)
+    paper.mine([paid])
+    lost = paper.ref(paper.tip)
+    paper.fork(1)
+    with paper.database.reading() as session:
+        rows = session.execute(text("SELECT to_account, height, block_hash FROM transfers ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [("counted", lost.height, lost.hash), ("outside", lost.height, lost.hash)]
