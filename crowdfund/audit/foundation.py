@@ -16,10 +16,12 @@ from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.addresses import script_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
+from crowdfund.wallet.fees import MAX_FEERATE_SAT_VB
 from crowdfund.wallet.networks import NETWORKS
 
 MAX_CONFIRMATIONS = 1_000
-LIMITS = {"goal_sats": MAX_MONEY_SATS, "min_coin_sats": MAX_MONEY_SATS, "min_pledge_sats": MAX_MONEY_SATS}
+FIRST_LOCK_TIME = 500_000_000
+LIMITS = dict.fromkeys(("goal_sats", "cap_sats", "min_coin_sats", "min_pledge_sats"), MAX_MONEY_SATS)
 MAX_INT = 2**31 - 1
 
 _DESCRIPTOR = re.compile(
@@ -44,8 +46,20 @@ def read_terms(claims: Claims) -> CampaignTerms:
         raise ValueError("The terms do not name the block at which the campaign was opened.")
     if terms.network != claims.network:
         raise ValueError(f"The terms are for {terms.network[:20]}, the bundle is for {claims.network}.")
+    if terms.version > 1:
+        _check_second_version(terms)
     _check_payout(terms)
     return terms
+
+
+def _check_second_version(terms: CampaignTerms) -> None:
+    """What came with version 2. A lock time from half a billion on would be a time and no height."""
+    if not re.fullmatch("0[23][0-9a-f]{64}", terms.receipt_key):
+        raise ValueError("The terms do not name a key that signs receipts.")
+    if not terms.opened_height < terms.timelock_height < FIRST_LOCK_TIME:
+        raise ValueError("The block of the time-locked refunds in the terms is out of range.")
+    if not 1 <= terms.timelock_feerate_sat_vb <= MAX_FEERATE_SAT_VB:
+        raise ValueError("The feerate of the time-locked refunds in the terms is out of range.")
 
 
 def check_descriptor(claims: Claims, terms: CampaignTerms) -> None:

@@ -120,10 +120,14 @@ def test_terms_exchanged(world: World) -> None:
     _caught(world, told, "does not follow from the terms", offline=True)
     told = with_terms(bundle, lower, same_account(bundle, lower))
     _caught(world, told, "is in the bundle, but not on the chain")
-    for changes in ({"opened_height": 1}, {"opened_height": 2**31 - 1}):
+    for changes in ({"opened_height": 1}, {"opened_height": 600}):
         text = changed_terms(bundle, **changes)
         told = with_terms(lie(bundle, coins=[]), text, same_account(bundle, text))
         _caught(world, told, "The terms place block")
+    for height in (0, json.loads(bundle["terms"])["opened_height"], 500_000_000):
+        text = changed_terms(bundle, timelock_height=height)
+        told = with_terms(lie(bundle, coins=[]), text, same_account(bundle, text))
+        _caught(world, told, "The block of the time-locked refunds in the terms is out of range", offline=True)
 
 
 def test_another_network_and_another_node(world: World) -> None:

@@ -15,6 +15,7 @@ from crowdfund.campaigns import drafts, service
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.core import CoreBackend
 from crowdfund.errors import UserError, WorldError
+from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from support.world import World
 
 
@@ -158,7 +159,7 @@ def test_a_lie_about_the_cap_is_found(world: World) -> None:
     for pledge in pledges:
         _pay(world, pledge.address, pledge.amount_sats)
     bundle, _ = audited(world, campaign)
-    other = changed_terms(bundle, cap_sats=5_000_000)
+    other = changed_terms(bundle, cap_sats=MAX_MONEY_SATS)
     assert any("descriptor" in s for s in wrong(verify(with_terms(bundle, other), world.core)))
     bundle["coins"][1]["bucket"], bundle["counted_sats"] = "counted", 1_200_000
     bundle["buckets"] |= {"counted": 1_200_000, "over_cap": 0}
