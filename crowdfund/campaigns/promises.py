@@ -84,9 +84,14 @@ def owed_receipts(session: Session) -> list[OwedReceipt]:
 
 
 def store_receipt(session: Session, owed: OwedReceipt, text: str, signature: str, now: datetime) -> None:
-    """Keep a receipt that says what the pledge says, signed by the key that the terms name. Raises WorldError."""
+    """Keep a receipt that says what the pledge says, signed by the key that the terms name; the first one stays.
+
+    Raises WorldError.
+    """
     if text != owed.expected.text() or not verify_receipt(text, signature, owed.receipt_key):
         raise WorldError("The signer's receipt is not the one that was asked for; it is not kept.", retryable=False)
+    if session.get(PledgeReceipt, owed.pledge_id) is not None:  # another worker was faster
+        return
     session.add(PledgeReceipt(pledge_id=owed.pledge_id, text=text, signature=signature, created_at=now))
     session.execute(update(Pledge).where(Pledge.id == owed.pledge_id).values(receipt_due=False))
     tell_pages(session)
@@ -111,7 +116,9 @@ def owed_refunds(session: Session, leave_out: Collection[int] = ()) -> list[Owed
 
 
 def store_refund(session: Session, owed: OwedRefund, raw: bytes, now: datetime) -> None:
-    """Keep a time-locked refund; its bytes were verified by the caller."""
+    """Keep a time-locked refund; its bytes were verified by the caller. A coin's first one stays."""
+    if session.scalar(select(TimelockedRefund.txid).where(TimelockedRefund.coin_id == owed.coin_id)) is not None:
+        return
     session.add(
         TimelockedRefund(
             txid=owed.tx.txid,
