@@ -156,7 +156,7 @@ def test_a_worker_that_wakes_up_too_late_does_no_harm(
     due = due_campaign(world, "failed")
     pid = stopped(world, nursery, moment)
     (world.folder / "worker.lock").unlink()
-    assert second.worker(world.settings.to_env(), world.folder / "other") == 0
+    assert second.worker(world.settings.to_env(), world.folder / "other") == 0, (world.folder / "life.log").read_text()
     attempts = rows(world, "attempts")
     if mined:
         world.node.mine()

@@ -73,7 +73,9 @@ def count_commits(database: Database, steps: Steps, every_statement: bool) -> No
     def before(_connection: object) -> None:
         steps(f"{_worker_function()}: before the commit of {last[0]}")
 
-    def after(_session: Session) -> None:
+    def after(session: Session) -> None:
+        if session.in_nested_transaction():  # a savepoint is no commit
+            return
         steps(f"{_worker_function()}: after the commit of {last[0]}")
 
     event.listen(database.engine, "before_cursor_execute", statement)
