@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,7 +23,7 @@ from crowdfund.campaigns.models import Pledge
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend
 from crowdfund.triggers import dropped
 from support import ledger
-from support.paper import Paper, coin, txid
+from support.paper import BLOCK_TIME, START, Paper, coin, txid
 
 CLOSING = 161
 FEERATE = 2
@@ -400,3 +400,14 @@ def test_what_leaves_its_block_is_undone_in_the_block_that_is_lost(paper: Paper)
     with paper.database.reading() as session:
         rows = session.execute(text("SELECT to_account, height, block_hash FROM transfers ORDER BY id")).all()
     assert [tuple(row) for row in rows] == [("counted", lost.height, lost.hash), ("outside", lost.height, lost.hash)]
+
+
+def test_a_deadline_one_second_before_a_block_has_passed_with_it(paper: Paper) -> None:
+    campaign = paper.campaign(deadline_at=START + 60 * BLOCK_TIME - timedelta(seconds=1))
+    young = coin(paper.pledge(campaign), 100_000, coinbase=True)
+    paper.mine(blocks=9)
+    paper.mine([young])
+    paper.mine(blocks=159 - paper.tip)
+    assert ledger.steps(paper.database)[young.txid] == [("outside", "maturing", 100_000, False)]
+    paper.mine()
+    assert ledger.steps(paper.database)[young.txid][1:] == [("maturing", "late", 100_000, False)]
