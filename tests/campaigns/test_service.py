@@ -133,7 +133,7 @@ def test_the_very_same_draft_twice_gets_a_sentence(paper: Paper) -> None:
         service.publish(session, paper.settings, creator, first.id)
     with pytest.raises(UserError, match="already"), paper.database.transaction() as session:
         service.publish(session, paper.settings, creator, second.id)
-    paper.mine()
+    paper.mine(blocks=service.OPENING_DEPTH + 1)  # their opening block is another one
     with paper.database.transaction() as session:
         service.publish(session, paper.settings, creator, second.id)
 
