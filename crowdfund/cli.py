@@ -68,11 +68,16 @@ def serve(host: str, port: int, threads: int) -> None:
 
 
 @main.command()
-def worker() -> None:
-    """Run the worker: watch the chain, decide, settle. It holds no key."""
+@click.option("--once", is_flag=True, help="Go as far as it goes now, and end: 0 if nothing stands in the way.")
+def worker(once: bool) -> None:
+    """Run the worker: watch the chain, decide, settle. It holds no key.
+
+    With --once it catches up with the chain, settles what is due and ends, for whoever wants that now, or for cron.
+    Where a worker runs already it is refused: that one does the same by itself.
+    """
     from crowdfund.processes import run_worker
 
-    run_worker(Settings.from_env())
+    run_worker(Settings.from_env(), once=once)
 
 
 @main.command()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import click
 
-from crowdfund.campaigns import books, checking, halts, recovery
+from crowdfund.campaigns import books, checking, halts, recovery, thefts
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.backends import AnyBackend, watched_backend
@@ -27,23 +28,37 @@ PATIENCE_S = 20
 
 @click.command()
 @click.option("--resume", metavar="WHY", help="If all holds, end what halts settlement, for this reason.")
+@click.option(
+    "--acknowledge",
+    metavar="TXID:VOUT",
+    multiple=True,
+    help="With --resume: a coin of ours that a strange transaction has spent, and that settling goes on without.",
+)
 @click.option("--no-chain", is_flag=True, help="Leave out what must be asked of the chain (minutes on mainnet).")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object, for programs.")
-def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
+def check(resume: str | None, acknowledge: tuple[str, ...], no_chain: bool, as_json: bool) -> None:
     """Check the ledger: its chain of hashes, its sums, every coin's place, and the chain's unspent outputs.
 
     Whatever does not hold halts settlement: of the campaign concerned, or of all. Once the cause is mended,
     --resume "why" posts what could not be posted meanwhile, checks everything once more, and lets settlement go on
     only if all holds.
+
+    A coin that somebody else has spent stays spent. Once you have found out how, name each such coin with
+    --acknowledge, beside --resume "why": that is kept for ever, the public is told, and all others are settled.
     """
     if resume is not None and (no_chain or not resume.strip()):
         raise UserError("To resume, say why, and let the chain be asked as well.")
+    if acknowledge and resume is None:
+        raise UserError('To acknowledge what was spent, say why with --resume "why".')
     settings = Settings.from_env()
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
     if resume is not None:
         checking.catch_up(database)
+        if acknowledge:
+            with database.transaction() as session:
+                thefts.acknowledge(session, acknowledge, resume.strip(), datetime.now(UTC))
     try:
         found, trouble = _check(database, None if no_chain else watched_backend(settings)), ""
     except WorldError as error:
@@ -56,7 +71,7 @@ def check(resume: str | None, no_chain: bool, as_json: bool) -> None:
     with database.reading() as session:
         lasting = [halts.sentence(halt) for halt in halts.open_halts(session)]
     database.close()
-    _print(found, trouble, lasting, ended, as_json)
+    _print(found, trouble, lasting, ended, acknowledge, as_json)
     sys.exit(UNCHECKED if trouble else BROKEN if found or lasting else HOLDS)
 
 
@@ -90,13 +105,17 @@ def _check_chain(database: Database, backend: AnyBackend) -> list[Breach]:
         time.sleep(0.2)
 
 
-def _print(found: list[Breach], trouble: str, lasting: list[str], ended: int, as_json: bool) -> None:
+def _print(
+    found: list[Breach], trouble: str, lasting: list[str], ended: int, acknowledged: Sequence[str], as_json: bool
+) -> None:
     if as_json:
         breaches = [{"campaign": b.campaign_id, "sentence": b.sentence, "halts": b.halts} for b in found]
         ok = not (found or trouble or lasting)
         value = {"ok": ok, "breaches": breaches, "unchecked": trouble or None, "halted": lasting, "ended": ended}
-        click.echo(json.dumps(value))
+        click.echo(json.dumps({**value, "acknowledged": list(acknowledged)}))
         return
+    for outpoint in acknowledged:
+        click.echo(f"Acknowledged for ever: {outpoint}")
     for breach in found:
         click.echo(f"BAD {breach.sentence}")
     for sentence in lasting:

@@ -11,16 +11,19 @@ from collections import deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sqlalchemy.orm import Session
+
 from crowdfund.campaigns import attempts, halts, ladder
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.checking import Checker
+from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.port import NodeStatus
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.proving import Prover
 from crowdfund.wallet.fees import clamp_feerate
-from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signer_client import PartRefused, SignerClient
 from crowdfund.wallet.transactions import verify_signed
 
 log = logging.getLogger("crowdfund.worker")
@@ -79,7 +82,10 @@ class Payer:
             strays = attempts.stray_coins(session)
         for batch_id, coins in strays.items():
             with self.database.transaction() as session:
-                plan = attempts.job(session, batch_id).plan
+                job = attempts.job(session, batch_id)
+                if halts.stopping(session, job.campaign_id) is not None:
+                    continue
+                plan = job.plan
                 others = {(c.txid, c.vout) for c in plan.inputs} - coins
                 rest = ladder.without(plan, others, feerate_sat_vb)
                 attempts.store_parts(session, batch_id, rest, status.height)
@@ -92,6 +98,8 @@ class Payer:
         try:
             refusal = self._send_newest(job, status)
             opened = self._after_refusal(job, refusal, status)
+        except PartRefused as error:
+            return self._go_on_without_the_refused(job, error, status)
         except WorldError as error:
             return error, []
         trouble = None
@@ -100,6 +108,25 @@ class Payer:
             if self.signer is not None:  # else a signature may be brought before the next tip
                 self._handled[batch_id] = (status.tip_hash, trouble)
         return trouble, opened
+
+    def _go_on_without_the_refused(
+        self, job: Job, why: PartRefused, status: NodeStatus
+    ) -> tuple[WorldError | None, list[int]]:
+        """Two halves of a refund that the signer refuses for the sake of a part, until that part is alone and waits for
+        a person. A payout is never split for that, nor what was signed and sent once at a lower fee."""
+        if job.plan.kind is not Kind.REFUND or job.earlier is not None:
+            return why, []
+        try:
+            opened = self._split(job, status, "signer")
+        except WorldError as error:
+            return error, []
+        if opened:
+            return None, opened
+        with self.database.transaction() as session:
+            attempts.note_refused(session, job.txid, why.sentence)
+        trouble = _refused_trouble(job, why)
+        self._handled[job.batch_id] = (status.tip_hash, trouble)
+        return trouble, []
 
     def _send_newest(self, job: Job, status: NodeStatus) -> str | None:
         """Sign and send once at each tip; returns the node's refusal. While the newest transaction is not signed, the
@@ -130,7 +157,7 @@ class Payer:
         """Two halves where the node does not like what is in it (no fee would help), a dearer attempt where one is due:
         the batches to go on with, none where there is nothing to do but wait."""
         if refusal is not None and ladder.refusal_kind(refusal) is ladder.Refusal.CONTENT:
-            return self._split(job, status)
+            return self._split(job, status, "node")
         sent_height = status.height if job.sent_height is None else job.sent_height
         if not job.lost and ladder.is_bump_due(job.number, sent_height, refusal, status.height):
             return self._bump(job, status)
@@ -141,17 +168,19 @@ class Payer:
         if dearer is None:
             return []
         with self.database.transaction() as session:
+            _refuse_halted(session, job)
             txid = attempts.store_attempt(session, job.batch_id, job.number + 1, dearer, status.height)
         log.info("%s %s follows %s at %s sat/vB", job.kind, txid, job.txid, dearer.feerate_sat_vb)
         return [job.batch_id]
 
-    def _split(self, job: Job, status: NodeStatus) -> list[int]:
+    def _split(self, job: Job, status: NodeStatus, refused_by: str) -> list[int]:
         parts = ladder.split(job.plan, self._estimate())
         if not parts:
             return []
         with self.database.transaction() as session:
+            _refuse_halted(session, job)
             opened = attempts.store_parts(session, job.batch_id, parts, status.height)
-        log.warning("%s %s is split: the node refuses it", job.kind, job.txid)
+        log.warning("%s %s is split: the %s refuses it", job.kind, job.txid, refused_by)
         return opened
 
     def _estimate(self) -> int:
@@ -172,6 +201,14 @@ class Payer:
         return raw
 
     def _signature(self, signer: SignerClient, job: Job) -> bytes:
+        """A refusal of a part is believed the second time: before that the signer is shown everything once more."""
+        try:
+            return self._ask(signer, job)
+        except PartRefused:
+            self.checker.refuse_halted(job.campaign_id)
+            return self._ask(signer, job)
+
+    def _ask(self, signer: SignerClient, job: Job) -> bytes:
         try:
             self.prover.show(signer, job)
             return signer.sign(job.terms, job.account_index, job.kind, job.tx)
@@ -190,6 +227,22 @@ class Payer:
             refusal = attempts.note_result(session, job.txid, result)
         log.info("%s %s was sent: %s %s", job.kind, job.txid, result.sent, result.reason)
         return refusal
+
+
+def _refuse_halted(session: Session, job: Job) -> None:
+    """Raises WorldError where a halt has begun since the job was taken up: its plans stay as they are."""
+    halt = halts.stopping(session, job.campaign_id)
+    if halt is not None:
+        raise WorldError(halts.sentence(halt))
+
+
+def _refused_trouble(job: Job, why: PartRefused) -> WorldError:
+    pledges = ", ".join(str(index) for index in sorted({coin.index for coin in job.plan.inputs}))
+    return WorldError(
+        f"The {job.kind} {job.txid} of pledge {pledges} of campaign {job.campaign_id} needs a person. {why.sentence} "
+        "Everybody else is paid without it. The signer is asked again at each block.",
+        retryable=False,
+    )
 
 
 def _standing_trouble(job: Job, refusal: str | None, tip_height: int) -> WorldError | None:

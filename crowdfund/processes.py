@@ -27,7 +27,7 @@ from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.tied import tied
 from crowdfund.wallet.signer_client import SignerClient
-from crowdfund.worker import Worker, only_one, run
+from crowdfund.worker import Worker, only_one, run, run_once
 
 if TYPE_CHECKING:
     from crowdfund.wallet.signer import Signer
@@ -56,18 +56,18 @@ def log_to_stderr() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
 
 
-def run_worker(settings: Settings) -> None:
-    """Watch and settle until told to stop."""
+def run_worker(settings: Settings, *, once: bool = False) -> None:
+    """Watch and settle until told to stop, or only as far as it goes now. Raises WorldError where another worker runs,
+    and, `once`, where something stands in the way."""
     if settings.signer == "cold":
         refuse_mainnet(settings)
     log_to_stderr()
     stop = threading.Event()
-    with only_one(settings.data_dir / "worker.lock"):
-        database = Database(settings.database_url)
-        database.upgrade()
-        books.open_ledger(database)
-        signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
-        backend, second = watched_backend(settings), second_backend(settings)
+    with only_one(settings.data_dir / "worker.lock"), _equipped_worker(settings) as worker:
+        if once:
+            on_stop(stop.set)
+            run_once(worker, stop)
+            return
         bell = Doorbell(settings.bitcoind_zmq_url)
 
         def end() -> None:
@@ -75,8 +75,24 @@ def run_worker(settings: Settings) -> None:
             bell.ring()
 
         on_stop(end)
-        run(Worker(database, backend, signer, settings.network, second), stop, bell)
+        run(worker, stop, bell)
         bell.close()
+
+
+@contextmanager
+def _equipped_worker(settings: Settings) -> Iterator[Worker]:
+    """The worker with all that it needs, which is closed afterwards."""
+    database = Database(settings.database_url)
+    database.upgrade()
+    books.open_ledger(database)
+    signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
+    backend, second = watched_backend(settings), second_backend(settings)
+    try:
+        yield Worker(database, backend, signer, settings.network, second)
+    finally:
+        backend.close()
+        if second is not None:
+            second.close()
         database.close()
 
 

@@ -13,7 +13,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -33,6 +33,7 @@ from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
 from crowdfund.proving import Prover
+from crowdfund.registering import Registrar
 from crowdfund.rescan import Rescan
 from crowdfund.wallet.fees import clamp_feerate
 from crowdfund.wallet.signer_client import SignerClient
@@ -41,6 +42,7 @@ log = logging.getLogger("crowdfund.worker")
 
 SPARE_ACCOUNTS = 20
 POLL_S = 0.4
+LIVE = "live"
 MAX_WAIT_S = 15
 HEARTBEAT = timedelta(seconds=10)
 
@@ -52,6 +54,11 @@ class View:
     state: str
     trouble: str
     pause: str
+
+    @property
+    def in_the_way(self) -> str:
+        """What keeps the worker from settling, in a sentence; empty if nothing does."""
+        return self.trouble or self.pause or ("" if self.state in ("", LIVE) else f"Nothing is settled: {self.state}.")
 
 
 @dataclass
@@ -68,8 +75,10 @@ class Worker:
     _watched: recording.RecordedWatch = field(init=False)
     _prover: Prover = field(init=False)
     _promises: Promises = field(init=False)
+    _registrar: Registrar = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
+    _looked_at: str = ""
     _seed_known: bool = False
     _behind_from: int | None = None
     _doubts: dict[str, tuple[float, Doubt | None]] = field(default_factory=dict)
@@ -83,8 +92,9 @@ class Worker:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
         self._prover = Prover(self.database, self.backend)
-        self._promises = Promises(self.database, self.signer, self._prover)
         self._checker = checking.Checker(self.database)
+        self._promises = Promises(self.database, self.signer, self._prover, self._checker)
+        self._registrar = Registrar(self.database, self.signer)
         self._payer = Payer(self.database, self.backend, self.signer, self._checker, self._prover)
 
     def round(self, heard: Collection[str] = ()) -> bool:
@@ -101,10 +111,10 @@ class Worker:
             return True
         if self._rescan.active:
             return self._catch_up(self._rescan, status)
-        trouble, pause = self._settle_safely(status) if status.synced else ("", "")
-        state = "live" if status.synced else f"node catching up {status.height} of {status.headers} blocks"
+        more, trouble, pause = self._settle_safely(status) if status.synced else (False, "", "")
+        state = LIVE if status.synced else f"node catching up {status.height} of {status.headers} blocks"
         self.show(View(state, trouble, pause))
-        return outcome
+        return outcome or more
 
     def watch(self, status: NodeStatus, heard: Collection[str] = ()) -> bool | None:
         """Gather and write down; True if anything changed, None while the chain moves or more blocks wait."""
@@ -204,23 +214,19 @@ class Worker:
             with self.database.transaction() as session:
                 service.store_accounts(session, offered)
 
-    def register_refunds(self) -> None:
-        """Tell the signer of new refund addresses, before anyone could change them here."""
-        if self.signer is None:
-            return  # they travel with each export
-        with self.database.reading() as session:
-            waiting = settling.unregistered(session)
-        refused = None
-        for batch in waiting:
-            try:
-                self.signer.register(batch.terms, batch.account_index, batch.refunds)
-            except WorldError as error:
-                refused = error  # one campaign's trouble is not the others'
-                continue
-            with self.database.transaction() as session:
-                settling.mark_registered(session, batch.pledge_ids)
-        if refused is not None:
-            raise refused
+    def keep_promises(self, status: NodeStatus) -> bool:
+        """Receipts and time-locked refunds; True if there may be more yet. Whatever must hold is looked at before, as
+        nothing is signed for what has just been halted."""
+        if self._looked_at != status.tip_hash:
+            adopting.adopt_spends(self.database, self.backend)
+            self._checker.look(self.backend, status)
+            self._looked_at = status.tip_hash
+        return self._promises.keep(status.tip_hash)
+
+    @property
+    def view(self) -> View:
+        """How things stood after the last round."""
+        return self._view
 
     def show(self, view: View) -> None:
         """Write how things stand, when that changes and every ten seconds."""
@@ -249,13 +255,19 @@ class Worker:
         done, all_of_them = blocks[-1].block.height - self._behind_from, status.height - self._behind_from
         self.show(View(f"catching up {done} of {all_of_them} blocks", "", self._view.pause))
 
-    def _settle_safely(self, status: NodeStatus) -> tuple[str, str]:
-        """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on."""
-        troubles, failed, pause = [], [], self._view.pause
+    def _settle_safely(self, status: NodeStatus) -> tuple[bool, str, str]:
+        """All that needs the signer; what stands in the way is a sentence for the operator, and the rest goes on.
+        Returns whether there may be more to do yet, that sentence, and why decisions wait."""
+        more, troubles, failed, pause = False, [], [], self._view.pause
         self._prover.keep(status.tip_hash)
-        for step in (self.keep_accounts, self.register_refunds, lambda: self._promises.keep(status.tip_hash)):
+        steps: tuple[Callable[[], bool | None], ...] = (
+            self.keep_accounts,
+            lambda: self._registrar.keep(status.tip_hash),
+            lambda: self.keep_promises(status),
+        )
+        for step in steps:
             try:
-                step()
+                more = bool(step()) or more
             except (WorldError, UserError) as error:
                 troubles.append(error.sentence)
         try:
@@ -268,7 +280,7 @@ class Worker:
         troubles = failed + waiting + troubles  # what is wrong with the money comes before who is away
         if troubles and troubles[0] != self._view.trouble:
             log.warning("%s", troubles[0])
-        return (troubles[0] if troubles else ""), pause
+        return more, (troubles[0] if troubles else ""), pause
 
     def _agree_on_coins(self, campaign_id: str, status: NodeStatus) -> None:
         """Before an outcome is decided, the books must hold what the backend's own set of unspent outputs holds.
@@ -369,6 +381,21 @@ def run(worker: Worker, stop: threading.Event, bell: Doorbell | None = None) -> 
         if wait_s > POLL_S:
             stop.wait(wait_s)  # a bell must not hasten what fails
         heard = bell.wait(min(wait_s, POLL_S))
+
+
+def run_once(worker: Worker, stop: threading.Event) -> None:
+    """Rounds until one finds nothing more to do and the chain has not moved since, or until `stop` is set. Raises
+    WorldError if something stands in the way then."""
+    again = True
+    while again and not stop.is_set():
+        try:
+            tip_hash = worker.backend.status().tip_hash
+            again = worker.round() or worker.backend.status().tip_hash != tip_hash
+        except WorldError as error:
+            worker.note_trouble(error)
+            raise
+    if worker.view.in_the_way:
+        raise WorldError(worker.view.in_the_way)
 
 
 def _one_round(worker: Worker, waited_s: float, heard: Collection[str]) -> float:

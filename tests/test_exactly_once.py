@@ -10,11 +10,13 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from crowdfund.campaigns.models import ChainView
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.worker import only_one
@@ -166,7 +168,122 @@ def test_a_worker_that_wakes_up_too_late_does_no_harm(
     paid_once(world, due)
 
 
+@contextmanager
+def robot(world: World, nursery: Nursery, locked: bool) -> Iterator[None]:
+    """A worker runs beside us, and has looked once."""
+    pid = nursery.robot(world.settings.to_env(), locked)
+    try:
+        yield
+    finally:
+        nursery.end(pid)
+
+
+def until(happens: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 60
+    while not happens():
+        assert time.monotonic() < give_up, "it did not happen"
+        time.sleep(0.05)
+
+
+def taken(world: World) -> bool:
+    """Does a worker hold the lock?"""
+    try:
+        with only_one(world.folder / "worker.lock"):
+            return False
+    except WorldError:
+        return True
+
+
+PRESSED, BESIDE = 8, 5
+# What those who come second may read: another one has written the block, or has settled meanwhile.
+LOST_RACE = re.compile(
+    r"The database cannot be used: (UNIQUE constraint failed: blocks\.|duplicate key value violates unique constraint "
+    r'"blocks_)'
+)
+
+
+def once_by_the_blocks(world: World, campaign: str) -> None:
+    """One decision, one plan, one transaction that spends every coin, found in the blocks and nowhere twice."""
+    snapshot = world.snapshot(campaign)
+    (batch,) = snapshot.batches
+    (attempt,) = batch.attempts
+    assert snapshot.decision is not None and world.node.rpc("getrawmempool") == []
+    ours = {(coin.txid, coin.vout) for coin in snapshot.coins}
+    first = min(coin.height or 0 for coin in snapshot.coins)
+    spends = []
+    for height in range(first, int(world.node.rpc("getblockcount")) + 1):
+        block = world.node.rpc("getblock", world.node.rpc("getblockhash", height), 2)
+        spends += [tx["txid"] for tx in block["tx"] if any((i.get("txid"), i.get("vout")) in ours for i in tx["vin"])]
+    assert spends == [attempt.txid]
+
+
+def test_an_operator_who_settles_now(world: World, due: str, second: Nursery) -> None:
+    """One pressing does all that is due; the next one finds nothing to do; the node away, it says so."""
+    environment = world.settings.to_env()
+    for _ in range(2):
+        assert second.press(environment, 1, locked=True) == [""]
+        assert [a.sent_at is not None for b in world.snapshot(due).batches for a in b.attempts] == [True]
+    world.node.mine()
+    assert second.press(environment, 1, locked=True) == [""]
+    assert world.summary(due).state in ("released", "refunded")
+    once_by_the_blocks(world, due)
+    away = {**environment, "CROWDFUND_BITCOIND_URL": "http://127.0.0.1:1"}
+    assert "127.0.0.1:1" in second.press(away, 1, locked=True)[0]
+    with world.database.reading() as session:
+        assert session.get_one(ChainView, 1).state.startswith("node unreachable")
+
+
+def test_what_stands_in_the_way_is_said(world: World, due: str, second: Nursery) -> None:
+    environment = {**world.settings.to_env(), "CROWDFUND_SIGNER_SOCKET": str(world.folder / "nobody")}
+    assert second.press(environment, 1, locked=True)[0].startswith("The signer does not answer")
+    assert len(world.snapshot(due).batches) == 1, "what needs no signer is done"
+
+
+def test_pressing_again_and_again_beside_a_running_worker(
+    world: World, due: str, nursery: Nursery, second: Nursery
+) -> None:
+    with robot(world, nursery, locked=True):
+        until(lambda: taken(world))
+        for _ in range(BESIDE):
+            for met in second.press(world.settings.to_env(), 1, locked=True):
+                assert met.startswith("Another process holds") and "runs here already" in met
+        until(lambda: bool(world.node.rpc("getrawmempool")))
+        world.node.mine()
+        until(lambda: world.summary(due).state in ("released", "refunded"))
+    once_by_the_blocks(world, due)
+
+
+def pressed_without_lock(world: World, due: str, second: Nursery, times: int = 1) -> None:
+    for _ in range(times):
+        met = second.press(world.settings.to_env(), PRESSED, locked=False)
+        assert len(met) == PRESSED and all(not one or LOST_RACE.match(one) for one in met), met
+    until(lambda: len(world.node.rpc("getrawmempool")) == 1)
+    world.node.mine()
+    second.press(world.settings.to_env(), PRESSED, locked=False)
+    until(lambda: world.summary(due).state in ("released", "refunded"))
+    once_by_the_blocks(world, due)
+
+
+@pytest.mark.parametrize("world", DATABASES, indirect=True)
+def test_eight_pressings_at_once_beside_a_worker_without_the_lock(
+    world: World, due: str, nursery: Nursery, second: Nursery
+) -> None:
+    with robot(world, nursery, locked=False):
+        pressed_without_lock(world, due, second, times=2)
+    assert len(rows(world, "decisions")) == len(rows(world, "batches")) == len(rows(world, "attempts")) == 1
+
+
 HUNDRED = 100
+
+
+@pytest.mark.long
+def test_eight_pressings_at_a_hundred_settlements(world: World, nursery: Nursery, second: Nursery) -> None:
+    """The robot goes on all the while; both endings by turns."""
+    with robot(world, nursery, locked=False):
+        for number in range(HUNDRED):
+            due = due_campaign(world, "funded" if number % 2 else "failed")
+            pressed_without_lock(world, due, second)
+    assert len(rows(world, "decisions")) == len(rows(world, "batches")) == len(rows(world, "attempts")) == HUNDRED
 
 
 @pytest.mark.long

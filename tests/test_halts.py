@@ -22,7 +22,11 @@ from crowdfund.chain.port import BlockRef, NodeStatus
 from crowdfund.cli import main
 from crowdfund.errors import WorldError
 from crowdfund.wallet.addresses import script_of
+from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signing import sign
+from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
+from support.node import new_address
 from support.truth import even
 from support.world import World
 
@@ -59,7 +63,9 @@ def lose_blocks(world: World, count: int) -> None:
     height = int(world.node.rpc("getblockcount"))
     world.node.rpc("invalidateblock", world.node.rpc("getblockhash", height - count + 1))
     even(world)
-    world.node.mine(count + 1)
+    world.node.rpc(
+        "generatetoaddress", count + 1, new_address(world.node)
+    )  # to the same one it could be the lost block
     while world.node.rpc("getrawmempool"):  # what was lost may come back to the mempool too late for those blocks
         world.node.mine()
     even(world)
@@ -70,7 +76,10 @@ def test_the_ledger_holds_through_a_campaign_with_reorganisations(world: World, 
     campaign = world.campaign(goal_sats=goal)
     for sats in (300_000, 123_457):
         world.paid(campaign, sats)
-        assert check() == (0, {"ok": True, "breaches": [], "unchecked": None, "halted": [], "ended": 0})
+        assert check() == (
+            0,
+            {"ok": True, "breaches": [], "unchecked": None, "halted": [], "ended": 0, "acknowledged": []},
+        )
     lose_blocks(world, 2)
     assert check()[0] == 0
     world.close(campaign)
@@ -285,3 +294,167 @@ def test_no_refund_is_promised_during_a_halt(world: World) -> None:
         assert len(promises.owed_refunds(session)) == 1
         halts.begin(session, [Breach(None, "A theft.")], NOW)
         assert promises.owed_refunds(session) == []
+
+
+def test_nothing_is_signed_for_a_backer_of_a_halted_campaign(world: World) -> None:
+    """Neither a receipt nor a refund, whoever is the campaign's or everybody's halt; another one's is no matter."""
+    first, second = world.campaign(), world.campaign()
+    with world.database.transaction() as session:
+        halts.begin(session, [Breach(first, "Its sums are wrong.")], NOW)
+    stopped, free = world.paid(first, 100_000), world.paid(second, 100_000)
+    with world.database.reading() as session:
+        assert promises.receipt_of(session, stopped.id) is None and promises.receipt_of(session, free.id) is not None
+        assert session.scalars(text("SELECT coin_id FROM timelocked_refunds")).all() == [2]
+        assert session.scalars(text("SELECT count(*) FROM pledges WHERE registered")).all() == [2], (
+            "the first word counts"
+        )
+    with world.database.transaction() as session:
+        halts.end_all(session, "they were not", NOW)
+        halts.begin(session, [Breach(None, "A theft.")], NOW)
+        assert promises.owed_receipts(session) == promises.owed_refunds(session) == []
+        halts.end_all(session, "it was none", NOW)
+    world.node.mine()
+    world.sync()
+    with world.database.reading() as session:
+        assert promises.receipt_of(session, stopped.id) is not None
+        assert len(session.scalars(text("SELECT coin_id FROM timelocked_refunds")).all()) == 2
+
+
+@pytest.mark.parametrize("asked_for", ["receipt", "timelocked_refund"])
+def test_a_halt_that_begins_between_two_signatures_stops_the_second(
+    world: World, monkeypatch: pytest.MonkeyPatch, asked_for: str
+) -> None:
+    campaign, signer = world.campaign(), world.worker.signer
+    pledges = [world.pledge(campaign, 100_000) for _ in range(2)]
+    real, made = getattr(signer, asked_for), list[object]()
+
+    def and_then(*request: Any) -> object:
+        made.append(real(*request))
+        with world.database.transaction() as session:
+            halts.begin(session, [Breach(campaign, "Its sums are wrong.")], NOW)
+        return made[-1]
+
+    monkeypatch.setattr(signer, asked_for, and_then)
+    for pledge in pledges:
+        world.node.pay(str(pledge.address), 100_000)
+    world.node.mine()
+    world.sync()
+    assert len(made) == 1
+    with world.database.reading() as session:
+        table = "receipts" if asked_for == "receipt" else "timelocked_refunds"
+        assert session.scalar(text(f"SELECT count(*) FROM {table}")) == 1, "what was signed before is kept"
+
+
+def steal(world: World, campaign: str, pledge: Pledge) -> tuple[str, str]:
+    """Somebody who has the seed spends a pledge's coin: its outpoint, and the transaction, not sent yet."""
+    snapshot = world.snapshot(campaign)
+    (coin,) = [c for c in snapshot.coins if c.pledge_id == pledge.id]
+    keys = Keystore.open(world.folder / "signer" / "seed", "regtest")
+    out = TxOutput(script_of(new_address(world.node), "regtest"), coin.value_sats - 5_000)
+    tx = UnsignedTx((TxInput(coin.txid, coin.vout, coin.value_sats, pledge.index),), (out,), 0)
+    assert snapshot.terms is not None
+    return f"{coin.txid}:{coin.vout}", sign(
+        tx, keys.branch(snapshot.campaign.account_index or 0, snapshot.terms.hash)
+    ).hex()
+
+
+def block_of(world: World, *held: str) -> None:
+    world.node.rpc("generateblock", new_address(world.node), list(held))
+
+
+def test_a_theft_is_noticed_before_anything_is_signed_at_its_block(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    campaign = world.campaign()
+    robbed, other = world.paid(campaign, 100_000), world.pledge(campaign, 200_000)
+    world.sync()
+    monkeypatch.setattr(world.worker.signer, "timelocked_refund", lambda *_: pytest.fail("it was asked to sign"))
+    world.node.pay(str(other.address), 200_000)
+    block_of(world, *world.node.rpc("getrawmempool"), steal(world, campaign, robbed)[1])
+    world.sync()
+    assert "not ours" in trouble(world)
+
+
+@pytest.mark.parametrize("goal", [300_000, 900_000], ids=["funded", "failed"])
+@pytest.mark.parametrize("moment", ["open", "sent"])
+def test_after_a_theft_that_is_acknowledged_all_others_are_settled(
+    world: World, check: Check, goal: int, moment: str
+) -> None:
+    campaign = world.campaign(goal_sats=goal)
+    pledges = [world.paid(campaign, 100_000) for _ in range(3)]
+    outpoint, loot = steal(world, campaign, pledges[1])
+    if moment == "sent":
+        world.close(campaign)
+        assert len(world.node.rpc("getrawmempool")) == 1
+    block_of(world, loot)
+    world.sync()
+    if moment == "open":
+        world.close(campaign)
+        assert world.snapshot(campaign).decision is None
+    assert outpoint in trouble(world) and check("--resume", "nothing was done")[0] == 1
+    before = len(world.snapshot(campaign).batches)
+    world.node.mine()
+    world.sync()
+    assert len(world.snapshot(campaign).batches) == before and world.node.rpc("getrawmempool") == []
+    code, told = check("--acknowledge", outpoint, "--resume", "the key was copied; a new seed signs new campaigns")
+    assert (code, told["ok"], told["ended"], told["acknowledged"]) == (0, True, 1, [outpoint])
+    world.sync()
+    world.node.mine()
+    world.sync()
+    summary, ends = world.summary(campaign), "paid_out" if goal == 300_000 else "refunded"
+    assert summary.state == ("released" if goal == 300_000 else "refunded") and trouble(world) == ""
+    assert [world.pledge_state(p) for p in pledges] == [ends, "taken", ends]
+    assert summary.buckets[Bucket.FOREIGN_SPEND] == 100_000 and summary.buckets[Bucket.IN_SETTLEMENT] == 0
+    assert sum(summary.buckets[b] for b in (Bucket.PAID_OUT, Bucket.REFUNDED, Bucket.MINER_FEE)) == 200_000
+    assert healthz(world)[0] == 200 and check()[0] == 0
+
+
+def test_an_acknowledged_theft_is_public_and_a_new_one_halts_again(world: World, check: Check) -> None:
+    first, second = world.campaign(), world.campaign()
+    robbed, next_one = world.paid(first, 100_000), world.paid(second, 200_000)
+    outpoint, loot = steal(world, first, robbed)
+    block_of(world, loot)
+    world.sync()
+    assert check("--acknowledge", outpoint, "--resume", "a key was copied")[0] == 0
+    client = create_app(world.settings).test_client()
+    for path in ("/incidents", f"/campaigns/{first}", "/api/v1/incidents", f"/api/v1/campaigns/{first}/incidents"):
+        assert outpoint in client.get(path).text, path
+    assert "No money is lost by any of this" not in client.get(f"/campaigns/{first}").text
+    assert outpoint not in client.get(f"/campaigns/{second}").text
+    assert "Somebody else has taken your money" in client.get(f"/p/{robbed.id}").text
+    assert 'crowdfund_incidents{kind="foreign_spend"} 1.0' in client.get("/metrics").text
+    world.sync()
+    assert trouble(world) == ""
+    again, loot = steal(world, second, next_one)
+    block_of(world, loot)
+    world.sync()
+    assert again in trouble(world) and "halted" in trouble(world)
+    assert check("--resume", "as before")[0] == 1
+    assert check("--acknowledge", again, "--resume", "the same key")[1]["ended"] == 1
+
+
+def test_what_is_acknowledged_is_named_exactly_and_with_a_reason(world: World, check: Check) -> None:
+    campaign = world.campaign()
+    robbed = world.paid(campaign, 100_000)
+    kept = world.paid(campaign, 200_000)
+    outpoint, loot = steal(world, campaign, robbed)
+    (lying,) = [f"{c.txid}:{c.vout}" for c in world.snapshot(campaign).coins if c.pledge_id == kept.id]
+    block_of(world, loot)
+    world.sync()
+    for arguments, words in (
+        (["--acknowledge", outpoint], "say why"),
+        (["--acknowledge", outpoint, "--resume", " "], "say why"),
+        (["--acknowledge", lying, "--resume", "why"], "nothing is acknowledged"),
+        (["--acknowledge", outpoint, "--acknowledge", lying, "--resume", "why"], "nothing is acknowledged"),
+    ):
+        refused = CliRunner().invoke(main, ["check", *arguments])
+        assert refused.exit_code == 1 and words in refused.output, arguments
+    with world.database.reading() as session:
+        assert session.scalar(text("SELECT count(*) FROM acknowledged_spends")) == 0
+        assert len(halts.open_halts(session)) == 1
+    done = CliRunner().invoke(main, ["check", "--acknowledge", outpoint, "--resume", "why"])
+    assert done.exit_code == 0 and f"Acknowledged for ever: {outpoint}" in done.output, done.output
+    with world.database.reading() as session:
+        (row,) = session.execute(text("SELECT spent_by, why FROM acknowledged_spends"))
+        (coin,) = [c for c in world.snapshot(campaign).coins if c.pledge_id == robbed.id]
+        assert tuple(row) == (coin.spent_by, "why")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from crowdfund import create_app
 from crowdfund.campaigns import attempts
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.ledger import Bucket
@@ -449,6 +450,7 @@ def test_a_payment_lost_for_good_keeps_nobody_elses_waiting(world: World, goal_s
         even(world)
         snapshot = world.snapshot(campaign)
         assert [snapshot.batch_state(b) for b in snapshot.batches] == ["input lost"], f"the rival is {deep} deep"
+        assert world.pledge_state(pledges[1]) == "in_settlement", "another reorganisation may bring it back"
         assert lost_of(world, whole.attempts[0].txid)
         block(world.node)
     even(world)
@@ -460,7 +462,10 @@ def test_a_payment_lost_for_good_keeps_nobody_elses_waiting(world: World, goal_s
         even(world)
     assert world.summary(campaign).state == state
     ends = "paid_out" if state == "released" else "refunded"
-    assert world.pledge_state(pledges[0]) == ends
+    assert [world.pledge_state(p) for p in pledges] == [ends, "double_spent"]
+    with create_app(world.settings).test_client() as client:
+        page = client.get(f"/p/{pledges[1].id}").text
+    assert "Your payment cannot arrive any more" in page and "spends the same money" in page
     buckets = world.summary(campaign).buckets
     assert buckets[Bucket.PAID_OUT] + buckets[Bucket.REFUNDED] + buckets[Bucket.MINER_FEE] == SATS
     assert buckets[Bucket.IN_SETTLEMENT] == 0

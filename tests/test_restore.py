@@ -10,7 +10,7 @@ from sqlalchemy import select, text
 from crowdfund import cli_check
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import attempts, checking, recovery
+from crowdfund.campaigns import checking, recovery, thefts
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Restore
 from crowdfund.chain.regtest import RegtestNode
@@ -83,7 +83,7 @@ def test_a_whole_settlement_after_the_backup_is_recognised(node: RegtestNode, tm
         assert found[later.index] == later.refund_script and found[late.index] == late.refund_script
         with after.database.reading() as session:
             assert recovery.pending(session) is None
-            assert attempts.foreign_spends(session) == []
+            assert thefts.foreign_spends(session) == []
             assert checking.check_books(session) == []
         report = verify(build_bundle(after.snapshot(campaign), "regtest"), after.core)
         assert report.ok, report

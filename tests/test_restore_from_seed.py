@@ -11,7 +11,7 @@ import pytest
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.backup.from_seed import restore_from_seed
 from crowdfund.backup.making import write_terms
-from crowdfund.campaigns import attempts, recovery
+from crowdfund.campaigns import recovery, thefts
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError
 from crowdfund.wallet.descriptors import derive_address
@@ -54,7 +54,7 @@ def test_a_settled_campaign_comes_back_whole(
         assert after.summary(restored).state == summary.state
         assert node.rpc("getrawmempool") == []
         with after.database.reading() as session:
-            assert attempts.foreign_spends(session) == []
+            assert thefts.foreign_spends(session) == []
 
 
 @pytest.mark.long

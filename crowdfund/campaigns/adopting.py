@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, books, halts, ladder, settling
+from crowdfund.campaigns import attempts, books, halts, ladder, settling, thefts
 from crowdfund.campaigns.lifecycle import Kind, owed_kind
 from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Coin, Pledge, Restore, TimelockedRefund
 from crowdfund.campaigns.promises import timelocked_tx
@@ -88,7 +88,7 @@ def foreign_settlements(session: Session) -> list[Foreign]:
         select(Coin.spent_by, Coin.spent_height, Pledge.campaign_id)
         .join(Pledge, Pledge.id == Coin.pledge_id)
         .where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid)))
-        .where(Coin.spent_by.not_in(select(TimelockedRefund.txid)))
+        .where(Coin.spent_by.not_in(select(TimelockedRefund.txid)), ~thefts.acknowledged())
         .distinct()
         .order_by(Coin.spent_height, Coin.spent_by)
     )

@@ -13,6 +13,7 @@ from datetime import datetime
 from sqlalchemy import and_, insert, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
+from crowdfund.campaigns import thefts
 from crowdfund.campaigns.lifecycle import Kind, depth
 from crowdfund.campaigns.models import (
     Attempt,
@@ -220,26 +221,22 @@ def note_result(session: Session, txid: str, result: SendResult) -> str | None:
     return refusal
 
 
-def foreign_spends(session: Session) -> list[str]:
-    """Outpoints of ours spent by a transaction that we never signed: somebody else has the keys."""
-    coins = session.scalars(
-        select(Coin)
-        .where(Coin.spent_by.is_not(None), Coin.spent_by.not_in(select(Attempt.txid)))
-        .where(Coin.spent_by.not_in(select(TimelockedRefund.txid)))
-    )
-    return [f"{coin.txid}:{coin.vout}" for coin in coins]
+def note_refused(session: Session, txid: str, why: str) -> None:
+    """Keep the signer's refusal of this attempt for people to read. It is asked again all the same."""
+    tell_pages(session)
+    session.execute(update(Attempt).where(Attempt.txid == txid, Attempt.raw.is_(None)).values(refusal=why))
 
 
 def bereft_batches(session: Session) -> list[int]:
-    """Ids of batches, not split, some of whose coins are gone, to a backer's time-locked refund or to a double spend:
-    the others are still owed."""
+    """Ids of batches, not split, some of whose coins are gone, to a backer's time-locked refund, to a double spend or
+    by an acknowledged theft: the others are still owed."""
     part = aliased(BatchRow)
     lost = _lost_for_good(session)
     taken = (
         select(BatchInput.batch_id)
         .join(Coin, Coin.id == BatchInput.coin_id)
         .outerjoin(TimelockedRefund, and_(TimelockedRefund.coin_id == Coin.id, TimelockedRefund.txid == Coin.spent_by))
-        .where(or_(TimelockedRefund.txid.is_not(None), Coin.id.in_(lost)))
+        .where(or_(TimelockedRefund.txid.is_not(None), Coin.id.in_(lost), thefts.acknowledged()))
     )
     left = (
         select(BatchInput.batch_id)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, books, checks, halts
+from crowdfund.campaigns import books, checks, halts, thefts
 from crowdfund.campaigns.checks import Breach, HeldCoin, Link, LyingCoin
 from crowdfund.campaigns.ledger import place_of
 from crowdfund.campaigns.ledger_models import Balance, Halt, Transfer
@@ -48,7 +48,7 @@ class Checker:
         later. Raises WorldError while a halt concerns all campaigns.
         """
         with self._database.reading() as session:
-            stolen = attempts.foreign_spends(session)
+            stolen = thefts.foreign_spends(session)
         self.halt([Breach(None, f"{one} was spent by a transaction that is not ours.") for one in stolen[:1]])
         if status.tip_hash != self._tip_hash:
             self._check_new()
@@ -153,7 +153,7 @@ def check_campaign(session: Session, campaign_id: str) -> list[Breach]:
         *checks.balance_breaches(campaign_id, balances, _sums(session, campaign_id)),
         *checks.place_breaches(campaign_id, held),
         *checks.received_breaches(campaign_id, balances, received_sats),
-        *checks.theft_breaches(balances),
+        *checks.theft_breaches(balances, thefts.acknowledged_sats(session, campaign_id)),
     ]
 
 

@@ -96,10 +96,11 @@ def received_breaches(campaign_id: str, balances: Mapping[str, int], received_sa
     return [Breach(campaign_id, sentence)]
 
 
-def theft_breaches(balances: Mapping[str, int]) -> list[Breach]:
-    """Coins spent by somebody else mean that somebody else has keys: that concerns all."""
-    stolen_sats = balances.get(Bucket.FOREIGN_SPEND, 0)
-    if not stolen_sats:
+def theft_breaches(balances: Mapping[str, int], acknowledged_sats: int = 0) -> list[Breach]:
+    """Coins spent by somebody else mean that somebody else has keys: that concerns all, until a person has looked at
+    each."""
+    stolen_sats = balances.get(Bucket.FOREIGN_SPEND, 0) - acknowledged_sats
+    if stolen_sats <= 0:
         return []
     return [Breach(None, f"{stolen_sats:,} sat of ours were spent by a transaction that is not ours.")]
 

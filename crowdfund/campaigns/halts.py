@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.ledger_models import Halt
+from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.recording import tell_pages
 
 
@@ -36,6 +37,12 @@ def open_halts(session: Session) -> list[Halt]:
     """Those that last, what concerns all campaigns first."""
     rows = session.scalars(select(Halt).where(Halt.ended_at.is_(None)).order_by(Halt.id)).all()
     return sorted(rows, key=lambda halt: halt.campaign_id is not None)
+
+
+def stops_campaign() -> ColumnElement[bool]:
+    """Does a halt keep the campaign of this row from being settled? For queries of `Campaign`."""
+    concerns = or_(Halt.campaign_id.is_(None), Halt.campaign_id == Campaign.id)
+    return select(Halt.id).where(Halt.ended_at.is_(None), concerns).exists()
 
 
 def stopping(session: Session, campaign_id: str) -> Halt | None:

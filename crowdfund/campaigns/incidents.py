@@ -1,4 +1,5 @@
-"""The public log of what went out of the ordinary: blocks that were lost, servers that contradict each other.
+"""The public log of what went out of the ordinary: blocks that were lost, servers that contradict each other, coins
+that somebody else has spent.
 
 Rows are facts; what became of the coins since is read from the coins, so that a line is always true today.
 """
@@ -12,10 +13,12 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Select, or_, select
 from sqlalchemy.orm import Session, selectinload
 
+from crowdfund.campaigns.ledger_models import AcknowledgedSpend
 from crowdfund.campaigns.models import Coin, Incident, IncidentCoin, Pledge
 from crowdfund.campaigns.recording import tell_pages
 
 SHOWN = 100
+FOREIGN_SPEND = "foreign_spend"
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,28 @@ def _views(session: Session, wanted: ColumnElement[bool], campaign_id: str | Non
         .limit(SHOWN)
         .options(selectinload(Incident.coins).joinedload(IncidentCoin.coin).joinedload(Coin.pledge))
     ).all()
-    return [_view(row, campaign_id) for row in rows]
+    told = [_view(row, campaign_id) for row in rows] + _thefts(session, campaign_id)
+    return sorted(told, key=lambda view: view.began_at, reverse=True)[:SHOWN]
+
+
+def _thefts(session: Session, campaign_id: str | None) -> list[IncidentView]:
+    """What a person has acknowledged, newest first. `depth` is one block: the one that holds the spend."""
+    wanted = select(AcknowledgedSpend, Coin).join(Coin, Coin.id == AcknowledgedSpend.coin_id)
+    if campaign_id is not None:
+        wanted = wanted.join(Pledge, Pledge.id == Coin.pledge_id).where(Pledge.campaign_id == campaign_id)
+    rows = session.execute(wanted.order_by(AcknowledgedSpend.id.desc()).limit(SHOWN))
+    return [
+        IncidentView(row.at, row.at, FOREIGN_SPEND, row.spent_height, 1, theft_sentence(row, coin))
+        for row, coin in rows
+    ]
+
+
+def theft_sentence(spend: AcknowledgedSpend, coin: Coin) -> str:
+    """A line for people, true of the chain as it is today."""
+    what = f"The coin {coin.txid}:{coin.vout} of {coin.value_sats:,} sat was spent by {spend.spent_by}"
+    if coin.spent_by == spend.spent_by:
+        return f"{what}, which is not a payment of ours. Everything else is settled without it."
+    return f"{what}, which is not a payment of ours; that transaction is in no block any more."
 
 
 def _view(row: Incident, campaign_id: str | None) -> IncidentView:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket
 from crowdfund.campaigns.models import Campaign, Coin
@@ -92,3 +92,23 @@ class Halt(Base):
     began_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
     ended_reason: Mapped[str | None]
+
+
+class AcknowledgedSpend(Base):
+    """A person has looked at a coin of ours that somebody else's transaction has spent, and said why settling goes on
+    without it. Never changed; counts as long as that very transaction spends the coin."""
+
+    __tablename__ = "acknowledged_spends"
+    __table_args__ = (
+        UniqueConstraint("coin_id", "spent_by"),
+        CheckConstraint("why <> ''", name="with_a_reason"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey(Coin.id))
+    spent_by: Mapped[str]
+    spent_height: Mapped[int]
+    why: Mapped[str]
+    at: Mapped[datetime]
+
+    coin: Mapped[Coin] = relationship()

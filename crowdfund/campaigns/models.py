@@ -291,7 +291,7 @@ class Attempt(Base):
 
     Stored unsealed, then its outputs, then sealed, when a trigger checks that all balances; only a sealed attempt can
     hold signed bytes, and they are stored before they are sent. `sent_height` is the tip when it was first sent,
-    `refusal` what the node said last.
+    `refusal` what the node said last, or the signer, while it does not sign.
     """
 
     __tablename__ = "attempts"

@@ -27,6 +27,7 @@ class PledgeState(StrEnum):
     PAID_OUT = "paid_out"
     REFUNDED = "refunded"
     UNCLAIMED = "unclaimed"
+    TAKEN = "taken"
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class PledgeFacts:
 
 @dataclass(frozen=True)
 class PledgeCoin:
-    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed). `over_cap`: the
-    campaign's coins before it had reached the cap."""
+    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed), or "taken", by
+    somebody else's transaction. `over_cap`: the campaign's coins before it had reached the cap."""
 
     facts: CoinFacts
     fate: str | None = None
@@ -88,6 +89,8 @@ def _settlement_state(coins: Sequence[PledgeCoin], decided: bool, standings: Seq
     fates = {coin.fate for coin in coins}
     if "planned" in fates:
         return PledgeState.IN_SETTLEMENT
+    if "taken" in fates:
+        return PledgeState.TAKEN
     if "release" in fates:
         return PledgeState.PAID_OUT
     if "refund" in fates:

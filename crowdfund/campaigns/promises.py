@@ -42,6 +42,7 @@ class OwedReceipt:
     """A pledge whose refund address the signer knows and whose receipt is not there yet."""
 
     pledge_id: str
+    campaign_id: str
     terms: str
     account_index: int
     receipt_key: str
@@ -53,6 +54,7 @@ class OwedRefund:
     """A confirmed coin for which no time-locked refund was signed yet, and the transaction to sign."""
 
     coin_id: int
+    campaign_id: str
     terms: str
     account_index: int
     descriptor: str
@@ -70,13 +72,15 @@ class HeldRefund:
 
 
 def owed_receipts(session: Session) -> list[OwedReceipt]:
-    """The first pledges that wait for a receipt."""
+    """The first pledges that wait for a receipt, of campaigns that are not halted: whatever is wrong with those,
+    nothing more is signed for them until it is known."""
     rows = session.execute(
         select(Pledge, Campaign)
         .join(Campaign, Campaign.id == Pledge.campaign_id)
         .where(
             Pledge.receipt_due, Pledge.registered, Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0
         )
+        .where(~halts.stops_campaign())
         .order_by(Pledge.campaign_id, Pledge.index)
         .limit(AT_ONCE)
     )
@@ -105,12 +109,13 @@ def owed_refunds(session: Session, leave_out: Collection[int] = ()) -> list[Owed
         select(Campaign)
         .join(Account, Account.index == Campaign.account_index)
         .where(Account.receipt_key.is_not(None), Campaign.id.not_in(select(DecisionRow.campaign_id)))
+        .where(~halts.stops_campaign())
         .order_by(Campaign.id)
     )
     found: list[OwedRefund] = []
     for campaign in campaigns:
         terms = CampaignTerms.parse(campaign.terms or "")
-        if terms.timelock_height > tip_height and halts.stopping(session, campaign.id) is None:
+        if terms.timelock_height > tip_height:
             found += _owed_of_campaign(session, campaign, terms, tip_height, AT_ONCE - len(found), leave_out)
     return found
 
@@ -177,7 +182,8 @@ def _owed_receipt(pledge: Pledge, campaign: Campaign) -> OwedReceipt:
         refund_address=pledge.refund_address,
         timelock_height=terms.timelock_height,
     )
-    return OwedReceipt(pledge.id, campaign.terms or "", account_of(campaign), terms.receipt_key, expected)
+    key = terms.receipt_key
+    return OwedReceipt(pledge.id, campaign.id, campaign.terms or "", account_of(campaign), key, expected)
 
 
 def _owed_of_campaign(
@@ -200,5 +206,6 @@ def _owed_of_campaign(
     for coin_id, txid, vout, value_sats, index, script in rows:
         tx = timelocked_tx(terms, txid, vout, value_sats, index, script)
         if tx is not None:
-            found.append(OwedRefund(coin_id, campaign.terms or "", account_of(campaign), campaign.descriptor or "", tx))
+            text, descriptor = campaign.terms or "", campaign.descriptor or ""
+            found.append(OwedRefund(coin_id, campaign.id, text, account_of(campaign), descriptor, tx))
     return found

@@ -13,7 +13,7 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns import books
+from crowdfund.campaigns import books, thefts
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -28,6 +28,7 @@ from crowdfund.campaigns.lifecycle import (
     batch_state,
     campaign_state,
     counted_sats,
+    depth,
     over_cap,
     standing,
 )
@@ -66,6 +67,8 @@ class Snapshot:
     balances: Mapping[str, int]
     taken_back: Mapping[str, TimelockedRefund] = field(default_factory=dict)
     """txid -> a time-locked refund that a block holds."""
+    stolen: frozenset[int] = frozenset()
+    """Ids of coins that a strange transaction has spent, as a person has acknowledged."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -138,13 +141,23 @@ class Snapshot:
         return coin_bucket(self.standing(coin), self.outcome, bool(coin.batch_inputs))
 
     def fate(self, coin: Coin) -> str | None:
-        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None."""
+        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None; "taken" where
+        a person has acknowledged that it is gone."""
         batch = self.attempts.get(coin.spent_by or "")
         if batch is not None:
             return batch.kind
         if coin.spent_by in self.taken_back:
             return Kind.REFUND
-        return "planned" if coin.batch_inputs else None
+        if coin.id in self.stolen:
+            return "taken"
+        return "planned" if coin.batch_inputs and not self.lost_for_good(coin) else None
+
+    def lost_for_good(self, coin: Coin) -> bool:
+        """Is the coin's payment in no block, and something else, as deep as the terms ask, has spent its money? Then
+        no plan that waits for it will ever be carried out."""
+        if coin.height is not None or coin.rival is None or coin.rival.height is None:
+            return False
+        return depth(coin.rival.height, self.tip_height) >= self.confirmations
 
     def shown_bucket(self, coin: Coin) -> str:
         """The bucket as pages and bundle name it: for a settled coin, where its settlement went."""
@@ -183,7 +196,8 @@ class Snapshot:
             spent_height=None if mined is None else mined[1],
             tip_height=self.tip_height,
             confirmations=self.confirmations,
-            superseded=any(c.spent_by in self.attempts or c.spent_by in self.taken_back for c in coins),
+            superseded=any(c.spent_by in self.attempts or c.spent_by in self.taken_back for c in coins)
+            or all(c.id in self.stolen for c in coins),
             partitioned=batch.id in self._split,
             unwanted=newest.refusal is not None and refusal_kind(newest.refusal) is Refusal.CONTENT,
         )
@@ -216,7 +230,8 @@ def summarise(snapshot: Snapshot) -> Summary:
     # Refunds of what did not count come and go for ever; the campaign is settled when the coins that counted are.
     # Those that a reorganisation took away, or into a later block, are still owed by the plan of the decision.
     main = [b for b in snapshot.standing_batches if _is_main(snapshot, b, standings)]
-    owed = [c for c in coins if standings[c.id] is Standing.COUNTED and c.spent_by not in snapshot.taken_back]
+    gone = {c.id for c in coins if c.spent_by in snapshot.taken_back} | snapshot.stolen
+    owed = [c for c in coins if standings[c.id] is Standing.COUNTED and c.id not in gone]
     counting = (Standing.COUNTED, Standing.MATURING, Standing.SEEN)
     return Summary(
         state=campaign_state(
@@ -265,6 +280,7 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         tip=chain_tip(session),
         balances=books.balances(session, campaign_id),
         taken_back=_taken_back(session, campaign_id),
+        stolen=thefts.acknowledged_coins(session, campaign_id),
     )
 
 

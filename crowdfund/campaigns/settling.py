@@ -7,10 +7,11 @@ have a hundred thousand pledges.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
-from sqlalchemy import and_, func, select, type_coerce, update
+from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
@@ -39,12 +40,20 @@ REGISTERED_AT_ONCE = 1_000
 
 @dataclass(frozen=True)
 class Registration:
-    """Refund scripts (by address index) of one campaign that the signer has not been told yet."""
+    """Refund scripts (by address index) of one campaign that the signer has not been told yet, with the ids of their
+    pledges, both in the order of the indices."""
 
+    campaign_id: str
     terms: str
     account_index: int
     refunds: dict[int, bytes]
     pledge_ids: tuple[str, ...]
+
+    def only(self, wanted: Collection[str]) -> Registration:
+        """Of these pledges alone."""
+        pairs = zip(self.pledge_ids, self.refunds.items(), strict=True)
+        kept = {pledge_id: refund for pledge_id, refund in pairs if pledge_id in wanted}
+        return replace(self, refunds=dict(kept.values()), pledge_ids=tuple(kept))
 
 
 @dataclass(frozen=True)
@@ -204,20 +213,23 @@ def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], fe
     return len(batches)
 
 
-def unregistered(session: Session) -> list[Registration]:
-    """Refund addresses that the signer must hear of, by campaign: the first thousand."""
+def unregistered(session: Session, after: tuple[str, int] = ("", -1)) -> list[Registration]:
+    """Refund addresses that the signer must hear of, by campaign: the first thousand beyond this (campaign, index)."""
+    campaign_id, index = after
+    beyond = or_(Pledge.campaign_id > campaign_id, and_(Pledge.campaign_id == campaign_id, Pledge.index > index))
     waiting = (
         select(Pledge)
         .where(Pledge.registered.is_(False), Pledge.address.is_not(None), func.length(Pledge.refund_script) > 0)
-        .order_by(Pledge.campaign_id)
+        .where(beyond)
+        .order_by(Pledge.campaign_id, Pledge.index)
     )
     pledges = session.scalars(waiting.limit(REGISTERED_AT_ONCE)).all()
     found = []
-    for campaign_id in sorted({p.campaign_id for p in pledges}):
-        own = [p for p in pledges if p.campaign_id == campaign_id]
-        campaign = session.get_one(Campaign, campaign_id)
+    for one, group in groupby(pledges, key=lambda pledge: pledge.campaign_id):
+        own, campaign = list(group), session.get_one(Campaign, one)
         found.append(
             Registration(
+                campaign_id=one,
                 terms=campaign.terms or "",
                 account_index=account_of(campaign),
                 refunds={p.index: p.refund_script for p in own},

@@ -78,6 +78,10 @@ class TermsFacts:
     timelock_feerate_sat_vb: int = 0
 
 
+class PartRefusal(UserError):
+    """A refusal for the sake of one pledge or coin among others: it says nothing against these."""
+
+
 class Held(Protocol):
     """What was promised before."""
 
@@ -159,7 +163,7 @@ def check_outcome(kind: object, tx: UnsignedTx, terms: TermsFacts, proven: Prove
     for i in tx.inputs:
         coin = proven.coins.get(outpoint(i))
         if kind == REFUND and coin is not None and reached:
-            raise UserError(f"{outpoint(i)} counts, and the goal was reached: it is not given back.")
+            raise PartRefusal(f"{outpoint(i)} counts, and the goal was reached: it is not given back.")
         if kind == RELEASE and (coin is None or coin.value_sats != i.value_sats):
             raise UserError(f"{outpoint(i)} is not proven to count, with this value, and is not paid out.")
     if kind == RELEASE and not reached:
@@ -244,7 +248,9 @@ def check_settlement(kind: object, tx: UnsignedTx, terms: TermsFacts, account: i
     _check_values(tx, account, held)
     for i in tx.inputs:
         if held.kind(outpoint(i)) not in (None, kind):
-            raise UserError(f"{outpoint(i)} was signed for a {held.kind(outpoint(i))} and is signed for nothing else.")
+            raise PartRefusal(
+                f"{outpoint(i)} was signed for a {held.kind(outpoint(i))} and is signed for nothing else."
+            )
 
 
 def check_timelocked(tx: UnsignedTx, terms: TermsFacts, account: int, held: Held) -> None:
@@ -340,11 +346,13 @@ def _check_refund(tx: UnsignedTx, account: int, held: Held) -> None:
         raise UserError("a refund has one output for each pledge that it spends.")
     for index, paid_sats in paid.items():
         if back[index].script != held.refund_script(account, index):
-            raise UserError("a refund goes to the address registered for its pledge and nowhere else.")
+            raise PartRefusal("a refund goes to the address registered for its pledge and nowhere else.")
         if back[index].value_sats > paid_sats:
-            raise UserError("a refund is never more than what its pledge paid.")
+            raise PartRefusal("a refund is never more than what its pledge paid.")
         if back[index].value_sats * 100 < paid_sats * (100 - MAX_REFUND_FEE_PERCENT):
-            raise UserError(f"at most {MAX_REFUND_FEE_PERCENT} % of what a pledge holds goes to the fee of its refund.")
+            raise PartRefusal(
+                f"at most {MAX_REFUND_FEE_PERCENT} % of what a pledge holds goes to the fee of its refund."
+            )
 
 
 def _check_values(tx: UnsignedTx, account: int, held: Held) -> None:
@@ -352,7 +360,7 @@ def _check_values(tx: UnsignedTx, account: int, held: Held) -> None:
     signature covers only its own input's value: with a false story about the others, money would go astray."""
     for i in tx.inputs:
         if held.shown(outpoint(i)) != (account, i.index, i.value_sats):
-            raise UserError(f"{outpoint(i)} was not shown to be a coin of this pledge with this value.")
+            raise PartRefusal(f"{outpoint(i)} was not shown to be a coin of this pledge with this value.")
 
 
 def _canonical(value: object) -> str:

@@ -38,7 +38,7 @@ from crowdfund.wallet.outcome_proof import (
     prove_closing,
     prove_coin,
 )
-from crowdfund.wallet.policy import MAX_INDEX, TermsFacts, outpoint, whole
+from crowdfund.wallet.policy import MAX_INDEX, PartRefusal, TermsFacts, outpoint, whole
 from crowdfund.wallet.receipts import Receipt, sign_text
 from crowdfund.wallet.signer_client import MAX_LINE
 from crowdfund.wallet.signer_log import SignerLog
@@ -84,9 +84,12 @@ class Signer:
             return operations[wanted](message)
 
     def reply(self, line: bytes) -> dict[str, object]:
-        """The answer to a line of JSON, whatever it holds: {"error": sentence} where it is refused."""
+        """The answer to a line of JSON, whatever it holds: {"error": sentence} where it is refused, with "part" where
+        that is for one pledge or coin among others."""
         try:
             return self.answer(json.loads(line))
+        except PartRefusal as error:
+            return {"error": error.sentence, "part": True}
         except (UserError, WorldError) as error:
             return {"error": error.sentence}
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -173,7 +176,7 @@ class Signer:
                 name, value_sats = own_coin(shown, script_at(self._branch(account, terms.hash), shown.index))
                 found[name] = (shown.index, value_sats)
         except ValueError as error:
-            raise UserError(f"a coin is none of this campaign's: {error}.") from error
+            raise PartRefusal(f"a coin is none of this campaign's: {error}.") from error
         self._log.show(account, terms.hash, found)
         return {"shown": len(found)}
 

@@ -38,6 +38,13 @@ class SignedReceipt:
     signature: str
 
 
+class PartRefused(WorldError):
+    """The signer refuses a transaction for one of the pledges or coins in it; it may sign for the others."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence, retryable=False)
+
+
 class SignerClient:
     """The signer as its clients see it."""
 
@@ -53,9 +60,12 @@ class SignerClient:
             raise _unreadable() from error
 
     def register(self, terms: str, account_index: int, refunds: Mapping[int, bytes]) -> None:
-        """Tell the signer where each address index is refunded to. The first word counts; another is refused."""
+        """Tell the signer where each address index is refunded to. The first word counts; another is refused.
+
+        Without any, the signer is asked all the same whether it takes registrations for these terms.
+        """
         pairs = [(str(index), script.hex()) for index, script in refunds.items()]
-        for start in range(0, len(pairs), MAX_REGISTRATIONS):
+        for start in range(0, max(1, len(pairs)), MAX_REGISTRATIONS):
             some = dict(pairs[start : start + MAX_REGISTRATIONS])
             self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
 
@@ -83,7 +93,8 @@ class SignerClient:
     def sign(self, terms: str, account_index: int, kind: str, tx: UnsignedTx) -> bytes:
         """Have `tx` signed as a settlement of `kind` ("release" or "refund") under these canonical terms.
 
-        Raises WorldError: retryable where the signer is away, not retryable where it refuses.
+        Raises WorldError: retryable where the signer is away, not retryable where it refuses; PartRefused where it
+        refuses one pledge or coin among others.
         """
         return self._signed({"op": "sign", "terms": terms, "account": account_index, "kind": kind, **tx_fields(tx)})
 
@@ -127,9 +138,15 @@ class SignerClient:
             raise WorldError("The signer does not answer; what is due will be signed when it is back.") from error
         if not isinstance(answer, dict):
             raise _unreadable()
-        if "error" in answer:
-            raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
+        return unless_refused(answer)
+
+
+def unless_refused(answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer. Raises WorldError or PartRefused where it is a refusal."""
+    if "error" not in answer:
         return answer
+    sentence = f"The signer refuses: {answer['error']}"
+    raise PartRefused(sentence) if answer.get("part") is True else WorldError(sentence, retryable=False)
 
 
 def tx_fields(tx: UnsignedTx) -> dict[str, object]:

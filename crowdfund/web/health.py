@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import halts, queries
+from crowdfund.campaigns import halts, incidents, queries
 from crowdfund.campaigns.ledger import Bucket
+from crowdfund.campaigns.ledger_models import AcknowledgedSpend
 from crowdfund.campaigns.models import ChainView, Incident, Pledge
 from crowdfund.campaigns.queries import Summary
 from crowdfund.web.site import AsOf, as_of, here
@@ -72,6 +73,8 @@ def _counts(registry: CollectorRegistry, db: Session) -> None:
     for kind in INCIDENT_KINDS:
         found = select(func.count()).select_from(Incident).where(Incident.kind == kind)
         told.labels(kind).set(db.scalar(found) or 0)
+    spent = db.scalar(select(func.count()).select_from(AcknowledgedSpend)) or 0
+    told.labels(incidents.FOREIGN_SPEND).set(spent)
 
 
 def _money(registry: CollectorRegistry, summaries: Iterable[Summary]) -> None:

@@ -84,7 +84,7 @@ SCHEMAS: dict[str, Any] = {
             "uri": _text("BIP 321 payment URI"),
             "state": _text(
                 "awaiting, seen, confirmed, short, over, late, over_cap, maturing, replaced, double_spent, evicted, "
-                "in_settlement, paid_out, refunded or unclaimed"
+                "in_settlement, paid_out, refunded, unclaimed or taken (by a transaction that is not ours)"
             ),
             "received_sats": _SATS,
             "counted_sats": _SATS,
@@ -114,7 +114,7 @@ SCHEMAS: dict[str, Any] = {
         "properties": {
             "began_at": _text("RFC 3339, UTC: when it was noticed", format="date-time"),
             "ended_at": {"type": ["string", "null"], "description": "RFC 3339, UTC; null while it lasts"},
-            "kind": _text("reorganisation or disagreement"),
+            "kind": _text("reorganisation, disagreement, or foreign_spend: somebody else has spent a coin"),
             "height": {"type": "integer", "minimum": 0, "description": "the first block concerned"},
             "depth": {"type": "integer", "minimum": 1, "description": "how many blocks were"},
             "sentence": _text("What happened and what became of it, for people."),

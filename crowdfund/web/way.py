@@ -73,5 +73,7 @@ def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:
 def _end(facts: PledgeFacts, deadline_at: datetime, nothing_counts: bool) -> Markup:
     if not facts.counted_sats and (facts.late_sats or facts.over_cap_sats or (nothing_counts and facts.seen_sats)):
         return Markup("Back to you, at the refund address.")
+    if facts.state is PledgeState.TAKEN:
+        return Markup("Taken by somebody else: a transaction that is not ours has spent it.")
     outcomes = {PledgeState.PAID_OUT: "paid to the project", PledgeState.REFUNDED: "back to you"}
     return Markup("{}: {}.").format(when(deadline_at), outcomes.get(facts.state, "paid to the project, or back to you"))

@@ -108,6 +108,7 @@ HEADLINES = {
     PledgeState.PAID_OUT: "Your pledge went to the project",
     PledgeState.REFUNDED: "You have been refunded",
     PledgeState.UNCLAIMED: "Your refund waits for lower fees",
+    PledgeState.TAKEN: "Somebody else has taken your money",
 }
 
 
@@ -213,6 +214,11 @@ def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
             return "The goal was reached, and the project has been paid. Thank you."
         case PledgeState.REFUNDED:
             return "Your money, less its share of the network fee, is back at the address that you gave."
+        case PledgeState.TAKEN:
+            return (
+                "Your payment arrived. Then a transaction that is not ours has spent it: it went neither to the "
+                "project nor back to you. Ask whoever runs this site."
+            )
         case _:
             return "At today's fees the refund would cost more than it holds. It is kept and sent when fees fall."
 

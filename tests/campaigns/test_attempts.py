@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from crowdfund.campaigns import attempts, ladder, settling
+from crowdfund.campaigns import attempts, ladder, settling, thefts
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Campaign, TimelockedRefund
 from crowdfund.chain.follow import FoundSpend, Rival
@@ -96,7 +96,7 @@ def test_what_a_backer_took_back_leaves_the_others_to_be_paid(paper: Paper) -> N
     with paper.database.reading() as session:
         assert attempts.bereft_batches(session) == [job.batch_id]
         assert attempts.gone_coins(session, job.batch_id) == {(txid("c"), 0)}
-        assert attempts.foreign_spends(session) == []
+        assert thefts.foreign_spends(session) == []
     buckets = paper.summary(campaign).buckets
     assert (buckets[Bucket.REFUNDED], buckets[Bucket.MINER_FEE]) == (39_700, 300)
     rest = ladder.without(job.plan, {(txid("c"), 0)}, 3)
@@ -128,3 +128,26 @@ def test_a_campaign_that_is_not_published_has_no_account() -> None:
     with pytest.raises(ValueError, match="draft has no account"):
         attempts.account_of(Campaign(id="draft"))
     assert attempts.account_of(Campaign(id="won", account_index=0)) == 0
+
+
+def test_an_acknowledged_theft_leaves_the_others_to_be_paid_and_one_that_is_not_does_not(paper: Paper) -> None:
+    _, job = planned(paper)
+    paper.mine([], [FoundSpend(txid("c"), 0, "thief")])
+    with paper.database.transaction() as session:
+        assert attempts.bereft_batches(session) == []
+        thefts.acknowledge(session, [f"{txid('c')}:0"], "a key was copied", NOW)
+        assert attempts.bereft_batches(session) == [job.batch_id]
+        assert attempts.gone_coins(session, job.batch_id) == {(txid("c"), 0)}
+        rest = ladder.without(job.plan, {(txid("c"), 0)}, 3)
+        (part,) = attempts.store_parts(session, job.batch_id, rest, paper.tip)
+        assert attempts.bereft_batches(session) == [] and attempts.open_batches(session) == [part]
+
+
+def test_the_signers_refusal_is_kept_until_it_signs(paper: Paper) -> None:
+    _, job = planned(paper)
+    with paper.database.transaction() as session:
+        attempts.note_refused(session, job.txid, "The signer refuses: not this one.")
+        assert attempts.job(session, job.batch_id).refusal == "The signer refuses: not this one."
+        attempts.store_signed(session, job.txid, b"raw")
+        attempts.note_refused(session, job.txid, "The signer refuses: too late.")
+        assert attempts.job(session, job.batch_id).refusal == "The signer refuses: not this one."

@@ -228,6 +228,9 @@ def test_what_came_in_is_what_blocks_hold() -> None:
 
 def test_without_a_theft_there_is_no_alarm() -> None:
     assert theft_breaches({}) == theft_breaches({"foreign_spend": 0, "late": 5}) == []
+    assert theft_breaches({"foreign_spend": 7}, 7) == []
+    (left,) = theft_breaches({"foreign_spend": 7}, 3)
+    assert left.campaign_id is None and left.sentence.startswith("4 sat of ours")
     assert theft_breaches({"foreign_spend": 1}) == [
         Breach(None, "1 sat of ours were spent by a transaction that is not ours.")
     ]

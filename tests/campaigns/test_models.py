@@ -121,6 +121,8 @@ def fill(session: Session) -> None:
     session.add(TimelockedRefund(txid="l1", coin_id=1, raw=b"raw", value_sats=9_900, fee_sats=100, created_at=NOW))
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
     session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
+    session.execute(text("UPDATE coins SET spent_by = 'thief', spent_height = 5 WHERE id = 3"))
+    session.execute(text(f"{SEEN_TO} (1, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')"))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
     session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
 
@@ -184,6 +186,7 @@ def transfer(number: int, giver: str, taker: str, sats: object, **changes: objec
 
 
 HALT = "INSERT INTO halts (id, campaign_id, reason, began_at, ended_at, ended_reason) VALUES"
+SEEN_TO = "INSERT INTO acknowledged_spends (id, coin_id, spent_by, spent_height, why, at) VALUES"
 INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
 REFUSED = {
@@ -361,6 +364,21 @@ REFUSED = {
     "a halt that begins again": "UPDATE halts SET ended_at = NULL, ended_reason = NULL WHERE id = 2",
     "a halt without a reason": f"{HALT} (3, 'won', '', '2026-01-01 00:00:00', NULL, NULL)",
     "a halt of nobody": f"{HALT} (3, 'nobody', 'r', '2026-01-01 00:00:00', NULL, NULL)",
+    "an acknowledged spend without a reason": f"{SEEN_TO} (2, 2, 'thief', 5, '', '2026-01-01 00:00:00')",
+    "a spend acknowledged twice": f"{SEEN_TO} (2, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')",
+    "a spend that is not there": f"{SEEN_TO} (2, 3, 'other', 5, 'r', '2026-01-01 00:00:00')",
+    "a spend at another height": f"{SEEN_TO} (2, 3, 'thief', 6, 'r', '2026-01-01 00:00:00')",
+    "a spend of nobody's coin": f"{SEEN_TO} (2, 99, 'thief', 5, 'r', '2026-01-01 00:00:00')",
+    **{
+        f"an acknowledged spend's {column}": f"UPDATE acknowledged_spends SET {column} = {value}"
+        for column, value in {
+            "coin_id": 2,
+            "spent_by": "'x'",
+            "spent_height": 6,
+            "why": "'x'",
+            "at": "'2030-01-01 00:00:00'",
+        }.items()
+    },
     "a rival of itself": "INSERT INTO rivals (txid, by) VALUES ('t8', 't8')",
     "two rivals": "INSERT INTO rivals (txid, by) VALUES ('t9', 't8')",
     "an incident of another kind": f"{INCIDENT} ('rumour', 5, 1, '2026-01-01 00:00:00')",
@@ -379,11 +397,15 @@ REFUSED = {
         "INSERT OR REPLACE INTO incidents VALUES (1, 'disagreement', 6, 1, '2026-01-01 00:00:00', NULL, NULL)"
     ),
 }
-NUMBERED = ("creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores")
+NUMBERED = (
+    "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
+    "acknowledged_spends",
+)  # fmt: skip
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
+    "acknowledged_spends",
 )  # fmt: skip
 
 
@@ -511,7 +533,28 @@ def test_balances_follow_each_transfer(database: Database) -> None:
     ]  # fmt: skip
 
 
+OURS = [
+    (
+        "UPDATE coins SET spent_by = 'a1', spent_height = 5 WHERE id = 1",
+        f"{SEEN_TO} (2, 1, 'a1', 5, 'r', '2026-01-01')",
+    ),
+    (
+        "UPDATE coins SET spent_by = 'l1', spent_height = 5 WHERE id = 1",
+        f"{SEEN_TO} (2, 1, 'l1', 5, 'r', '2026-01-01')",
+    ),
+]
+
+
+@pytest.mark.parametrize("statements", OURS, ids=["a settlement", "a time-locked refund"])
+def test_what_we_have_signed_is_not_acknowledged_as_somebody_elses(
+    statements: tuple[str, ...], database: Database
+) -> None:
+    with pytest.raises(IntegrityError, match="no_foreign_spend"):
+        run(database, *statements)
+
+
 IN_STEPS = [
+    *OURS,
     *((f"DELETE FROM {table}",) for table in KEPT),
     (*REFUND, FIRST, f"{OUTPUT} ('a2', 0, x'00', 9899, 0)", f"{SEAL} 'a2'"),
     rung(script="q"),

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import NoResultFound
 
-from crowdfund.campaigns import attempts, settling
+from crowdfund.campaigns import attempts, settling, thefts
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
@@ -321,11 +321,11 @@ def test_a_spend_that_is_not_ours_is_an_alarm(paper: Paper) -> None:
     paper.mine([paid])
     paper.mine([], [FoundSpend(paid.txid, 0, "stranger")])
     with paper.database.reading() as session:
-        assert attempts.foreign_spends(session) == [f"{paid.txid}:0"]
+        assert thefts.foreign_spends(session) == [f"{paid.txid}:0"]
     assert paper.summary(campaign).buckets[Bucket.FOREIGN_SPEND] == 1_000_000
     paper.fork(1)
     with paper.database.reading() as session:
-        assert attempts.foreign_spends(session) == []
+        assert thefts.foreign_spends(session) == []
 
 
 def test_refund_addresses_are_told_to_the_signer_once(paper: Paper) -> None:
@@ -336,6 +336,12 @@ def test_refund_addresses_are_told_to_the_signer_once(paper: Paper) -> None:
         assert sorted(len(w.refunds) for w in waiting) == [1, 2]
         assert sorted(i for w in waiting for i in w.pledge_ids) == sorted(p.id for p in pledges)
         assert all(script == pledges[0].refund_script for w in waiting for script in w.refunds.values())
+        both = next(w for w in waiting if len(w.refunds) == 2)
+        last = both.only(both.pledge_ids[1:])
+        assert (last.pledge_ids, last.campaign_id) == (both.pledge_ids[1:], both.campaign_id)
+        assert last.refunds == {1: both.refunds[1]} and both.only(()).refunds == {}
+        assert settling.unregistered(session, (waiting[0].campaign_id, 9)) == waiting[1:]
+        assert settling.unregistered(session, (both.campaign_id, 0))[0] == last
         settling.mark_registered(session, waiting[0].pledge_ids)
         assert settling.unregistered(session) == waiting[1:]
 

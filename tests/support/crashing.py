@@ -11,17 +11,22 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
 from sqlalchemy import event, select
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from crowdfund import processes
 from crowdfund.campaigns.models import Attempt, ChainView
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.port import SendResult, Sent
+from crowdfund.cli import main
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
@@ -30,7 +35,7 @@ from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import Account, SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import UnsignedTx
-from crowdfund.worker import Worker, only_one
+from crowdfund.worker import Worker, only_one, run
 
 MANY_ROUNDS = 50
 WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')
@@ -214,6 +219,24 @@ def crowd_life(settings: Settings, rounds: int) -> list[str]:
         except (UserError, WorldError) as error:
             met.append(error.sentence)
     return met
+
+
+def robot_life(settings: Settings, locked: bool) -> None:
+    """A worker that goes on until it is killed; it holds the lock, or never asked for it."""
+    with only_one(settings.data_dir / "worker.lock") if locked else nullcontext():
+        database = Database(settings.database_url)
+        backend = CoreBackend(settings.bitcoind_url, settings.bitcoind_cookie_file, settings.bitcoind_password)
+        run(Worker(database, backend, SignerClient(settings.signer_socket), settings.network), threading.Event())
+
+
+def press_life(settings: Settings, locked: bool) -> str:
+    """`crowdfund worker --once`, as an operator presses it. Returns "" for exit code 0, else what it said last."""
+    if not locked:
+        setattr(processes, "only_one", lambda _path: nullcontext())  # noqa: B010 - as if there were no lock
+    result = CliRunner().invoke(main, ["worker", "--once"], env=settings.to_env())
+    if result.exit_code == 0:
+        return ""
+    return result.output.rpartition("Error: ")[2].strip() or f"{result.exit_code} {result.exception!r}"
 
 
 def signer_life(settings: Settings, steps: Steps, ready: Callable[[], None]) -> None:

@@ -5,18 +5,17 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import checking
-from crowdfund.campaigns.ledger import Bucket
+from crowdfund.campaigns import checking, thefts
 from crowdfund.db import Database
 
 AT_ADDRESS = ("counted", "maturing", "late", "dust", "over_cap", "in_settlement", "unclaimed")
 
 
 def holds(database: Database) -> None:
-    """Every check that needs no chain holds, but for what a thief has done."""
+    """Every check that needs no chain holds, but for what a thief has done and nobody has acknowledged."""
     with database.reading() as session:
         found = [breach.sentence for breach in checking.check_books(session)]
-        stolen = at(session, Bucket.FOREIGN_SPEND)
+        stolen = thefts.foreign_spends(session)
         zero = session.scalar(text("SELECT COALESCE(sum(amount_sats), 0) FROM entries"))
     assert zero == 0
     assert [one for one in found if "not ours" not in one] == []

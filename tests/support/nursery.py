@@ -24,7 +24,7 @@ from sqlalchemy.orm import configure_mappers
 
 from crowdfund.config import Settings
 from crowdfund.errors import WorldError
-from support.crashing import Steps, crowd_life, signer_life, worker_life
+from support.crashing import Steps, crowd_life, press_life, robot_life, signer_life, worker_life
 
 TESTS = Path(__file__).parent.parent
 PATIENCE_S = 120
@@ -81,6 +81,14 @@ class Nursery:
         """So many workers without lock, started at once; returns what they ran into."""
         return list(self._ask({"op": "crowd", "env": dict(env), "count": count, "rounds": rounds})["met"])
 
+    def robot(self, env: Mapping[str, str], locked: bool) -> int:
+        """A worker that goes on and on; returns its process id."""
+        return int(self._ask({"op": "robot", "env": dict(env), "locked": locked})["pid"])
+
+    def press(self, env: Mapping[str, str], count: int, locked: bool) -> list[str]:
+        """So many operators who press `worker --once` at once; returns what each ended with, "" for well."""
+        return list(self._ask({"op": "press", "env": dict(env), "count": count, "locked": locked})["met"])
+
     def end(self, pid: int) -> None:
         """End a life, if it has not ended by itself, and bury it."""
         self._ask({"op": "end", "pid": pid})
@@ -116,7 +124,12 @@ def _answer(request: dict[str, Any], living: set[int]) -> dict[str, object]:
         return {"exit": _bury(request["pid"], kill=request["op"] == "end")}
     settings = Settings.from_env(request["env"])
     if request["op"] == "crowd":
-        return {"met": _crowd(settings, request["count"], request["rounds"])}
+        return {"met": _crowd(settings, request["count"], lambda: crowd_life(settings, request["rounds"]))}
+    if request["op"] == "press":
+        return {"met": _crowd(settings, request["count"], lambda: [press_life(settings, request["locked"])])}
+    if request["op"] == "robot":
+        living.add(pid := _fork(settings.data_dir, partial(_robot, settings, request["locked"])))
+        return {"pid": pid}
     steps_file = Path(request["steps"])
     start = _start_signer if request["op"] == "signer" else _start_worker
     pid = start(request, settings, steps_file)
@@ -154,7 +167,12 @@ def _start_signer(request: dict[str, Any], settings: Settings, steps_file: Path)
     return pid
 
 
-def _crowd(settings: Settings, count: int, rounds: int) -> list[str]:
+def _robot(settings: Settings, locked: bool) -> int:
+    robot_life(settings, locked)
+    return 0
+
+
+def _crowd(settings: Settings, count: int, work: Callable[[], list[str]]) -> list[str]:
     """All of them wait for one pipe to be closed: that is the start."""
     receiving, sending = os.pipe()
 
@@ -162,7 +180,7 @@ def _crowd(settings: Settings, count: int, rounds: int) -> list[str]:
         os.close(sending)
         signal.alarm(PATIENCE_S)
         os.read(receiving, 1)
-        (settings.data_dir / f"met-{number}").write_text(json.dumps(crowd_life(settings, rounds)))
+        (settings.data_dir / f"met-{number}").write_text(json.dumps(work()))
         return 0
 
     pids = [_fork(settings.data_dir, partial(life, number)) for number in range(count)]

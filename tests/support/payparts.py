@@ -24,7 +24,7 @@ from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer
-from crowdfund.wallet.signer_client import SignerClient
+from crowdfund.wallet.signer_client import SignerClient, unless_refused
 from crowdfund.wallet.signer_log import SignerLog
 
 WORDS = "abandon " * 11 + "about"
@@ -170,9 +170,7 @@ class NearClient(SignerClient):
         self._vault.steps(f"before asking to {message['op']}")
         answer = self._vault.answer(message)
         self._vault.steps(f"after asking to {message['op']}")
-        if "error" in answer:
-            raise WorldError(f"The signer refuses: {answer['error']}", retryable=False)
-        return answer
+        return unless_refused(answer)
 
 
 class Clock(datetime):

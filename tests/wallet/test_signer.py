@@ -320,7 +320,7 @@ def test_own_terms_with_an_own_payout_script_sign_nothing_real(house: House, oth
 )
 def test_what_is_no_request_gets_a_sentence(line: bytes, house: House) -> None:
     answer = house.ask(line)
-    assert set(answer) == {"error"} and answer["error"].endswith(".")
+    assert set(answer) - {"part"} == {"error"} and answer["error"].endswith(".")
     still_honest(house)
 
 
@@ -363,7 +363,7 @@ json_values = st.recursive(
 def test_no_json_makes_it_stumble(house: House, op: str, changes: dict[str, object], kind: str, whole: bool) -> None:
     base = request(kind, RELEASE if kind == "release" else REFUND) if whole else {}
     answer = house.ask(json.dumps({**base, "op": op, **changes}).encode() + b"\n")
-    assert set(answer) in ({"error"}, {"raw"}, {"accounts"}, {"registered"})
+    assert set(answer) - {"part"} in ({"error"}, {"raw"}, {"accounts"}, {"registered"})
     if "error" in answer:
         assert answer["error"].endswith(".")
 
