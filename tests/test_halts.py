@@ -311,7 +311,8 @@ def test_nothing_is_signed_for_a_backer_of_a_halted_campaign(world: World) -> No
     with world.database.transaction() as session:
         halts.end_all(session, "they were not", NOW)
         halts.begin(session, [Breach(None, "A theft.")], NOW)
-        assert promises.owed_receipts(session) == promises.owed_refunds(session) == []
+        assert promises.owed_receipts(session) == []
+        assert promises.owed_refunds(session) == []
         halts.end_all(session, "it was none", NOW)
     world.node.mine()
     world.sync()

@@ -48,8 +48,8 @@ class Checker:
         later. Raises WorldError while a halt concerns all campaigns.
         """
         with self._database.reading() as session:
-            stolen = thefts.foreign_spends(session)
-        self.halt([Breach(None, f"{one} was spent by a transaction that is not ours.") for one in stolen[:1]])
+            stolen = thefts_seen(session)
+        self.halt(stolen[:1])
         if status.tip_hash != self._tip_hash:
             self._check_new()
             self._tip_hash = status.tip_hash
@@ -136,7 +136,14 @@ def check_books(session: Session) -> list[Breach]:
     _, found = check_hashes(session, Link())
     for campaign_id in published(session):
         found += check_campaign(session, campaign_id)
-    return found
+    return found or thefts_seen(session)  # no balance shows the theft of a coin of no satoshi at all
+
+
+def thefts_seen(session: Session) -> list[Breach]:
+    """A breach for each coin that somebody else has spent, and that nobody has acknowledged."""
+    return [
+        Breach(None, f"{one} was spent by a transaction that is not ours.") for one in thefts.foreign_spends(session)
+    ]
 
 
 def check_campaign(session: Session, campaign_id: str) -> list[Breach]:

@@ -67,6 +67,16 @@ def test_what_is_no_foreign_spend_is_not_acknowledged_nor_is_anything_beside_it(
     assert foreign(paper) == [A, B]
 
 
+def test_an_empty_coin_is_no_way_to_resume(paper: Paper) -> None:
+    """No balance shows that it was taken, and whoever took it has the key of its address all the same."""
+    campaign = paper.campaign()
+    paper.mine([coin(paper.pledge(campaign), 0, "a")])
+    paper.mine([], [FoundSpend(txid("a"), 0, "thief")])
+    assert breaches(paper) == [f"{A} was spent by a transaction that is not ours."]
+    acknowledge(paper, A)
+    assert breaches(paper) == []
+
+
 def test_nothing_is_acknowledged_twice(paper: Paper, robbed: str) -> None:
     acknowledge(paper, A)
     with pytest.raises(UserError, match="acknowledged before"):

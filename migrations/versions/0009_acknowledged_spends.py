@@ -6,7 +6,7 @@ from alembic import op
 import crowdfund.db
 from crowdfund.triggers import frozen, guard, kept
 
-revision = "0016"
+revision = "0009"
 down_revision = "0008"
 
 
