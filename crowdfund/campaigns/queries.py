@@ -13,7 +13,7 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns import books
+from crowdfund.campaigns import books, moderation, own_money
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -66,6 +66,10 @@ class Snapshot:
     balances: Mapping[str, int]
     taken_back: Mapping[str, TimelockedRefund] = field(default_factory=dict)
     """txid -> a time-locked refund that a block holds."""
+    own_pledges: frozenset[str] = frozenset()
+    """Ids of the pledges that the creator declared to be their own money."""
+    hidden_pledges: frozenset[str] = frozenset()
+    """Ids of the pledges whose name and message are hidden."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -265,6 +269,8 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         tip=chain_tip(session),
         balances=books.balances(session, campaign_id),
         taken_back=_taken_back(session, campaign_id),
+        own_pledges=own_money.of_campaign(session, campaign_id),
+        hidden_pledges=moderation.hidden_pledges(session, campaign_id),
     )
 
 

@@ -6,7 +6,8 @@ from flask import Blueprint, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns import queries, service
-from crowdfund.errors import NotFound, UserError
+from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.web import ownership
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
@@ -23,16 +24,21 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     code = 200
     if form.is_submitted():
         amount_sats, unreadable = _read_amount(form)
+        unreadable |= ownership.unanswered(campaign_id, form)
         try:
-            if form.validate():
-                return redirect(url_for("pledges.show", pledge_id=_open(campaign_id, amount_sats, form)), 303)
+            if form.validate() and "own" not in unreadable:
+                pledge_id = _open(campaign_id, amount_sats, form)
+                ownership.note(pledge_id, form)
+                return redirect(url_for("pledges.show", pledge_id=pledge_id), 303)
+            show_problems(form, Problems({}), unreadable)
         except NotFound:
             raise
         except UserError as error:
             show_problems(form, error, unreadable)
         code = 422
     _, campaign = open_snapshot(campaign_id)
-    return render_template("pledge_new.html", campaign=campaign, form=form), code
+    asked = ownership.is_asked(campaign_id)
+    return render_template("pledge_new.html", campaign=campaign, form=form, ask_own=asked), code
 
 
 @pages.get("/p/<pledge_id>")
