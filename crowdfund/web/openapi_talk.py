@@ -36,7 +36,7 @@ _POST = _object(
     role={"type": "string", "description": "visitor, backer or creator"},
     name=_MAYBE,
     text=_MAYBE,
-    has_pledged={"description": "whether a pledge of its writer counts now"},
+    has_pledged={"type": "boolean", "description": "whether a pledge of its writer counts now"},
     hidden=_HIDDEN,
     written_at=_TIME,
 )
@@ -85,7 +85,7 @@ SCHEMAS: dict[str, Any] = {
         seen_sats=_SATS,
         counted_sats=_SATS,
         state=_TEXT,
-        own_money={"description": "whether the creator declared it to be their own money"},
-        hidden={"description": "whether name and message are hidden in public"},
+        own_money={"type": "boolean", "description": "whether the creator declared it to be their own money"},
+        hidden={"type": "boolean", "description": "whether name and message are hidden in public"},
     ),
 }
