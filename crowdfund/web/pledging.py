@@ -26,11 +26,12 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
         amount_sats, unreadable = _read_amount(form)
         unreadable |= ownership.unanswered(campaign_id, form)
         try:
-            if form.validate() and "own" not in unreadable:
+            if form.validate():
+                if "own" in unreadable:
+                    _refuse(campaign_id, amount_sats, form)
                 pledge_id = _open(campaign_id, amount_sats, form)
                 ownership.note(pledge_id, form)
                 return redirect(url_for("pledges.show", pledge_id=pledge_id), 303)
-            show_problems(form, Problems({}), unreadable)
         except NotFound:
             raise
         except UserError as error:
@@ -59,6 +60,14 @@ def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:
         return read_amount(form.amount.data, form.amount_unit.data, "amount"), {}
     except UserError as error:
         return 0, {"amount": error.sentence}
+
+
+def _refuse(campaign_id: str, amount_sats: int, form: PledgeForm) -> None:
+    """Raise Problems, also where all else is well."""
+    values = form.refund_address.data or "", form.name.data or "", form.message.data or ""
+    with here().database.reading() as db:
+        service.check_pledge(db, here().settings, campaign_id, amount_sats, *values)
+    raise Problems({})
 
 
 def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
