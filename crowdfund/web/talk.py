@@ -147,8 +147,6 @@ def backer_comment(pledge_id: str) -> Answer:
     campaign_id = snapshot.campaign.id
     if _sent(form, "comment", write):
         return redirect(url_for("talk.talk", campaign_id=campaign_id, _anchor="comments"), 303)
-    if not form.is_submitted():
-        form.name.data = pledge.name
     _, view = open_snapshot(campaign_id)
     return render_template("comment.html", campaign=view, form=form, pledge_id=pledge_id, blocked=blocked), _code(form)
 
