@@ -42,6 +42,7 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)
+    app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, talk, dashboard, bench, live, health)
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -14,7 +14,7 @@ from crowdfund.errors import NotFound
 
 _campaign = click.argument("campaign_id", metavar="CAMPAIGN")
 _kind = click.argument("kind", type=click.Choice(["update", "post", "pledge"]))
-_number = click.argument("number", type=click.IntRange(min=0))
+_number = click.argument("number", type=click.IntRange(0, 2**31 - 1))
 _reason = click.option("--reason", required=True, help="Why: it stands in the public log.")
 
 

@@ -95,7 +95,9 @@ def declare(campaign_id: str) -> AnyResponse:
     creator = current_creator()
     with here().database.transaction() as db:
         _own(db, campaign_id)
-        target = find(db, campaign_id, "pledge", int(number) if number.isascii() and number.isdigit() else -1)
+        target = find(
+            db, campaign_id, "pledge", int(number) if number.isascii() and number.isdigit() and len(number) < 10 else -1
+        )
         assert creator is not None and target.pledge_id is not None
         own_money.declare(db, creator, db.get_one(Pledge, target.pledge_id), own, datetime.now(UTC))
     flash("Noted. Backers see what counts with and without your own money.", "good")

@@ -40,7 +40,7 @@ def update_list(campaign_id: str) -> str:
     return render_template("updates.html", campaign=view, updates=found, mine=mine)
 
 
-@pages.get("/campaigns/<campaign_id>/updates/<int:number>")
+@pages.get("/campaigns/<campaign_id>/updates/<number:number>")
 def update(campaign_id: str, number: int) -> str:
     """One update, with its earlier versions."""
     snapshot, view = open_snapshot(campaign_id)
@@ -58,7 +58,7 @@ def update_new(campaign_id: str) -> Answer:
     return _write_update(UpdateForm(), campaign_id, None)
 
 
-@pages.route("/campaigns/<campaign_id>/updates/<int:number>/edit", methods=["GET", "POST"])
+@pages.route("/campaigns/<campaign_id>/updates/<number:number>/edit", methods=["GET", "POST"])
 @creators_only
 def update_edit(campaign_id: str, number: int) -> Answer:
     """Another version of an update; the one before stays readable."""
@@ -83,7 +83,7 @@ def talk(campaign_id: str) -> Answer:
     return _talk_page(campaign_id, form), 422 if form.is_submitted() else 200
 
 
-@pages.route("/campaigns/<campaign_id>/talk/<int:question_id>/answer", methods=["GET", "POST"])
+@pages.route("/campaigns/<campaign_id>/talk/<number:question_id>/answer", methods=["GET", "POST"])
 @creators_only
 def answer(campaign_id: str, question_id: int) -> Answer:
     """Answer a question, which shows it to everyone."""
@@ -103,7 +103,7 @@ def answer(campaign_id: str, question_id: int) -> Answer:
     return render_template("answer.html", campaign=view, form=form, question=parts[0]), _code(form)
 
 
-@pages.post("/campaigns/<campaign_id>/talk/<int:question_id>/approve")
+@pages.post("/campaigns/<campaign_id>/talk/<number:question_id>/approve")
 @creators_only
 def approve(campaign_id: str, question_id: int) -> Response:
     """Show a question that has no answer yet."""
@@ -151,7 +151,7 @@ def backer_comment(pledge_id: str) -> Answer:
     return render_template("comment.html", campaign=view, form=form, pledge_id=pledge_id, blocked=blocked), _code(form)
 
 
-@pages.route("/campaigns/<campaign_id>/hide/<kind>/<int:number>", methods=["GET", "POST"])
+@pages.route("/campaigns/<campaign_id>/hide/<kind>/<number:number>", methods=["GET", "POST"])
 @creators_only
 def hide(campaign_id: str, kind: str, number: int) -> Answer:
     """Hide something in an own campaign, or show it again, with a reason for the public log."""

@@ -255,6 +255,13 @@ def test_nobody_hides_in_anothers_campaign(mallory: Visitor, bob: Visitor, paper
         assert session.scalars(select(Moderation)).all() == []
 
 
+@pytest.mark.parametrize("number", ["0", "99", "2147483648", "9" * 30, "9" * 5000, "-1", "x", "١"])  # noqa: RUF001
+def test_a_number_that_is_none_is_nothing_here(alice: Visitor, campaign: str, number: str) -> None:
+    for path in ("updates/{}", "updates/{}/edit", "talk/{}/answer", "hide/post/{}", "hide/update/{}", "hide/pledge/{}"):
+        assert alice.get(f"/campaigns/{campaign}/{path.format(number)}").status_code == 404, path
+    assert alice.post(f"/campaigns/{campaign}/talk/{number}/approve").status_code == 404
+
+
 def test_nothing_of_another_campaign_is_hidden(alice: Visitor, bob: Visitor, paper: Paper, campaign: str) -> None:
     other = paper.campaign()
     bob.send(f"/campaigns/{other}/talk", {"text": "Why?"})
