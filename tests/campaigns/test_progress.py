@@ -74,6 +74,11 @@ def test_what_there_is_nothing_to_say_of() -> None:
     assert told(many[:5], 5, 12, 1_000).verdict is Verdict.SHORT
 
 
+def test_of_an_odd_number_of_days_the_middle_one_is_in_neither_half() -> None:
+    found = told(daily(30, 10, 50, 20, 40), 5, 7, 10**6)
+    assert (found.low_sats, found.middle_sats, found.high_sats) == (150 + 30, 150 + 60, 150 + 90)
+
+
 def test_only_the_last_fourteen_days_speak() -> None:
     found = told([*daily(*[0] * 5), arrival(1, 10**9, 99), *daily(*[10] * 20)[6:]], 20, 21, 10**10)
     assert found.days == 14 and found.rate_sats == 10

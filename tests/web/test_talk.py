@@ -233,6 +233,9 @@ def test_what_is_hidden_leaves_its_place_its_reason_and_its_fingerprint(
     for page in pages:
         answer = bob.get(page)
         assert "ecret" not in answer.text and "reason" in answer.text, page
+    with paper.database.reading() as session:
+        (thread,) = posts.talk_of(session, paper.snapshot(campaign)).threads
+    assert (thread.question.name, thread.question.text) == ("", ""), "no page can show what it does not get"
     told = bob.get(f"/api/v1{path}/moderation").json
     assert told is not None and fits(told, openapi.SCHEMAS["ModerationLog"])
     assert all(fits(line, openapi.SCHEMAS["ModerationLine"]) for line in told["moderation"])
