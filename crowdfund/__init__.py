@@ -18,7 +18,22 @@ def create_app(settings: Settings) -> Flask:
 
     from crowdfund.campaigns import books
     from crowdfund.db import ROOT, Database
-    from crowdfund.web import api, bench, creators, filters, health, keepsakes, live, pledging, public, security, site
+    from crowdfund.web import (
+        api,
+        bench,
+        creators,
+        dashboard,
+        filters,
+        health,
+        keepsakes,
+        live,
+        pledging,
+        public,
+        security,
+        site,
+        talk,
+        talk_api,
+    )
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     database = Database(settings.database_url)
@@ -27,8 +42,11 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)
-    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, bench, live, health, api)
-    for part in parts:
+    app.url_map.converters["number"] = site.Number
+    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, talk, dashboard, bench, live, health)
+    programs: tuple[Any, ...] = (api, talk_api)
+    for part in parts + programs:
         app.register_blueprint(part.pages)
-    security.protect.exempt(api.pages)
+    for part in programs:
+        security.protect.exempt(part.pages)
     return app

@@ -18,6 +18,7 @@ from crowdfund.cli_backup import backup, restore, unclaimed
 from crowdfund.cli_check import check
 from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
+from crowdfund.cli_moderate import moderate
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
@@ -48,6 +49,7 @@ main.add_command(audit)
 main.add_command(check)
 main.add_command(cold)
 main.add_command(keys)
+main.add_command(moderate)
 main.add_command(backup)
 main.add_command(restore)
 main.add_command(unclaimed)

@@ -35,6 +35,11 @@ WEB_MAY = {
     "pledges": "INSERT, UPDATE (address, script)",
     "watched_scripts": "INSERT",
     "chain_view": "UPDATE",
+    "update_versions": "INSERT",
+    "posts": "INSERT",
+    "post_approvals": "INSERT",
+    "moderation": "INSERT",
+    "own_money": "INSERT",
 }
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")

@@ -17,12 +17,13 @@ from typing import Any
 import pytest
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators
+from crowdfund.campaigns import books, creators, moderation, own_money, posts, queries, updates
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
@@ -96,6 +97,21 @@ def fill_rare_tables(database: Database) -> None:
         session.add_all([incident, halt, RivalRow(txid="a", by="b", height=None)])
         session.flush()
         session.add(IncidentCoin(incident_id=incident.id, coin_id=coin.id))
+        fill_talk(session, coin.pledge)
+
+
+def fill_talk(session: Session, pledge: Pledge) -> None:
+    """What people say about the pledge's campaign."""
+    now, campaign = datetime.now(UTC), pledge.campaign
+    creator, snapshot = campaign.creator, queries.load(session, campaign.id)
+    for number in (None, 1):
+        updates.write(session, creator, campaign, "News", f"Text {number}", now, number)
+    question = posts.ask(session, campaign, "", "Why?", now)
+    posts.approve(session, campaign, question.id, moderation.CREATOR, now)
+    posts.answer(session, creator, campaign, question.id, "Because.", now)
+    posts.comment_as_backer(session, snapshot, pledge, "", "Go on!", now)
+    moderation.hide(session, campaign, moderation.Target.post(question.id), moderation.OPERATOR, "Why not", now)
+    own_money.declare(session, creator, pledge, True, now)
 
 
 @pytest.fixture

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from crowdfund.campaigns import queries, service
+from crowdfund.campaigns import moderation, own_money, posts, queries, service, updates
 from crowdfund.campaigns.creators import log_in, sign_up
+from crowdfund.campaigns.models import Creator
 from crowdfund.cli import main
 from crowdfund.db import Database
 from support.paper import REFUND, START, Paper, coin
@@ -24,6 +26,11 @@ BEYOND = (
     "UPDATE pledges SET registered = true",
     "UPDATE pledges SET refund_script = script",
     "TRUNCATE pledges CASCADE",
+    "UPDATE posts SET text = 'x'",
+    "DELETE FROM moderation",
+    "UPDATE moderation SET reason = 'x'",
+    "DELETE FROM update_versions",
+    "UPDATE own_money SET own = false",
     "UPDATE coins SET spent_by = 'x', spent_height = 1",
     "INSERT INTO decisions VALUES ('x', 'funded', 1, 1, 'x', 1)",
     "UPDATE watched_scripts SET id = 9",
@@ -75,6 +82,16 @@ def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
     with web.reading() as session:
         pledge = queries.load_by_pledge(session, found)[1]
     paper.mine([coin(pledge, 50_000)])
+    now = datetime.now(UTC)
+    with web.transaction() as session:
+        owner, snapshot = session.get_one(Creator, creator.id), queries.load(session, campaign)
+        for number in (None, 1):
+            updates.write(session, owner, snapshot.campaign, "News", f"Text {number}", now, number)
+        question = posts.ask(session, snapshot.campaign, "", "Why?", now)
+        posts.approve(session, snapshot.campaign, question.id, moderation.CREATOR, now)
+        posts.comment_as_backer(session, snapshot, snapshot.pledges[0], "", "Go on!", now)
+        moderation.hide(session, snapshot.campaign, moderation.Target.update(1), moderation.CREATOR, "Why not", now)
+        own_money.declare(session, owner, snapshot.pledges[0], True, now)
     with web.reading() as session, web.watching() as watch:
         assert queries.summarise(queries.load(session, campaign)).received_sats == 50_000
         assert not watch.wait(0)

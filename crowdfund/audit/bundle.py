@@ -2,7 +2,7 @@
 
 It holds what follows from the terms and the chain, and the settlements planned. May not hold what is secret or
 differs from one installation to the next: no pledge ids, names, database ids or wall-clock times. The same terms,
-pledges, plans and chain give the same bytes.
+pledges, plans, statements and chain give the same bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import replace
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, decide
 from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow, Pledge, TimelockedRefund
+from crowdfund.campaigns.overview import own_share
 from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
 from crowdfund.campaigns.terms import canonical_json
 from crowdfund.errors import UserError
@@ -45,12 +46,20 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         "counted_sats": summary.counted_sats,
         "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
         "settlements": sorted(_settlements(snapshot), key=lambda s: str(s["txid"])),
+        **_statements(snapshot),
     }
 
 
 def bundle_json(bundle: dict[str, object]) -> str:
     """The bundle's one and only text: keys sorted, no spaces."""
     return canonical_json(bundle)
+
+
+def _statements(snapshot: Snapshot) -> dict[str, object]:
+    """What the creator says and no chain can check: the addresses whose pledges are their own money. Left out where
+    nothing is said, so that such a bundle is what it always was."""
+    numbers = own_share(snapshot).numbers
+    return {"statements": {"own_money": list(numbers)}} if numbers else {}
 
 
 def _decided(snapshot: Snapshot) -> Snapshot:

@@ -81,3 +81,5 @@ class Claims:
     counted_sats: int
     buckets: Mapping[str, int]
     settlements: tuple[Settlement, ...]
+    own_money: tuple[int, ...] = ()
+    """Address indices that the creator says hold their own money; nobody can check that."""

@@ -47,6 +47,7 @@ def read(value: object) -> Claims:
         "The bundle",
         "version network terms terms_hash descriptor issued as_of coins closing outcome counted_sats buckets "
         "settlements",
+        optional="statements",
     )
     _int(top["version"], "version", VERSION, VERSION)
     rows = [_coin(row, f"coins[{n}]") for n, row in enumerate(_list(top["coins"], "coins", MAX_COINS))]
@@ -71,6 +72,7 @@ def read(value: object) -> Claims:
         counted_sats=_sats(top["counted_sats"], "counted_sats"),
         buckets=_buckets(top["buckets"]),
         settlements=settlements,
+        own_money=_own_money(top["statements"]) if "statements" in top else (),
     )
 
 
@@ -144,13 +146,23 @@ def _buckets(value: object) -> dict[str, int]:
     return {name: _sats(value_sats, f"buckets.{name}") for name, value_sats in row.items()}
 
 
-def _object(value: object, where: str, keys: str) -> dict[str, object]:
+def _own_money(value: object) -> tuple[int, ...]:
+    """What the creator says of own money: address indices, each once, in their order."""
+    row = _object(value, "statements", "own_money")
+    where = "statements.own_money"
+    numbers = tuple(_int(n, where, 0, MAX_HEIGHT) for n in _list(row["own_money"], where, MAX_ISSUED, 1))
+    if any(a >= b for a, b in pairwise(numbers)):
+        raise FormError(f"{where} is not in ascending order.")
+    return numbers
+
+
+def _object(value: object, where: str, keys: str, optional: str = "") -> dict[str, object]:
     wanted = set(keys.split())
     if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
         raise FormError(f"{where} is not a JSON object.")
     if missing := wanted - value.keys():
         raise FormError(f"{where} lacks {', '.join(sorted(missing))}.")
-    if more := value.keys() - wanted:
+    if more := value.keys() - wanted - set(optional.split()):
         raise FormError(f"{where} has a part that does not belong there: {min(more)[:40]!r}.")
     return value
 

@@ -41,6 +41,22 @@ def issued_problems(claims: Claims) -> Iterator[str]:
             yield f"Coin {_name(coin.outpoint)} lies at address {coin.index}, which was never given out."
 
 
+def statement_problems(claims: Claims) -> Iterator[str]:
+    """Whose money a pledge is cannot be checked; that there is any can."""
+    paid = {coin.index for coin in claims.coins}
+    for index in claims.own_money:
+        if index not in paid:
+            yield f"Address {index} is said to hold the creator's own money, and holds none."
+
+
+def own_sats(claims: Claims, terms: CampaignTerms) -> int:
+    """What counts, in satoshi, at the addresses that are said to hold the creator's own money."""
+    closing_height = None if claims.closing is None else claims.closing[0]
+    stands = coin_standings(claims.coins, closing_height, terms, claims.as_of.height)
+    own = (c for c in claims.coins if c.index in claims.own_money and stands[c.outpoint] is Standing.COUNTED)
+    return sum(coin.value_sats for coin in own)
+
+
 def sum_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
     """Outcome, counted sum and buckets must follow from the coins and settlements in the bundle itself."""
     closing_height = None if claims.closing is None else claims.closing[0]

@@ -103,7 +103,23 @@ def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
             rules.settlement_problems(claims, terms),
         ),
         *_run("sums", "The bundle's own figures agree to the satoshi.", rules.sum_problems(claims, terms)),
+        *_statements(claims, terms),
     ]
+
+
+def _statements(claims: Claims, terms: CampaignTerms) -> list[Finding]:
+    """What the creator says of own money: told, not checked, beyond that it is of addresses that were given out."""
+    if not claims.own_money:
+        return []
+    found = _run("statements", "", rules.statement_problems(claims))
+    if found[0].ok is False:
+        return found
+    own_sats = rules.own_sats(claims, terms)
+    sentence = (
+        f"The creator says that {len(claims.own_money):,} of the addresses paid hold their own money: {own_sats:,} sat "
+        f"of what counts, {claims.counted_sats - own_sats:,} sat without them. No chain can check that."
+    )
+    return [Finding("statements", None, sentence)]
 
 
 def _on_chain(claims: Claims, terms: CampaignTerms, backend: AnyBackend, findings: list[Finding]) -> Report:

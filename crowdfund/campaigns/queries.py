@@ -13,7 +13,7 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns import books, thefts
+from crowdfund.campaigns import books, moderation, own_money, thefts
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -69,6 +69,10 @@ class Snapshot:
     """txid -> a time-locked refund that a block holds."""
     stolen: frozenset[int] = frozenset()
     """Ids of coins that a strange transaction has spent, as a person has acknowledged."""
+    own_pledges: frozenset[str] = frozenset()
+    """Ids of the pledges that the creator declared to be their own money."""
+    hidden_pledges: frozenset[str] = frozenset()
+    """Ids of the pledges whose name and message are hidden."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -281,6 +285,8 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         balances=books.balances(session, campaign_id),
         taken_back=_taken_back(session, campaign_id),
         stolen=thefts.acknowledged_coins(session, campaign_id),
+        own_pledges=own_money.of_campaign(session, campaign_id),
+        hidden_pledges=moderation.hidden_pledges(session, campaign_id),
     )
 
 

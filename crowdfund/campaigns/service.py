@@ -198,6 +198,22 @@ def open_pledge(
     raise UserError("This pledge could not get an address; nothing is lost, please send the form again.")
 
 
+def check_pledge(
+    session: Session,
+    settings: Settings,
+    campaign_id: str,
+    amount_sats: int,
+    refund_address: str,
+    name: str = "",
+    message: str = "",
+) -> None:
+    """Only what `open_pledge` would have to say of the values. Raises Problems with a sentence for each field."""
+    campaign = session.get(Campaign, campaign_id)
+    if campaign is not None and campaign.terms is not None:
+        terms = CampaignTerms.parse(campaign.terms)
+        _check_pledge(session, settings.network, terms, amount_sats, refund_address, name, message)
+
+
 def _is_paid_by_us(session: Session, address: str, script: bytes) -> bool:
     """Would a refund or a payout of ours go to this address? Then it is never given out: money would run in circles.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
@@ -10,11 +11,12 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import creators, incidents, queries, service
+from crowdfund.campaigns import creators, incidents, own_money, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
-from crowdfund.campaigns.models import Creator
+from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.campaigns.queries import Snapshot
+from crowdfund.campaigns.rights import Action, may
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.web import keepsakes, openapi
@@ -55,7 +57,7 @@ def create() -> Answer:
     """A new draft."""
     draft = _read_draft(_body())
     with here().database.transaction() as db:
-        campaign = service.save_draft(db, here().settings, _creator(db).id, draft)
+        campaign = service.save_draft(db, here().settings, token_holder(db).id, draft)
     with here().database.reading() as db:
         return jsonify(_campaign(queries.load(db, campaign.id), as_of(db))), 201
 
@@ -64,7 +66,7 @@ def create() -> Answer:
 def publish(campaign_id: str) -> Answer:
     """Freeze the terms of a draft."""
     with here().database.transaction() as db:
-        service.publish(db, here().settings, _creator(db).id, campaign_id)
+        service.publish(db, here().settings, token_holder(db).id, campaign_id)
     return campaign(campaign_id)
 
 
@@ -83,6 +85,7 @@ def campaign(campaign_id: str) -> Answer:
 def pledge_new(campaign_id: str) -> Answer:
     """A new pledge with its own address."""
     body = _body()
+    own = _own_money(campaign_id, body.get("own_money"))
     pledge_id = service.open_pledge(
         here().database,
         here().settings,
@@ -92,6 +95,9 @@ def pledge_new(campaign_id: str) -> Answer:
         _text(body, "name", required=False),
         _text(body, "message", required=False),
     )
+    if own is not None:
+        with here().database.transaction() as db:
+            own_money.declare(db, token_holder(db), db.get_one(Pledge, pledge_id), own, datetime.now(UTC))
     return jsonify(_pledge(pledge_id)), 201
 
 
@@ -153,6 +159,7 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "outcome": view.outcome,
         "closing_height": view.closing_height,
         "settlement": _settlement(view),
+        "own_money": {"own_sats": view.own.own_sats, "without_sats": view.own.without_sats},
     }
 
 
@@ -226,21 +233,36 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
     }
 
 
-def _creator(db: Session) -> Creator:
-    creator = _bearer(db)
-    if creator is None:
+def token_holder(db: Session) -> Creator:
+    """Whose token came with the request. Raises NoToken."""
+    found = bearer(db)
+    if found is None:
         raise NoToken()
-    return creator
+    return found
 
 
-def _bearer(db: Session) -> Creator | None:
+def bearer(db: Session) -> Creator | None:
+    """Whose token came with the request, None if nobody's."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
 
 
 def _owns(db: Session, snapshot: Snapshot) -> bool:
-    creator = _bearer(db)
+    creator = bearer(db)
     return creator is not None and creator.id == snapshot.campaign.creator_id
+
+
+def _own_money(campaign_id: str, value: object) -> bool | None:
+    """What a creator says of a pledge to an own campaign, None if nothing. Raises NoToken, NotFound, Problems."""
+    if value is None:
+        return None
+    if not isinstance(value, bool):
+        raise Problems({"own_money": "“own_money” must be true or false."})
+    with here().database.reading() as db:
+        creator, campaign = token_holder(db), db.get(Campaign, campaign_id)
+        if campaign is None or not may(creator, Action.OWN_MONEY, campaign):
+            raise NotFound("There is no such campaign among yours.")
+    return value
 
 
 def _body() -> dict[str, Any]:

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 
 from crowdfund.wallet.amounts import format_btc
 from crowdfund.web.drawing import bar_svg, bar_text, pattern_svg
+from crowdfund.web.markdown import story_html
 
 GAP = Markup("<i></i>")
 
@@ -60,4 +61,5 @@ def short_id(value: str) -> Markup:
 def register(app: Flask) -> None:
     """Gives every template the filters and the two drawings."""
     app.jinja_env.filters.update(sats=sats, number=number, btc=btc, fours=fours, when=when, short_id=short_id)
+    app.jinja_env.filters.update(markdown=story_html)
     app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar_svg, bar_text=bar_text)

@@ -12,6 +12,7 @@ from crowdfund.errors import Problems, UserError
 from crowdfund.wallet.amounts import parse_amount
 
 UNITS = ("sat", "BTC")
+OWN = ("Yes", "No")
 
 
 class AccountForm(FlaskForm):
@@ -45,6 +46,7 @@ class PledgeForm(FlaskForm):
     refund_address = StringField("Refund address")
     name = StringField("Your name")
     message = StringField("A message")
+    own = RadioField("Is this your own money?", choices=OWN, validate_choice=False)
 
 
 def read_amount(text: str | None, unit: str | None, field: str) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from crowdfund.web import openapi_talk
+
 _TEXT = {"type": "string"}
 _SATS = {"type": "integer", "minimum": 0, "description": "satoshi"}
 _ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
@@ -45,6 +47,10 @@ SCHEMAS: dict[str, Any] = {
             "refund_address": _text("Where the money goes back to if the goal is missed."),
             "name": _text("Shown in public; empty stays anonymous."),
             "message": _text("Shown in public."),
+            "own_money": {
+                "type": "boolean",
+                "description": "Only with the token of the campaign's creator: whether it is their own money.",
+            },
         },
     },
     "Campaign": {
@@ -68,6 +74,12 @@ SCHEMAS: dict[str, Any] = {
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
+            "own_money": {
+                "type": "object",
+                "description": "own_sats: what of the counted sum the creator declares to be their own money; "
+                "without_sats: the rest. The creator's word, which no chain can check",
+                "additionalProperties": _SATS,
+            },
             "settlement_preview": {
                 "type": ["object", "null"],
                 "description": "kind, batches, fee_sats, net_sats: what the end would come to at today's feerate",
@@ -120,6 +132,7 @@ SCHEMAS: dict[str, Any] = {
             "sentence": _text("What happened and what became of it, for people."),
         },
     },
+    **openapi_talk.SCHEMAS,
     "Problem": {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
@@ -183,12 +196,18 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
             }
         },
         "/api/v1/campaigns/{id}/pledges": {
+            "get": {
+                "summary": "The pledges to an own campaign",
+                "security": _TOKEN,
+                "parameters": [_ID],
+                "responses": _answers("200", "Those ever paid, without their secret ids.", "PledgeRows", "401", "404"),
+            },
             "post": {
                 "summary": "Pledge: get an address to pay",
                 "parameters": [_ID],
                 "requestBody": pledge,
                 "responses": _answers("201", "The pledge, not yet paid.", "Pledge", "400", "404", "413"),
-            }
+            },
         },
         "/api/v1/pledges/{id}": {
             "get": {
@@ -210,6 +229,16 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
                 "parameters": [_ID],
                 "responses": _answers("200", "Newest first, at most 100.", "Incidents", "404"),
             }
+        },
+        **{
+            f"/api/v1/campaigns/{{id}}/{name}": {
+                "get": {
+                    "summary": summary,
+                    "parameters": [_ID],
+                    "responses": _answers("200", "Newest first.", schema, "404"),
+                }
+            }
+            for name, (summary, schema) in openapi_talk.PAGES.items()
         },
         "/api/v1/incidents": {
             "get": {

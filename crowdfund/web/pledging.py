@@ -6,7 +6,8 @@ from flask import Blueprint, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns import queries, service
-from crowdfund.errors import NotFound, UserError
+from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.web import ownership
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
@@ -23,16 +24,22 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     code = 200
     if form.is_submitted():
         amount_sats, unreadable = _read_amount(form)
+        unreadable |= ownership.unanswered(campaign_id, form)
         try:
             if form.validate():
-                return redirect(url_for("pledges.show", pledge_id=_open(campaign_id, amount_sats, form)), 303)
+                if "own" in unreadable:
+                    _refuse(campaign_id, amount_sats, form)
+                pledge_id = _open(campaign_id, amount_sats, form)
+                ownership.note(pledge_id, form)
+                return redirect(url_for("pledges.show", pledge_id=pledge_id), 303)
         except NotFound:
             raise
         except UserError as error:
             show_problems(form, error, unreadable)
         code = 422
     _, campaign = open_snapshot(campaign_id)
-    return render_template("pledge_new.html", campaign=campaign, form=form), code
+    asked = ownership.is_asked(campaign_id)
+    return render_template("pledge_new.html", campaign=campaign, form=form, ask_own=asked), code
 
 
 @pages.get("/p/<pledge_id>")
@@ -53,6 +60,14 @@ def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:
         return read_amount(form.amount.data, form.amount_unit.data, "amount"), {}
     except UserError as error:
         return 0, {"amount": error.sentence}
+
+
+def _refuse(campaign_id: str, amount_sats: int, form: PledgeForm) -> None:
+    """Raise Problems, also where all else is well."""
+    values = form.refund_address.data or "", form.name.data or "", form.message.data or ""
+    with here().database.reading() as db:
+        service.check_pledge(db, here().settings, campaign_id, amount_sats, *values)
+    raise Problems({})
 
 
 def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:

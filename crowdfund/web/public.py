@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, render_template
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import incidents, queries
+from crowdfund.campaigns import incidents, posts, queries, updates
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
@@ -58,7 +58,8 @@ def campaign(campaign_id: str) -> str:
     snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
         found, preview = incidents.of_campaign(db, campaign_id), preview_view(snapshot, as_of(db))
-    return render_template("campaign.html", campaign=view, incidents=found, preview=preview)
+        said = {"updates": updates.of_campaign(db, campaign_id), "talk": posts.talk_of(db, snapshot)}
+    return render_template("campaign.html", campaign=view, incidents=found, preview=preview, **said)
 
 
 @pages.get("/incidents")

@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, current_app, g, redirect, request, session, url_for
 from sqlalchemy.orm import Session
+from werkzeug.routing import IntegerConverter, Map
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns.models import ChainView, Creator
@@ -29,6 +30,13 @@ MAX_REQUEST_BYTES = 2 * 1024 * 1024
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class Number(IntegerConverter):
+    """A whole number in an address, such as every database can hold; anything else is no address of ours."""
+
+    def __init__(self, map_: Map) -> None:
+        super().__init__(map_, max=2**31 - 1)
 
 
 @dataclass(frozen=True)

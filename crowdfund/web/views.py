@@ -11,6 +11,7 @@ from markupsafe import Markup
 from crowdfund.campaigns.ledger import LABELS, Bucket
 from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
+from crowdfund.campaigns.overview import OwnShare, own_share
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
 from crowdfund.campaigns.queries import Snapshot, pledge_summary, settlement_preview, summarise
 from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
@@ -68,6 +69,8 @@ class BackerView:
     message: str
     sats: int
     confirmed: bool
+    own: bool = False
+    hidden: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class CampaignView:
     paused: str | None
     settlements: list[SettlementView]
     backers: list[BackerView]
+    own: OwnShare
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         paused=(as_of.pause or None) if as_of and summary.state is CampaignState.CLOSING else None,
         settlements=settlement_views(snapshot),
         backers=_backers(snapshot),
+        own=own_share(snapshot),
     )
 
 
@@ -361,5 +366,11 @@ def _backers(snapshot: Snapshot) -> list[BackerView]:
         facts = pledge_summary(snapshot, pledge)
         sats = facts.counted_sats + _coming_sats(snapshot, facts)
         if sats and len(found) < BACKERS_SHOWN:
-            found.append(BackerView(pledge.name or "anonymous", pledge.message, sats, bool(facts.counted_sats)))
+            found.append(_backer(snapshot, pledge, sats, bool(facts.counted_sats)))
     return found
+
+
+def _backer(snapshot: Snapshot, pledge: Pledge, sats: int, confirmed: bool) -> BackerView:
+    hidden, own = pledge.id in snapshot.hidden_pledges, pledge.id in snapshot.own_pledges
+    name, message = ("name hidden", "") if hidden else (pledge.name or "anonymous", pledge.message)
+    return BackerView(name, message, sats, confirmed, own, hidden)

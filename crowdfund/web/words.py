@@ -8,6 +8,7 @@ from markupsafe import Markup
 
 from crowdfund.campaigns.lifecycle import CampaignState, Outcome
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
+from crowdfund.campaigns.progress import Forecast, Verdict
 from crowdfund.web.filters import sats
 
 STATE_LABELS = {
@@ -271,3 +272,29 @@ def _short_sentence(facts: PledgeFacts, amount_sats: int, closed: bool, full: bo
 
 def _say(sentence: str, *amounts_sats: int) -> Markup:
     return Markup(sentence).format(*map(sats, amounts_sats))
+
+
+def course_words(total_sats: int, goal_sats: int, days: int) -> str:
+    """The course of a campaign's money, in words: the text equivalent of its drawing."""
+    if not total_sats:
+        return "Nothing counts yet."
+    came = "on one day" if days == 1 else f"on {days} days"
+    return f"{total_sats:,} sat count, which is {total_sats * 100 // goal_sats} % of the goal; they came {came}."
+
+
+def forecast_words(forecast: Forecast) -> Markup:
+    """What a forecast says, as a sentence that does not claim more than it knows."""
+    range_ = (forecast.low_sats, forecast.middle_sats, forecast.high_sats)
+    match forecast.verdict:
+        case Verdict.ENDED:
+            return _say("The deadline has passed: there is nothing left to foresee.")
+        case Verdict.REACHED:
+            return _say("The goal is reached with what counts today. A reorganisation is all that could change it.")
+        case Verdict.TOO_EARLY:
+            return _say("Too early to tell: that takes three full days and five pledges that count.")
+        case Verdict.ON_COURSE:
+            return _say("On course: it would end between {0} and {2}, most likely near {1}.", *range_)
+        case Verdict.OPEN:
+            return _say("Open: it would end between {0} and {2}, and near {1} at the pace of all these days.", *range_)
+        case _:
+            return _say("Not on course: it would end between {0} and {2}, below the goal, and near {1}.", *range_)

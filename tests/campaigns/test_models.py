@@ -35,6 +35,7 @@ from crowdfund.campaigns.models import (
     RivalRow,
     TimelockedRefund,
 )
+from crowdfund.campaigns.talk_models import Approval, Moderation, OwnMoney, Post, UpdateVersion
 from crowdfund.db import Base, Database
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from support.postgres import DATABASES, database_of, on_postgresql, spoken
@@ -119,12 +120,39 @@ def fill(session: Session) -> None:
     )
     session.add(PledgeReceipt(pledge_id="p1", text="t", signature="s", created_at=NOW))
     session.add(TimelockedRefund(txid="l1", coin_id=1, raw=b"raw", value_sats=9_900, fee_sats=100, created_at=NOW))
+    fill_talk(session)
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
     session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
     session.execute(text("UPDATE coins SET spent_by = 'thief', spent_height = 5 WHERE id = 3"))
     session.execute(text(f"{SEEN_TO} (1, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')"))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
     session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
+
+
+def fill_talk(session: Session) -> None:
+    """An update, a question that is answered and one that is approved, a comment that is hidden, own money."""
+    session.add(
+        UpdateVersion(
+            id=1, campaign_id="won", number=1, version=1, title="t", text="t", creator_id=1, created_at=NOW,
+        )
+    )  # fmt: skip
+    for number, kind, role, more in (
+        (1, "question", "visitor", {}),
+        (2, "answer", "creator", {"question_id": 1, "creator_id": 1}),
+        (3, "comment", "backer", {"pledge_id": "p1"}),
+        (4, "question", "visitor", {}),
+    ):
+        session.add(Post(id=number, campaign_id="won", kind=kind, role=role, name="", text="t", created_at=NOW, **more))
+        session.flush()
+    session.add(Approval(post_id=4, role="creator", created_at=NOW))
+    session.add(
+        Moderation(
+            id=1, campaign_id="won", kind="comment", post_id=3, action="hide", role="creator", reason="r",
+            sha256="0" * 64, created_at=NOW,
+        )
+    )  # fmt: skip
+    session.add(OwnMoney(id=1, pledge_id="p1", own=True, creator_id=1, created_at=NOW))
+    session.flush()
 
 
 @contextmanager
@@ -187,6 +215,35 @@ def transfer(number: int, giver: str, taker: str, sats: object, **changes: objec
 
 HALT = "INSERT INTO halts (id, campaign_id, reason, began_at, ended_at, ended_reason) VALUES"
 SEEN_TO = "INSERT INTO acknowledged_spends (id, coin_id, spent_by, spent_height, why, at) VALUES"
+WHEN = "'2026-01-01 00:00:00'"
+
+
+def update_row(campaign: str, number: int, version: int, title: str = "t") -> str:
+    """A version of an update, as plain SQL."""
+    columns = "campaign_id, number, version, title, text, creator_id, created_at"
+    values = f"'{campaign}', {number}, {version}, '{title}', 't', 1, {WHEN}"
+    return f"INSERT INTO update_versions ({columns}) VALUES ({values})"
+
+
+def post(kind: str, role: str, campaign: str = "won", said: str = "t", **more: object) -> str:
+    """A post, as plain SQL."""
+    told = {name: f"'{value}'" if isinstance(value, str) else value for name, value in more.items()}
+    columns = ", ".join(["campaign_id, kind, role, name, text, created_at", *told])
+    values = ", ".join([f"'{campaign}', '{kind}', '{role}', '', '{said}', {WHEN}", *map(str, told.values())])
+    return f"INSERT INTO posts ({columns}) VALUES ({values})"
+
+
+def moderated(kind: str, action: str = "hide", campaign: str = "won", **more: object) -> str:
+    """A line of the log, as plain SQL."""
+    told = {"role": "creator", "reason": "r", "sha256": "0" * 64, **more}
+    values = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in told.values())
+    return (
+        f"INSERT INTO moderation (campaign_id, kind, action, created_at, {', '.join(told)})"
+        f" VALUES ('{campaign}', '{kind}', '{action}', {WHEN}, {values})"
+    )
+
+
+OWN = "INSERT INTO own_money (pledge_id, own, creator_id, created_at) VALUES"
 INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
 REFUSED = {
@@ -391,6 +448,53 @@ REFUSED = {
     "an incident's end": "UPDATE incidents SET ended_at = '2030-01-01 00:00:00' WHERE id = 1",
     "an incident's end away": "UPDATE incidents SET ended_at = NULL WHERE id = 1",
     "an incident's coin": "UPDATE incident_coins SET coin_id = 2",
+    # what people say
+    "an update's text": "UPDATE update_versions SET text = 'x' WHERE id = 1",
+    "an update replaced": (f"INSERT OR REPLACE INTO update_versions VALUES (1, 'won', 1, 1, 'x', 'x', 1, {WHEN})"),
+    "a version left out": update_row("won", 1, 3),
+    "a version again": update_row("won", 1, 1),
+    "an update left out": update_row("won", 3, 1),
+    "a second version of nothing": update_row("won", 2, 2),
+    "an update of a draft": update_row("draft", 1, 1),
+    "an update of nothing": update_row("nothere", 1, 1),
+    "an update without a title": update_row("won", 2, 1, title=""),
+    "a post's text": "UPDATE posts SET text = 'x' WHERE id = 1",
+    "a post's name": "UPDATE posts SET name = 'x' WHERE id = 1",
+    "a question under a draft": post("question", "visitor", campaign="draft"),
+    "a question without words": post("question", "visitor", said=""),
+    "a question by a creator": post("question", "creator", creator_id=1),
+    "a comment by a visitor": post("comment", "visitor"),
+    "a comment by a backer of another campaign": post("comment", "backer", pledge_id="p2"),
+    "a comment by a backer without a pledge": post("comment", "backer"),
+    "a comment by a creator without an account": post("comment", "creator"),
+    "a post of another kind": post("rumour", "creator", creator_id=1),
+    "a post by somebody else": post("comment", "operator"),
+    "an answer to nothing": post("answer", "creator", creator_id=1),
+    "an answer to an answer": post("answer", "creator", creator_id=1, question_id=2),
+    "an answer to another campaign's question": post("answer", "creator", campaign="open", creator_id=1, question_id=1),
+    "an answer by a backer": post("answer", "backer", pledge_id="p1", question_id=1),
+    "a comment that answers": post("comment", "creator", creator_id=1, question_id=1),
+    "an approval's role": "UPDATE post_approvals SET role = 'operator'",
+    "an approval of a comment": f"INSERT INTO post_approvals VALUES (3, 'creator', {WHEN})",
+    "an approval by a visitor": f"INSERT INTO post_approvals VALUES (1, 'visitor', {WHEN})",
+    "the log's reason": "UPDATE moderation SET reason = 'x'",
+    "the log's role": "UPDATE moderation SET role = 'operator'",
+    "hidden twice": moderated("comment", post_id=3),
+    "shown without being hidden": moderated("question", "show", post_id=1),
+    "hidden without a reason": moderated("question", post_id=1, reason=""),
+    "hidden by a visitor": moderated("question", post_id=1, role="visitor"),
+    "half a fingerprint": moderated("question", post_id=1, sha256="0"),
+    "hidden under another kind": moderated("comment", post_id=1),
+    "hidden in another campaign": moderated("question", campaign="lost", post_id=1),
+    "a hidden update that is not there": moderated("update", update_number=2),
+    "an update hidden in another campaign": moderated("update", campaign="lost", update_number=1),
+    "a pledge hidden in another campaign": moderated("pledge", pledge_id="p2"),
+    "hidden, and nothing named": moderated("update"),
+    "two hidden in one line": moderated("question", post_id=1, update_number=1),
+    "done something else": moderated("question", "delete", post_id=1),
+    "own money unsaid": "UPDATE own_money SET own = FALSE",
+    "own money said twice": f"{OWN} ('p1', TRUE, 1, {WHEN})",
+    "own money of nobody": f"{OWN} ('p9', TRUE, 1, {WHEN})",
     "a watched script replaced": "INSERT OR REPLACE INTO watched_scripts VALUES (1, x'00')",
     "an input replaced": "INSERT OR REPLACE INTO payment_inputs VALUES (1, 't1', 'x', 5)",
     "an incident replaced": (
@@ -399,13 +503,14 @@ REFUSED = {
 }
 NUMBERED = (
     "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
-    "acknowledged_spends",
+    "acknowledged_spends", "update_versions", "posts", "moderation", "own_money",
 )  # fmt: skip
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
     "acknowledged_spends",
+    "update_versions", "posts", "post_approvals", "moderation", "own_money",
 )  # fmt: skip
 
 
@@ -514,6 +619,18 @@ ALLOWED = [
     "UPDATE restores SET caught_up_at = '2026-11-22 13:00:00' WHERE id = 2",
     "UPDATE accounts SET receipt_key = 'x' WHERE receipt_key IS NULL",
     f"{LOCKED} ('l2', 2, x'00', 9900, 100, '2026-01-01 00:00:00')",
+    update_row("won", 1, 2),
+    update_row("won", 2, 1),
+    update_row("lost", 1, 1),
+    post("comment", "creator", creator_id=1),
+    post("answer", "creator", creator_id=1, question_id=1),
+    moderated("comment", "show", post_id=3),
+    moderated("update", update_number=1),
+    moderated("pledge", pledge_id="p1", role="operator"),
+    moderated("question", post_id=1),
+    f"INSERT INTO post_approvals VALUES (1, 'operator', {WHEN})",
+    f"{OWN} ('p1', FALSE, 1, {WHEN})",
+    f"{OWN} ('p2', FALSE, 1, {WHEN})",
 ]
 
 

@@ -45,8 +45,11 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "scope": "campaign",
         "key": campaign,
         "filename": "site.css",
+        "kind": "update",
+        "number": 1,
+        "question_id": 1,
     }
-    return rule.rule.replace("path:", "").replace("<", "{").replace(">", "}").format(**values)
+    return rule.rule.replace("path:", "").replace("number:", "").replace("<", "{").replace(">", "}").format(**values)
 
 
 def test_every_address_answers_with_the_same_headers(
@@ -73,6 +76,10 @@ def test_no_page_holds_a_script_or_a_style_of_its_own(town: World, campaign: str
         "/",
         f"/campaigns/{campaign}",
         f"/campaigns/{campaign}/audit",
+        f"/campaigns/{campaign}/dashboard",
+        f"/campaigns/{campaign}/talk",
+        f"/campaigns/{campaign}/updates",
+        f"/campaigns/{campaign}/moderation",
         f"/p/{pledge}",
         "/about",
         "/api",

@@ -23,6 +23,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "integer": (int,),
     "object": (dict,),
     "array": (list,),
+    "boolean": (bool,),
     "null": (type(None),),
 }
 
@@ -30,7 +31,9 @@ TYPES: dict[str, tuple[type, ...]] = {
 def fits(value: object, schema: dict[str, Any]) -> bool:
     """A small JSON Schema judge: type, required, properties, minimum, items."""
     names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    if isinstance(value, bool) or not isinstance(value, tuple(t for name in names for t in TYPES[name])):
+    if isinstance(value, bool):
+        return "boolean" in names
+    if not isinstance(value, tuple(t for name in names for t in TYPES[name])):
         return False
     if isinstance(value, int):
         return value >= int(schema.get("minimum", value))
