@@ -18,7 +18,22 @@ def create_app(settings: Settings) -> Flask:
 
     from crowdfund.campaigns import books
     from crowdfund.db import ROOT, Database
-    from crowdfund.web import api, bench, creators, filters, health, keepsakes, live, pledging, public, security, site
+    from crowdfund.web import (
+        api,
+        bench,
+        creators,
+        feeds,
+        filters,
+        health,
+        hooks,
+        keepsakes,
+        live,
+        pledging,
+        public,
+        security,
+        site,
+        telling,
+    )
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     database = Database(settings.database_url)
@@ -27,8 +42,11 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)
-    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, bench, live, health, api)
+    parts: tuple[Any, ...] = (
+        public, pledging, keepsakes, creators, telling, hooks, feeds, bench, live, health, api,
+    )  # fmt: skip
     for part in parts:
         app.register_blueprint(part.pages)
     security.protect.exempt(api.pages)
+    security.protect.exempt(telling.off_now)  # its link is its proof, and mail programs have no session
     return app

@@ -14,6 +14,8 @@ from crowdfund.campaigns import halts, queries
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import ChainView, Incident, Pledge
 from crowdfund.campaigns.queries import Summary
+from crowdfund.notices import outbox
+from crowdfund.notices.outbox import Count
 from crowdfund.web.site import AsOf, as_of, here
 
 INCIDENT_KINDS = ("reorganisation", "disagreement")
@@ -50,6 +52,7 @@ def metrics() -> Response:
         _counts(registry, db)
         halted = Gauge("crowdfund_halted", "what keeps settlement from going on", registry=registry)
         halted.set(len(halts.open_halts(db)))
+        _notices(registry, outbox.counts(db), datetime.now(UTC))
         _money(registry, [queries.summarise(snapshot) for snapshot in queries.published(db)])
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -72,6 +75,18 @@ def _counts(registry: CollectorRegistry, db: Session) -> None:
     for kind in INCIDENT_KINDS:
         found = select(func.count()).select_from(Incident).where(Incident.kind == kind)
         told.labels(kind).set(db.scalar(found) or 0)
+
+
+def _notices(registry: CollectorRegistry, counts: Iterable[Count], now: datetime) -> None:
+    """A queue whose oldest notice grows old says that nobody sends, or that a server takes nothing."""
+    found = {(count.channel, count.state): count for count in counts}
+    number = Gauge("crowdfund_notices", "mails and webhook messages", ["channel", "state"], registry=registry)
+    age = Gauge("crowdfund_notices_waiting_seconds", "age of the oldest that waits", ["channel"], registry=registry)
+    for channel in outbox.CHANNELS:
+        for state in outbox.STATES:
+            number.labels(channel, state).set(found[channel, state].number if (channel, state) in found else 0)
+        waiting = found.get((channel, "queued"))
+        age.labels(channel).set(max(0.0, (now - waiting.oldest_at).total_seconds()) if waiting else 0)
 
 
 def _money(registry: CollectorRegistry, summaries: Iterable[Summary]) -> None:
