@@ -39,7 +39,7 @@ class Mail:
 def check_address(text: str, field: str = "email") -> str:
     """The address in plain ASCII (names of domains in Punycode), fit for an envelope. Raises UserError."""
     try:
-        found = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=False)
+        found = validate_email(text.strip(), check_deliverability=False, allow_smtputf8=False, strict=True)
     except EmailNotValidError as error:
         raise UserError("This is not an e-mail address; it looks like name@example.org.", field) from error
     address = found.ascii_email or ""
@@ -75,6 +75,7 @@ def message_bytes(mail: Mail) -> bytes:
         message["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     message.set_content(_text(mail), cte="quoted-printable")
     message.add_alternative(_html(mail), subtype="html", cte="quoted-printable")
+    message.set_boundary(f"={mail.message_id}")  # nothing random: at each attempt the same bytes
     return message.as_bytes()
 
 

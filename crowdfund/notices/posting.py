@@ -75,7 +75,7 @@ class PinnedPoster:
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
             connection.request("POST", target, body, dict(headers))
             answer = connection.getresponse()
-            return Posted(answer.status, answer.read(BODY_LIMIT))
+            posted = Posted(answer.status, answer.read(BODY_LIMIT))
         except ssl.SSLError as error:
             raise WorldError("Its certificate cannot be trusted.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -84,6 +84,9 @@ class PinnedPoster:
         finally:
             watchdog.cancel()
             connection.close()
+        if time.monotonic() >= until:
+            raise WorldError("It took too long.")
+        return posted
 
     def _read(self, url: str) -> SplitResult:
         text = url.strip()
@@ -122,11 +125,12 @@ class _Pinned(http.client.HTTPConnection):
         self.sock = socket.create_connection((self._address, self.port), self.timeout)
         if self._context is not None:
             self.sock = self._context.wrap_socket(self.sock, server_hostname=self.host)
+        self._kept = self.sock  # the connection lets go of it while the answer is still read
 
     def cut(self) -> None:
         """End it now, from another thread."""
         with suppress(OSError, AttributeError):
-            self.sock.shutdown(socket.SHUT_RDWR)
+            self._kept.shutdown(socket.SHUT_RDWR)
 
 
 def is_public(address: str) -> bool:

@@ -56,7 +56,7 @@ class Mailer:
             yield smtp
         finally:
             watchdog.cancel()
-            with suppress(OSError, smtplib.SMTPException):
+            with suppress(OSError, AttributeError, smtplib.SMTPException):  # it may be closed already
                 smtp.sock.settimeout(1)  # type: ignore[union-attr]
                 smtp.quit()
             smtp.close()

@@ -95,6 +95,7 @@ _FIXED = {
         "Somebody, most likely you, wants to hear by mail about {about}. Open the page below and press the button if "
         "that is right. If it is not, do nothing: you will not hear from us again, and the address is forgotten.",
     ),
+    Kind.WEBHOOK_REGISTERED: ("Your webhook is registered", "A webhook of yours is registered."),
     Kind.WEBHOOK_DISABLED: (
         "Your webhook was turned off",
         "A webhook of yours has failed for three days, so nothing is sent to it any more. Its page says what it "

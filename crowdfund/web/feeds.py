@@ -70,8 +70,9 @@ def _entry(row: Happening, title: str) -> Entry:
     return Entry(row.key, headline, text, _absolute("public.campaign", campaign_id=row.campaign_id), row.at)
 
 
-def _absolute(endpoint: str, **values: str | None) -> str:
-    return here().settings.base_url + url_for(endpoint, **values)
+def _absolute(endpoint: str, campaign_id: str | None = None) -> str:
+    path = url_for(endpoint) if campaign_id is None else url_for(endpoint, campaign_id=campaign_id)
+    return here().settings.base_url + path
 
 
 def _answer(feed: Feed) -> Response:
