@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from flask_wtf import FlaskForm
 from wtforms import Field, PasswordField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from crowdfund.errors import Problems, UserError
@@ -61,7 +62,7 @@ class WebhookForm(FlaskForm):
     url = StringField("Address of your program")
     events = SelectMultipleField(
         "Events",
-        choices=[(kind.value, f"{kind.value}: {words}") for kind, words in HOOKABLE.items()],
+        choices=[SelectChoice(kind.value, f"{kind.value}: {words}") for kind, words in HOOKABLE.items()],
         default=[kind.value for kind in HOOKABLE],
         validate_choice=False,
         widget=ListWidget(prefix_label=False),

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from wtforms.fields.choices import SelectChoice
 from wtforms.widgets import CheckboxInput, ListWidget
 
 class Field:
@@ -21,7 +22,7 @@ class SelectMultipleField(Field):
         self,
         label: str,
         *,
-        choices: Sequence[tuple[str, str]],
+        choices: Sequence[SelectChoice],
         default: Sequence[str],
         validate_choice: bool,
         widget: ListWidget,
