@@ -44,7 +44,7 @@ def new() -> Answer:
     return render_template("webhook_new.html", hook=hook), 201
 
 
-@pages.get("/webhooks/<int:hook_id>")
+@pages.get("/webhooks/<int(max=9007199254740991):hook_id>")
 @creators_only
 def show(hook_id: int) -> Answer:
     """What was delivered."""
@@ -54,7 +54,7 @@ def show(hook_id: int) -> Answer:
     return render_template("webhook.html", hook=hook, messages=messages, words=HOOKABLE)
 
 
-@pages.post("/webhooks/<int:hook_id>/again/<int:notice_id>")
+@pages.post("/webhooks/<int(max=9007199254740991):hook_id>/again/<int(max=9007199254740991):notice_id>")
 @creators_only
 def again(hook_id: int, notice_id: int) -> Answer:
     """Deliver a message once more, under the same id."""
@@ -68,7 +68,7 @@ def again(hook_id: int, notice_id: int) -> Answer:
     return redirect(url_for("hooks.show", hook_id=hook_id), 303)
 
 
-@pages.post("/webhooks/<int:hook_id>/delete")
+@pages.post("/webhooks/<int(max=9007199254740991):hook_id>/delete")
 @creators_only
 def delete(hook_id: int) -> Answer:
     """Forget a webhook and its secret."""

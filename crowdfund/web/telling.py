@@ -103,7 +103,7 @@ def creator_forget() -> Response:
     return redirect(url_for("hooks.index"), 303)
 
 
-@pages.route("/mail/confirm/<int:subscription_id>/<token>", methods=["GET", "POST"])
+@pages.route("/mail/confirm/<int(max=9007199254740991):subscription_id>/<token>", methods=["GET", "POST"])
 def confirm(subscription_id: int, token: str) -> Answer:
     """Behind the link in the first mail: a button, since programs that look mails through open links, too."""
     if request.method == "GET":
@@ -117,7 +117,7 @@ def confirm(subscription_id: int, token: str) -> Answer:
     return redirect(url_for("public.front"), 303)
 
 
-@pages.get("/mail/off/<int:subscription_id>/<token>")
+@pages.get("/mail/off/<int(max=9007199254740991):subscription_id>/<token>")
 def off(subscription_id: int, token: str) -> str:
     """Behind the link at the foot of each mail."""
     with here().database.reading() as db:
@@ -125,7 +125,7 @@ def off(subscription_id: int, token: str) -> str:
         return _link_page(db, "mail_off.html", found)
 
 
-@pages.post("/mail/off/<int:subscription_id>/<token>")
+@pages.post("/mail/off/<int(max=9007199254740991):subscription_id>/<token>")
 def off_now(subscription_id: int, token: str) -> Answer:
     """Hear no more: by the button, or by a mail program in one click (RFC 8058), which has no session. Twice is as good
     as once."""
