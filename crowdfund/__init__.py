@@ -23,8 +23,10 @@ def create_app(settings: Settings) -> Flask:
         bench,
         creators,
         dashboard,
+        feeds,
         filters,
         health,
+        hooks,
         keepsakes,
         live,
         pledging,
@@ -33,6 +35,7 @@ def create_app(settings: Settings) -> Flask:
         site,
         talk,
         talk_api,
+        telling,
     )
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
@@ -43,10 +46,13 @@ def create_app(settings: Settings) -> Flask:
     security.install(app)
     filters.register(app)
     app.url_map.converters["number"] = site.Number
-    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, talk, dashboard, bench, live, health)
+    parts: tuple[Any, ...] = (
+        public, pledging, keepsakes, creators, talk, dashboard, telling, hooks, feeds, bench, live, health,
+    )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:
         app.register_blueprint(part.pages)
     for part in programs:
         security.protect.exempt(part.pages)
+    security.protect.exempt(telling.off_now)  # its link is its proof, and mail programs have no session
     return app

@@ -19,6 +19,7 @@ from crowdfund.cli_check import check
 from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
 from crowdfund.cli_moderate import moderate
+from crowdfund.cli_notify import notify
 from crowdfund.cli_regtest import regtest
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
@@ -50,6 +51,7 @@ main.add_command(check)
 main.add_command(cold)
 main.add_command(keys)
 main.add_command(moderate)
+main.add_command(notify)
 main.add_command(backup)
 main.add_command(restore)
 main.add_command(unclaimed)
@@ -94,7 +96,7 @@ def signer() -> None:
 @_host
 @_port
 def run(host: str, port: int) -> None:
-    """Run signer, worker and web together."""
+    """Run signer, worker, notify and web together."""
     from crowdfund.processes import run_all
 
     run_all(Settings.from_env(), host, port)
@@ -147,10 +149,11 @@ def db_upgrade() -> None:
 
 
 @db.command("grants")
-@click.option("--role", required=True, help="The role that the web process logs in as; make it yourself.")
-def db_grants(role: str) -> None:
-    """Print what to run on PostgreSQL, so that the web process can touch no money's records."""
-    from crowdfund.postgresql import web_grants
+@click.option("--role", required=True, help="The role that the process logs in as; make it yourself.")
+@click.option("--process", default="web", show_default=True, type=click.Choice(["web", "notify"]))
+def db_grants(role: str, process: str) -> None:
+    """Print what to run on PostgreSQL, so that the web process, or notify, can touch no money's records."""
+    from crowdfund.postgresql import grants
 
-    for statement in web_grants(role):
+    for statement in grants(role, process):
         click.echo(statement)

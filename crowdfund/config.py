@@ -37,6 +37,9 @@ KNOWN = {
     "CA_FILE": "certificate of an Electrum or Esplora server that no public authority vouches for",
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
+    "SMTP_URL": "smtp(s)://user:password@host:port of the mail server that takes our mails; without it they wait",
+    "MAIL_FROM": "address that mails come from; without it nobody is asked for an address",
+    "OPERATOR_MAIL": "address that hears of halts and incidents",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
     "SIGNER": "socket (default), or cold: the seed is on another machine and signatures come in files",
     "SIGNER_PEER": "user (name or number) that the signer hears beside its own: the worker's",
@@ -95,6 +98,9 @@ class Settings:
     timelock_blocks: int
     test_bench: bool
     source_url: str
+    smtp_url: str
+    mail_from: str
+    operator_mail: str
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +139,9 @@ class Settings:
             timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
+            smtp_url=_smtp_url(values),
+            mail_from=_mail_address(values, "MAIL_FROM"),
+            operator_mail=_mail_address(values, "OPERATOR_MAIL"),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -162,6 +171,9 @@ class Settings:
             "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
+            "SMTP_URL": self.smtp_url,
+            "MAIL_FROM": self.mail_from,
+            "OPERATOR_MAIL": self.operator_mail,
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 
@@ -224,6 +236,30 @@ def _file(values: Mapping[str, str], name: str) -> Path | None:
 
 def _source_url(value: str) -> str:
     return _http_url("SOURCE_URL", value) if value else ""
+
+
+def _smtp_url(values: Mapping[str, str]) -> str:
+    """May hold a password, so that no sentence shows it."""
+    value = values.get("SMTP_URL") or ""
+    try:
+        parts = urlsplit(value)
+        usable = parts.scheme in ("smtp", "smtps") and parts.hostname and parts.port != 0
+    except ValueError:
+        usable = False
+    if value and (not usable or parts.path.strip("/") or parts.query):
+        raise UserError("CROWDFUND_SMTP_URL must look like smtp://user:password@host:587 or smtps://…:465.")
+    if value and not values.get("MAIL_FROM"):
+        raise UserError("CROWDFUND_SMTP_URL is set, so CROWDFUND_MAIL_FROM must say where mails come from.")
+    return value
+
+
+def _mail_address(values: Mapping[str, str], name: str) -> str:
+    value = values.get(name) or ""
+    if value and not re.fullmatch(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9.-]{1,189}", value, re.ASCII):
+        raise UserError(f"CROWDFUND_{name} is {value!r}; it must be an address like site@example.org.")
+    if value and name == "OPERATOR_MAIL" and not values.get("MAIL_FROM"):
+        raise UserError("CROWDFUND_OPERATOR_MAIL is set, so CROWDFUND_MAIL_FROM must say where mails come from.")
+    return value
 
 
 def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

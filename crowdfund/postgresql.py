@@ -40,6 +40,19 @@ WEB_MAY = {
     "post_approvals": "INSERT",
     "moderation": "INSERT",
     "own_money": "INSERT",
+    "subscriptions": "INSERT, UPDATE (confirmed_at), DELETE",
+    "mail_asks": "INSERT",
+    "webhooks": "INSERT, DELETE",
+    "notices": "UPDATE (again_at)",
+}
+# All that telling people writes: nothing that money hangs on.
+NOTIFY_MAY = {
+    "happenings": "INSERT",
+    "notices": "INSERT, UPDATE",
+    "deliveries": "INSERT",
+    "subscriptions": "DELETE",
+    "mail_asks": "DELETE",
+    "webhooks": "UPDATE (failing_since, disabled_at, disabled_reason)",
 }
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -98,17 +111,19 @@ class Listener:
             raise WorldError(f"The database cannot be watched: {error}.") from error
 
 
-def web_grants(role: str) -> list[str]:
+def grants(role: str, process: str = "web") -> list[str]:
     """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
-    process has to: no coin, no decision, no transaction, and it can delete nothing. Raises UserError."""
+    process, or `notify`, has to: no coin, no decision, no transaction. Nothing of money can be deleted, only addresses
+    for mail and webhooks. Raises UserError."""
     if not ROLE.fullmatch(role):
         raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
+    may = NOTIFY_MAY if process == "notify" else WEB_MAY
     return [
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role};",
         f"GRANT USAGE ON SCHEMA public TO {role};",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};",
-        *(f"GRANT {rights} ON {table} TO {role};" for table, rights in WEB_MAY.items()),
+        *(f"GRANT {rights} ON {table} TO {role};" for table, rights in may.items()),
     ]
 
 

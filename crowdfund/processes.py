@@ -1,4 +1,4 @@
-"""The four processes, each started here and nowhere else: web, worker, signer, and all of them together.
+"""The processes, each started here and nowhere else: web, worker, signer, notify, and all of them together.
 
 Wiring only. Each loads what it needs and no more: the web process never loads the signer.
 """
@@ -96,6 +96,23 @@ def _equipped_worker(settings: Settings) -> Iterator[Worker]:
         database.close()
 
 
+def run_notify(settings: Settings) -> None:
+    """Tell people what happened until told to stop. It holds no key."""
+    from crowdfund.notices import sender
+    from crowdfund.notices.posting import PinnedPoster
+    from crowdfund.notices.smtp import Mailer
+
+    log_to_stderr()
+    database = Database(settings.database_url)
+    database.upgrade()
+    stop = threading.Event()
+    on_stop(stop.set)
+    mailer = Mailer(settings.smtp_url) if settings.smtp_url else None
+    poster = PinnedPoster(plain=settings.network == "regtest")
+    sender.run(sender.Sender(database, settings, mailer, poster), stop)
+    database.close()
+
+
 def run_signer(settings: Settings) -> None:
     """Answer at the socket until told to stop. The only process that opens the seed."""
     # Loaded here and not above, so that no other process ever holds the code that opens a seed.
@@ -139,7 +156,7 @@ def peer_uids(peer: str) -> set[int]:
 
 
 def run_all(settings: Settings, host: str, port: int) -> None:
-    """Signer (where one runs here), worker and web together, until told to stop or until one of them ends."""
+    """Signer (where one runs here), worker, notify and web together, until told to stop or until one of them ends."""
     children = Children(settings)
     stop = threading.Event()
     on_stop(stop.set)
@@ -147,6 +164,7 @@ def run_all(settings: Settings, host: str, port: int) -> None:
         if settings.signer == "socket":
             children.start("signer")
         children.start("worker")
+        children.start("notify")
         children.start("serve", "--host", host, "--port", str(port))
         while not stop.wait(0.5):
             if ended := children.ended():

@@ -30,6 +30,8 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.notices import deriving, hooks, outbox, subscribing
+from crowdfund.notices.models import Delivery, Notice
 from crowdfund.wallet import sealed_stream
 from crowdfund.wallet.keystore import sealed_seed, store_plain
 from crowdfund.wallet.passphrase import Passphrase
@@ -98,6 +100,12 @@ def fill_rare_tables(database: Database) -> None:
         session.flush()
         session.add(IncidentCoin(incident_id=incident.id, coin_id=coin.id))
         fill_talk(session, coin.pledge)
+        hooks.register(session, coin.pledge.campaign.creator_id, "https://example.org/", ["campaign.decided"], now)
+        subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now), now)
+        outbox.note(session, deriving.news(session, now), False, now)
+        notice = session.scalars(select(Notice)).first()
+        assert notice is not None
+        session.add(Delivery(notice_id=notice.id, at=now, ok=True, status=250, took_ms=1, sentence="ok"))
 
 
 def fill_talk(session: Session, pledge: Pledge) -> None:

@@ -111,7 +111,7 @@ def test_the_demo_serves_stops_and_goes_on_where_it_was(tmp_path: Path, env: dic
         states = {c["state"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]}
         assert states == {"open", "released", "refunded"}
         names = " ".join(processes_of(folder))
-        assert all(part in names for part in ("bitcoind", "signer", "worker", "serve")), names
+        assert all(part in names for part in ("bitcoind", "signer", "worker", "notify", "serve")), names
         before = ApiClient(first.url).get("/campaigns")["campaigns"][0]
         assert first.end(signal.SIGINT) == 0
         assert "Stopping" in first.said.read_text() and "Traceback" not in first.said.read_text()

@@ -19,7 +19,7 @@ from support.offline import CHEAP
 from support.terminal import ROOT, environment
 
 DEPLOY = ROOT / "deploy"
-SERVICES = ("web", "worker", "signer")
+SERVICES = ("web", "worker", "signer", "notify")
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
 
 Unit = dict[str, list[str]]
@@ -82,7 +82,7 @@ def test_the_signer_has_no_way_out() -> None:
 
 
 def test_the_worker_reaches_the_socket_and_the_web_does_not() -> None:
-    web, worker, signer = (unit(name) for name in SERVICES)
+    web, worker, signer, _ = (unit(name) for name in SERVICES)
     assert (signer["RuntimeDirectory"], signer["RuntimeDirectoryMode"]) == (["crowdfund-signer"], ["0750"])
     assert signer["Group"] == ["crowdfund-signing"]
     assert "CROWDFUND_SIGNER_PEER=crowdfund-worker" in signer["Environment"]
@@ -95,6 +95,16 @@ def test_the_worker_reaches_the_socket_and_the_web_does_not() -> None:
     assert "/etc/crowdfund/worker.env" not in web["EnvironmentFile"] + signer["EnvironmentFile"]
 
 
+def test_what_tells_people_reaches_neither_the_signer_nor_the_node() -> None:
+    notify = unit("notify")
+    assert notify["Group"] == ["crowdfund"] and "SupplementaryGroups" not in notify
+    hidden = notify["InaccessiblePaths"][0].split()
+    assert {"-/run/crowdfund-signer", "-/var/lib/crowdfund-signer"} <= set(hidden)
+    for name in SERVICES:
+        assert ("/etc/crowdfund/notify.env" in unit(name)["EnvironmentFile"]) == (name == "notify")
+        assert ("/etc/crowdfund/worker.env" in unit(name)["EnvironmentFile"]) == (name == "worker")
+
+
 def test_users_groups_and_folders_are_made_before_they_are_named() -> None:
     lines = [line.split() for line in (DEPLOY / "crowdfund.sysusers").read_text().splitlines()]
     users = {line[1] for line in lines if line and line[0] == "u"}
@@ -103,7 +113,7 @@ def test_users_groups_and_folders_are_made_before_they_are_named() -> None:
     assert groups == {unit(name)["Group"][0] for name in SERVICES}
     folders = {line.split()[1]: line.split()[0] for line in (DEPLOY / "crowdfund.tmpfiles").read_text().splitlines()
                if line[0] != "#"}  # fmt: skip
-    for name in ("web", "worker"):
+    for name in ("web", "worker", "notify"):
         assert folders[unit(name)["ReadWritePaths"][0]] == "d"
         assert f"CROWDFUND_DATA_DIR={unit(name)['ReadWritePaths'][0]}" in unit(name)["Environment"]
     database = Settings.from_env({"CROWDFUND_DATA_DIR": "/var/lib/crowdfund"}).database_url.removeprefix("sqlite:///")
@@ -133,6 +143,9 @@ def test_what_is_started_is_a_command_with_settings_that_exist(name: str) -> Non
 
 def test_the_samples_can_be_used_and_hold_no_secret() -> None:
     shared, worker = variables("crowdfund.env.example"), variables("worker.env.example")
+    mail = variables("notify.env.example")
+    assert Settings.from_env({**shared, **mail}).smtp_url.startswith("smtp")
+    assert not set(mail) & {*shared, *worker}, "its password is nobody else's"
     made = Settings.from_env({**shared, **worker})
     assert (made.network, made.signer) == ("signet", "socket")
     assert made.bitcoind_password is None and made.secret_key is None and "@" not in made.bitcoind_url

@@ -7,14 +7,19 @@ from datetime import UTC, datetime
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import make_url, text
+from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
 from crowdfund.campaigns import moderation, own_money, posts, queries, service, updates
 from crowdfund.campaigns.creators import log_in, sign_up
-from crowdfund.campaigns.models import Creator
+from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.cli import main
 from crowdfund.db import Database
+from crowdfund.notices import hooks, outbox, subscribing
+from crowdfund.notices.models import Notice, Subscription
+from crowdfund.notices.posting import PinnedPoster
+from crowdfund.notices.sender import Sender
+from crowdfund.postgresql import grants
 from support.paper import REFUND, START, Paper, coin
 from support.postgres import new_database, shared
 
@@ -42,6 +47,12 @@ BEYOND = (
     "DROP TABLE coins CASCADE",
     "DROP FUNCTION pledges_kept() CASCADE",
     "SET session_replication_role = replica",
+    "INSERT INTO happenings VALUES (9, 'x', 'x', NULL, NULL, NULL, now(), now(), '{}')",
+    "UPDATE happenings SET detail = 'x'",
+    "UPDATE notices SET state = 'queued'",
+    "DELETE FROM notices",
+    "UPDATE subscriptions SET email = 'x'",
+    "UPDATE webhooks SET url = 'x'",
 )
 
 
@@ -95,6 +106,33 @@ def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
     with web.reading() as session, web.watching() as watch:
         assert queries.summarise(queries.load(session, campaign)).received_sats == 50_000
         assert not watch.wait(0)
+
+
+def test_the_web_process_keeps_addresses_and_the_sender_does_the_rest(paper: Paper, web: Database) -> None:
+    campaign = paper.campaign()
+    now = datetime.now(UTC)
+    with web.transaction() as session:
+        one = subscribing.follow_campaign(session, campaign, "dora@example.org", now)
+        subscribing.confirm(one, now)
+        creator = session.get_one(Campaign, campaign).creator_id
+        hook = hooks.register(session, creator, "https://example.org/", ["campaign.decided"], now)
+    shared_role = "notify_of_the_tests"
+    with paper.database.engine.begin() as connection:
+        connection.execute(text(f"CREATE ROLE {shared_role} LOGIN"))
+        for statement in grants(shared_role, "notify"):
+            connection.execute(text(statement))
+    url = make_url(paper.settings.database_url).set(username=shared_role)
+    database = Database(url.render_as_string(hide_password=False))
+    sender = Sender(database, paper.settings, None, PinnedPoster(timeout_s=0.1))
+    assert sender.note() > 0 and sender.step("webhook")
+    for statement in ("UPDATE coins SET value_sats = 1", "DELETE FROM pledges", "INSERT INTO webhooks VALUES (9)"):
+        with pytest.raises(ProgrammingError, match="permission denied"), database.transaction() as session:
+            session.execute(text(statement))
+    database.close()
+    with web.transaction() as session:
+        outbox.ask_again(session, session.scalars(select(Notice.id)).first() or 0, now)
+        hooks.remove(session, creator, hook.id)
+        session.delete(session.get_one(Subscription, one.id))
 
 
 @pytest.mark.parametrize("statement", BEYOND)

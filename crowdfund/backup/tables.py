@@ -23,10 +23,12 @@ from crowdfund.backup.form import Part
 from crowdfund.campaigns import ledger_models, models, talk_models
 from crowdfund.db import ROOT, Base
 from crowdfund.errors import WorldError
+from crowdfund.notices import models as notices_models
 
 ROWS_AT_ONCE = 1_000
 TABLES = Base.metadata.sorted_tables
 assert models.Campaign.metadata is ledger_models.Transfer.metadata is talk_models.Post.metadata is Base.metadata
+assert notices_models.Notice.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:

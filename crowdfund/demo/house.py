@@ -1,4 +1,4 @@
-"""Node, signer, worker and web, started together in one data folder and stopped together."""
+"""Node, signer, worker, notify and web, started together in one data folder and stopped together."""
 
 from __future__ import annotations
 
@@ -70,8 +70,13 @@ def open_house(data_dir: Path, port: int | None, say: Callable[[str], None]) -> 
         token = _token(settings)
         children = Children(settings)
         try:
-            say("Starting signer, worker and web …")
-            for name, arguments in (("signer", ()), ("worker", ()), ("serve", ("--port", str(port)))):
+            say("Starting signer, worker, notify and web …")
+            for name, arguments in (
+                ("signer", ()),
+                ("worker", ()),
+                ("notify", ()),
+                ("serve", ("--port", str(port))),
+            ):
                 children.start(name, *arguments, log_file=data_dir / "log" / f"{name}.log")
             client = ApiClient(settings.base_url, token)
             wait_for(

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from flask_wtf import FlaskForm
-from wtforms import Field, PasswordField, RadioField, StringField, TextAreaField
+from wtforms import Field, PasswordField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
+from wtforms.widgets import CheckboxInput, ListWidget
 
 from crowdfund.errors import Problems, UserError
+from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.wallet.amounts import parse_amount
 
 UNITS = ("sat", "BTC")
@@ -47,6 +50,26 @@ class PledgeForm(FlaskForm):
     name = StringField("Your name")
     message = StringField("A message")
     own = RadioField("Is this your own money?", choices=OWN, validate_choice=False)
+
+
+class EmailForm(FlaskForm):
+    """Where to send mails."""
+
+    email = StringField("E-mail address")
+
+
+class WebhookForm(FlaskForm):
+    """A program that is told."""
+
+    url = StringField("Address of your program")
+    events = SelectMultipleField(
+        "Events",
+        choices=[SelectChoice(kind.value, f"{kind.value}: {words}") for kind, words in HOOKABLE.items()],
+        default=[kind.value for kind in HOOKABLE],
+        validate_choice=False,
+        widget=ListWidget(prefix_label=False),
+        option_widget=CheckboxInput(),
+    )
 
 
 def read_amount(text: str | None, unit: str | None, field: str) -> int:

@@ -15,6 +15,8 @@ from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.ledger_models import AcknowledgedSpend
 from crowdfund.campaigns.models import ChainView, Incident, Pledge
 from crowdfund.campaigns.queries import Summary
+from crowdfund.notices import outbox
+from crowdfund.notices.outbox import Count
 from crowdfund.web.site import AsOf, as_of, here
 
 INCIDENT_KINDS = ("reorganisation", "disagreement")
@@ -51,6 +53,7 @@ def metrics() -> Response:
         _counts(registry, db)
         halted = Gauge("crowdfund_halted", "what keeps settlement from going on", registry=registry)
         halted.set(len(halts.open_halts(db)))
+        _notices(registry, outbox.counts(db), datetime.now(UTC))
         _money(registry, [queries.summarise(snapshot) for snapshot in queries.published(db)])
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -75,6 +78,18 @@ def _counts(registry: CollectorRegistry, db: Session) -> None:
         told.labels(kind).set(db.scalar(found) or 0)
     spent = db.scalar(select(func.count()).select_from(AcknowledgedSpend)) or 0
     told.labels(incidents.FOREIGN_SPEND).set(spent)
+
+
+def _notices(registry: CollectorRegistry, counts: Iterable[Count], now: datetime) -> None:
+    """A queue whose oldest notice grows old says that nobody sends, or that a server takes nothing."""
+    found = {(count.channel, count.state): count for count in counts}
+    number = Gauge("crowdfund_notices", "mails and webhook messages", ["channel", "state"], registry=registry)
+    age = Gauge("crowdfund_notices_waiting_seconds", "age of the oldest that waits", ["channel"], registry=registry)
+    for channel in outbox.CHANNELS:
+        for state in outbox.STATES:
+            number.labels(channel, state).set(found[channel, state].number if (channel, state) in found else 0)
+        waiting = found.get((channel, "queued"))
+        age.labels(channel).set(max(0.0, (now - waiting.oldest_at).total_seconds()) if waiting else 0)
 
 
 def _money(registry: CollectorRegistry, summaries: Iterable[Summary]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.web import openapi_talk
 
 _TEXT = {"type": "string"}
@@ -133,6 +134,21 @@ SCHEMAS: dict[str, Any] = {
         },
     },
     **openapi_talk.SCHEMAS,
+    "WebhookMessage": {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": _text("What happened."),
+            "timestamp": _text("When, RFC 3339 in UTC. The order of messages is not certain.", format="date-time"),
+            "data": {
+                "type": "object",
+                "description": "campaign_id and campaign_url; by type: percent, counted_sats and goal_sats; outcome, "
+                "counted_sats and closing_height; outcome, txids (at most 20) and transactions; sentence, kind, height "
+                "and depth; title and update_id; for payments and refunds outpoint, value_sats, height, pledge_index, "
+                "address and name, and txid of a refund that is final. More may be added.",
+            },
+        },
+    },
     "Problem": {
         "type": "object",
         "required": ["type", "title", "status", "detail"],
@@ -164,6 +180,25 @@ def _answers(code: str, description: str, schema: str | None, *problems: str) ->
         content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
         answers[problem] = {"description": texts[problem], "content": content}
     return answers
+
+
+def _hook(words: str) -> dict[str, Any]:
+    """A message that we send."""
+    headers = {
+        "webhook-id": "The same at each attempt; keep it, and do nothing the second time.",
+        "webhook-timestamp": "Seconds since 1970 at this attempt; refuse what is older than five minutes.",
+        "webhook-signature": "`v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`; the key is what the secret "
+        "holds behind `whsec_`, base64-decoded.",
+    }
+    return {
+        "summary": f"Sent when {words}",
+        "parameters": [
+            {"name": name, "in": "header", "required": True, "schema": _TEXT, "description": text}
+            for name, text in headers.items()
+        ],
+        "requestBody": {"required": True, "content": _json("WebhookMessage")},
+        "responses": {"200": {"description": "Any 2xx within 10 s says that it has arrived; 410 ends all messages."}},
+    }
 
 
 def document(base_url: str, site_name: str) -> dict[str, Any]:
@@ -258,6 +293,7 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
         },
         "servers": [{"url": base_url}],
         "paths": paths,
+        "webhooks": {kind.value: {"post": _hook(words)} for kind, words in HOOKABLE.items()},
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},

@@ -12,6 +12,7 @@ from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import as_of, here
+from crowdfund.web.telling import address_of
 from crowdfund.web.views import pledge_view
 
 pages = Blueprint("pledges", __name__)
@@ -51,7 +52,8 @@ def show(pledge_id: str) -> str:
         now = as_of(db)
         view = pledge_view(snapshot, pledge, site.network, now, site.settings.base_url)
         kept = keepsakes_of(db, snapshot, pledge, site.network, now)
-    return render_template("pledge.html", pledge=view, kept=kept)
+        told = address_of(db, pledge_id)
+    return render_template("pledge.html", pledge=view, kept=kept, told=told)
 
 
 def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:

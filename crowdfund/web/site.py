@@ -155,6 +155,7 @@ def install(app: Flask, settings: Settings, database: Database) -> None:
             "creator": current_creator(),
             "bench": settings.test_bench,
             "changes": g.get("changes", 0),
+            "mail": bool(settings.mail_from),
         }
 
 

@@ -1,4 +1,8 @@
 from collections.abc import Sequence
+from typing import Any
+
+from wtforms.fields.choices import SelectChoice
+from wtforms.widgets import CheckboxInput, ListWidget
 
 class Field:
     data: str | None
@@ -11,3 +15,16 @@ class StringField(Field): ...
 class TextAreaField(Field): ...
 class PasswordField(Field): ...
 class RadioField(Field): ...
+
+class SelectMultipleField(Field):
+    data: Any
+    def __init__(
+        self,
+        label: str,
+        *,
+        choices: Sequence[SelectChoice],
+        default: Sequence[str],
+        validate_choice: bool,
+        widget: ListWidget,
+        option_widget: CheckboxInput,
+    ) -> None: ...

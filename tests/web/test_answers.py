@@ -48,8 +48,12 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "kind": "update",
         "number": 1,
         "question_id": 1,
+        "subscription_id": "1",
+        "token": "none",
+        "hook_id": "1",
+        "notice_id": "1",
     }
-    return rule.rule.replace("path:", "").replace("number:", "").replace("<", "{").replace(">", "}").format(**values)
+    return re.sub(r"<(?:[^:>]*:)?([^>]*)>", r"{\1}", rule.rule).format(**values)
 
 
 def test_every_address_answers_with_the_same_headers(
@@ -97,6 +101,8 @@ def test_no_page_holds_a_script_or_a_style_of_its_own(town: World, campaign: str
         ("GET", "/nowhere", 404, "no page at this address"),
         ("GET", "/campaigns/nothere", 404, "no such campaign"),
         ("GET", "/p/nothere", 404, "no such pledge"),
+        ("GET", "/mail/off/99999999999999999999/x", 404, "no page at this address"),
+        ("GET", "/mail/off/9/x", 404, "This link is used up"),
         ("GET", "/campaigns/%00", 404, "no such campaign"),
         ("GET", "/live/nonsense/x", 404, "no page at this address"),
         ("GET", "/logout", 405, "does not take that kind"),
