@@ -33,6 +33,7 @@ from crowdfund.campaigns.models import (
     Pledge,
 )
 from crowdfund.campaigns.queries import Snapshot
+from crowdfund.campaigns.talk_models import UpdateVersion
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.notices.kinds import QUARTERS, WHOLE, Kind, milestone
@@ -64,7 +65,9 @@ class News:
 
 def news(session: Session, now: datetime) -> list[News]:
     """What is to be noted, the causes before their effects; at most some hundred of each kind."""
-    steps = (_asked, _registered, _published, _decided, _milestones, _settled, _incidents, _halts, _confirmed)
+    steps = (
+        _asked, _registered, _published, _updates, _decided, _milestones, _settled, _incidents, _halts, _confirmed,
+    )  # fmt: skip
     found = [one for step in steps for one in step(session, now)]
     return [*found, *_unconfirmed(session, now), *_refunds_sent(session, now), *_refunds_final(session, now)]
 
@@ -86,6 +89,16 @@ def _published(session: Session, now: datetime) -> Iterator[News]:
     wanted = select(Campaign).where(Campaign.terms.is_not(None)).order_by(Campaign.published_at)
     for row in session.scalars(_unnoted(wanted, _key("published", Campaign.id)).limit(AT_ONCE)):
         yield News(f"published:{row.id}", Kind.PUBLISHED, row.published_at or now, row.id)
+
+
+def _updates(session: Session, now: datetime) -> Iterator[News]:
+    """Each once, as it was first written: an edit is no news."""
+    wanted = select(UpdateVersion).where(UpdateVersion.version == 1).order_by(UpdateVersion.id)
+    key = _key("update", UpdateVersion.campaign_id, UpdateVersion.number)
+    for row in session.scalars(_unnoted(wanted, key).limit(AT_ONCE)):
+        detail = {"update_id": str(row.number), "title": row.title}
+        name = f"update:{row.campaign_id}:{row.number}"
+        yield News(name, Kind.UPDATE, row.created_at, row.campaign_id, detail=detail)
 
 
 def _decided(session: Session, now: datetime) -> Iterator[News]:

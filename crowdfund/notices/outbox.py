@@ -71,17 +71,6 @@ def note(session: Session, found: Sequence[News], operator: bool, now: datetime)
     return new
 
 
-def note_update(session: Session, campaign_id: str, update_id: str, title: str, now: datetime, operator: bool) -> None:
-    """An update was posted: for whoever stores updates to call in the same transaction."""
-    detail = {"update_id": update_id, "title": title}
-    note(
-        session,
-        [News(f"update:{campaign_id}:{update_id}", Kind.UPDATE, now, campaign_id, detail=detail)],
-        operator,
-        now,
-    )
-
-
 def claim(session: Session, channel: str, owner: str, now: datetime) -> int | None:
     """Lease the next notice that is due to `owner`; returns its id, None where nothing is due. At most one at a time
     goes to each webhook, in the order in which things happened."""

@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crowdfund.campaigns import halts, settling
+from crowdfund.campaigns import halts, settling, updates
 from crowdfund.campaigns.checks import Breach
-from crowdfund.campaigns.models import Attempt, Pledge
+from crowdfund.campaigns.models import Attempt, Campaign, Pledge
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.notices import outbox, subscribing
 from crowdfund.notices.models import Happening, Notice, Subscription
@@ -176,16 +176,15 @@ def test_the_operator_hears_of_halts_but_not_of_old_ones(told: Telling) -> None:
     ]
 
 
-def test_an_update_is_told_by_whoever_stores_it(told: Telling) -> None:
+def test_an_update_is_told_once_and_its_edits_are_not(told: Telling) -> None:
     paper = told.paper
     campaign = paper.campaign()
     told.follower(campaign, "dora@example.org")
-    for _ in range(2):
+    for number, title in ((None, "First\r\nBcc: x@example.org"), (1, "First, with one word more")):
         with paper.database.transaction() as session:
-            outbox.note_update(
-                session, campaign, "u1", "First\r\nBcc: x@example.org", datetime.now(UTC), operator=False
-            )
-    told.tell()
+            row = session.get_one(Campaign, campaign)
+            updates.write(session, row.creator, row, title, "It sows.", datetime.now(UTC), number)
+        told.tell()
     (mail,) = mailbox_of(told).read
     assert mail["Bcc"] is None and "First Bcc: x@example.org" in mail.get_body(("plain",)).get_content()  # type: ignore[union-attr]
 
