@@ -117,7 +117,7 @@ def _hint(plan: Spot) -> Found[str] | None:
 def _amount(spot: Spot) -> str:
     text = spot.raw()
     if _AMOUNT.fullmatch(text) and int(text.partition(".")[0]) <= MOST:
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return text if text.strip("0.") else "0"
     if text:
         spot.log.warn(f"“{spot.at}” is not an amount from 0 to {MOST:,}, so it was left out.")
     return ""
@@ -125,10 +125,11 @@ def _amount(spot: Spot) -> str:
 
 def _addresses(channels: Spot) -> tuple[Found[str], ...]:
     """The addresses of channels that are pages. Others (accounts, mail addresses) are nobody's business here."""
-    if channels:
+    entries = list(channels.each())
+    if entries:
         channels.log.warn("Payment channels were not taken over: the payout goes to the address that you type.")
     found = []
-    for channel in channels.each():
+    for channel in entries:
         address = channel["address"]
         if address.raw().startswith(("http://", "https://")) and (url := address.url()):
             found.append(url)

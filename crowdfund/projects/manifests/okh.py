@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from crowdfund.plain_text import shortened
 from crowdfund.projects.manifests import prefill as p
 from crowdfund.projects.manifests.licensing import joined_license, one_license
 from crowdfund.projects.manifests.prefill import Found, Output, Prefill
@@ -38,7 +39,8 @@ _V2_KEYS = frozenset(
         "fork-of", "forkOf", "organization", "release", "readme", "contribution-guide", "technology-readiness-level",
         "documentation-readiness-level", "attestation", "publication", "standard-compliance", "cpc-patent-class",
         "tsdc", "bom", "rdf", "outer-dimensions", "mass", "image", "part", "software", "auxiliary", "sub-parts",
-        "keywords", "timestamp", "data-sources", "printing-process", "material", "component-sides", "2d-size-mm", *_V2_PARTS,
+        "keywords", "timestamp", "data-sources", "printing-process", "material", "component-sides", "2d-size-mm",
+        *_V2_PARTS,
     }
 )  # fmt: skip
 
@@ -192,7 +194,8 @@ def _people(*places: Spot) -> tuple[Found[str], ...]:
     """Names without mail addresses, which nobody needs here."""
     found = []
     for spot in (spot for place in places for spot in place.each()):
-        name = spot["name"] if isinstance(spot.value, dict) else spot
-        if text := _MAIL.sub("", name.raw()).strip(" ,;"):
-            found.append(Spot(text, name.at, name.log).line(p.NAME_LIMIT))
-    return unique([name for name in found if name])
+        name = (spot["name"] if isinstance(spot.value, dict) else spot).line(p.HINT_LIMIT)
+        text = _MAIL.sub("", name.value).strip(" ,;") if name else ""
+        if name and any(character.isalnum() for character in text):
+            found.append(Found(shortened(text, p.NAME_LIMIT), name.source))
+    return unique(found)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import html
 import re
-import unicodedata
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import count
@@ -38,6 +37,7 @@ TAG_BYTES = 32
 LABEL_LIMIT = 120
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
+_ASCIIDOC_MARKS = re.compile(r"[^\w\s.,:;!?()+–…“”’€&%/-]|_")
 _UNSAFE = re.compile(r"[^A-Za-z0-9:/?#@!$&+,;=%~._-]")
 
 
@@ -54,11 +54,13 @@ class Instance:
 
 @dataclass(frozen=True)
 class PublishedCampaign:
-    """A campaign for others to find. `url` is its page, `repository_url` the project's; amounts in satoshi.
+    """A campaign for others to find. `id` is what tells it from others for ever.
 
-    `well_known_url` is where the repository lists the address of our manifest, empty where that is not proven.
+    `url` is its page, `repository_url` the project's; amounts in satoshi. `well_known_url` is where the repository has
+    the address of our manifest; empty where that is not proven.
     """
 
+    id: str
     title: str
     summary: str
     url: str
@@ -91,7 +93,7 @@ def funding_json(instance: Instance, campaigns: Sequence[PublishedCampaign]) -> 
     told = sorted(campaigns, key=lambda campaign: not campaign.is_open)[:PROJECTS_LIMIT]
     named: dict[str, PublishedCampaign] = {}
     for campaign in told:
-        named[_guid(campaign.title, named)] = campaign
+        named[_guid(campaign.id, named)] = campaign
     return {
         "$schema": SCHEMA,
         "version": VERSION,
@@ -114,7 +116,7 @@ def readme_badge_snippet(title: str, badge_url: str, campaign_url: str) -> Snipp
     badge, page = _safe(badge_url), _safe(campaign_url)
     label = one_line(title)[:LABEL_LIMIT] or "Campaign"
     markdown = re.sub(r"([\\`*_{}\[\]()#+!|<>&~])", r"\\\1", label)
-    asciidoc = label.translate(str.maketrans({'"': "”", "[": "(", "]": ")", "{": "(", "}": ")", "\\": "/", "+": "＋"}))
+    asciidoc = one_line(_ASCIIDOC_MARKS.sub(" ", label)) or "Campaign"
     plain = label.replace("\\", "/")
     return Snippets(
         markdown=f"[![{markdown}]({badge})]({page})\n",
@@ -149,7 +151,7 @@ def _project(guid: str, campaign: PublishedCampaign) -> dict[str, Any]:
         repository["wellKnown"] = campaign.well_known_url
     return {
         "guid": guid,
-        "name": _bytes(campaign.title, NAME_BYTES),
+        "name": _bytes(campaign.title, NAME_BYTES) or "Campaign",
         "description": summary if len(summary) >= 5 else f"{summary} (a campaign)".strip(),
         "webpageUrl": {"url": campaign.url},
         "repositoryUrl": repository,
@@ -193,11 +195,10 @@ def license_names(expression: str) -> list[str]:
     return list(dict.fromkeys(names))[:LICENSES_LIMIT]
 
 
-def _guid(title: str, taken: Container[str]) -> str:
-    """Small letters, digits and single hyphens, 3 to 32 of them, not `taken` yet."""
-    plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
-    base = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[: GUID_LIMIT - 4].strip("-")
-    base = base if len(base) >= 3 else f"campaign-{base}".strip("-")
+def _guid(id_: str, taken: Container[str]) -> str:
+    """Small letters, digits and single hyphens, 3 to 32 of them, not `taken` yet; the same for ever for most ids."""
+    plain = re.sub(r"[^a-z0-9]+", "-", id_.lower()).strip("-")
+    base = f"campaign-{plain}"[: GUID_LIMIT - 4].strip("-")
     if base not in taken:
         return base
     return next(guid for n in count(2) if (guid := f"{base}-{n}") not in taken)

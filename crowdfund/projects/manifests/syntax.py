@@ -22,7 +22,9 @@ SIZE_LIMIT = 256 * 1024
 JSON, TOML, YAML = "JSON", "TOML", "YAML"
 
 _ENDINGS = {".json": JSON, ".toml": TOML, ".yml": YAML, ".yaml": YAML}
-_TOML_LINE = re.compile(r"""^\s*(?:\[|["']?[\w-]+["']?(?:\s*\.\s*["']?[\w-]+["']?)*\s*=)""", re.ASCII)
+_TOML_LINE = re.compile(
+    r"""\s*(?:\[\[?[\w\s."'-]+\]\]?\s*(?:\#.*)?$|["']?[\w-]+["']?(?:\s*\.\s*["']?[\w-]+["']?)*\s*=)""", re.ASCII
+)
 _TOML_PLACE = re.compile(r"at line (\d+), column (\d+)")
 # The parser takes the square of the number of parts of a key.
 _PART = r"""(?:[A-Za-z0-9_-]++|"(?:\\.|[^"\\\n]){0,200}+"|'[^'\n]{0,200}+')"""
@@ -49,9 +51,9 @@ def language_of(name: str, text: str) -> str:
             return language
     lines = (line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
     first = next(lines, "")
-    if first.lstrip().startswith("{"):
-        return JSON
-    return TOML if _TOML_LINE.match(first) else YAML
+    if _TOML_LINE.match(first):
+        return TOML
+    return JSON if first.lstrip().startswith(("{", "[")) else YAML
 
 
 def read_tree(text: str, language: str) -> Node:
