@@ -377,3 +377,43 @@ def test_the_depth_that_is_allowed_is_read() -> None:
     assert "error" not in told("okh.yml", content.encode())
     assert "levels" in told("okh.json", content.replace("[]", "[[[]]]").encode())["error"]
     assert "levels" in told("okh.yml", content.replace("[]", "[[[]]]").encode())["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("a/b c.csv", "https://gitlab.com/o/r/-/blob/HEAD/a/b%20c.csv"),
+        ("./bom.csv", "https://gitlab.com/o/r/-/blob/HEAD/bom.csv"),
+        ("../bom.csv", ""),
+        ("a/../../bom.csv", ""),
+        ("/etc/passwd", ""),
+        ("data:text/csv,x", ""),
+        ("a?b#c", ""),
+        ("ä.csv", ""),
+    ],
+)
+def test_a_file_of_the_project_gets_the_address_that_its_forge_gives_it(path: str, address: str) -> None:
+    content = {"okhv": "2.4", "name": "N", "repo": "https://gitlab.com/o/r.git", "bom": path}
+    found = read_json(content, "okh.json")
+    assert [url.value for url in found.bom_urls] == ([address] if address else [])
+    assert bool(found.warnings) == (not address)
+
+
+@pytest.mark.parametrize(
+    ("technology", "documentation", "levels"),
+    [
+        ("OTRL-1", "ODRL-4", (1, 4)),
+        ("OTRL-6", "ODRL-3*", (6, 3)),
+        ("OTRL-7", "ODRL-5", (None, None)),
+        ("ODRL-1", "OTRL-1", (None, None)),
+        ("OTRL-0", "4", (None, None)),
+    ],
+)
+def test_readiness_is_on_its_scale_or_left_out(
+    technology: str, documentation: str, levels: tuple[int | None, int | None]
+) -> None:
+    content = {"technology-readiness-level": technology, "documentation-readiness-level": documentation}
+    found = read_json({"okhv": "2.4", "name": "N"} | content, "okh.json")
+    readiness = found.technology_readiness, found.documentation_readiness
+    assert tuple(level and level.value for level in readiness) == levels
+    assert len(found.warnings) == levels.count(None)

@@ -155,6 +155,12 @@ def test_ids_that_look_alike_stay_apart() -> None:
     assert len({project["guid"] for project in manifest["projects"]}) == 3
 
 
+def test_lengths_are_counted_in_bytes() -> None:
+    manifest = funding_json(SITE, [campaign(title="\U0001f33e" * 80, summary="\u00e4" * 1_500)])
+    check_manifest(manifest)
+    assert manifest["projects"][0]["name"] == "\U0001f33e" * 62
+
+
 def test_what_cannot_be_said_is_not_said() -> None:
     with pytest.raises(NotFound):
         funding_json(SITE, [])
