@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +12,12 @@ from crowdfund.campaigns import terms as t
 from crowdfund.campaigns.models import Block, Campaign
 from crowdfund.config import Settings
 from crowdfund.errors import Problems, UserError
+from crowdfund.plain_text import clean_text as clean_text
+from crowdfund.plain_text import one_line
 from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
 
 URL_LIMIT = 300
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,6 @@ def freeze(campaign: Campaign, settings: Settings, tip: Block, receipt_key: str)
     )
 
 
-def clean_text(text: str) -> str:
-    """Without control characters and the marks that turn the direction of writing."""
-    return _CONTROL.sub("", text.replace("\r\n", "\n")).strip()
-
-
 def clean_story(text: str) -> str:
     """The story tidied up. Raises UserError if it is empty or too long."""
     story = clean_text(text)
@@ -103,7 +98,7 @@ def clean_story(text: str) -> str:
 
 
 def _line(field: str, text: str, limit: int) -> str:
-    line = " ".join(clean_text(text).split())
+    line = one_line(text)
     if not line:
         raise UserError(f"Please write a {field}.", field)
     if len(line) > limit:
