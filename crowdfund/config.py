@@ -45,6 +45,7 @@ KNOWN = {
     "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
     "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
     "TIMELOCK_BLOCKS": "blocks after the deadline from which on time-locked refunds are valid, at least 144",
+    "REVIEW": "on: the operator reads each campaign before it can be published (crowdfund review); off by default",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
@@ -95,6 +96,7 @@ class Settings:
     timelock_blocks: int
     test_bench: bool
     source_url: str
+    review: bool = False
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +135,7 @@ class Settings:
             timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
+            review=_review(values),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -162,6 +165,7 @@ class Settings:
             "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
+            "REVIEW": "on" if self.review else "",
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 
@@ -240,6 +244,13 @@ def _test_bench(values: Mapping[str, str], network: str) -> bool:
     if text == "1" and network != "regtest":
         raise UserError("CROWDFUND_TEST_BENCH works on regtest only: it mines blocks and moves the clock.")
     return text == "1"
+
+
+def _review(values: Mapping[str, str]) -> bool:
+    text = values.get("REVIEW") or "off"
+    if text not in ("on", "off"):
+        raise UserError(f"CROWDFUND_REVIEW is {text!r}; it must be on or off.")
+    return text == "on"
 
 
 def _password(values: Mapping[str, str]) -> str | None:

@@ -66,7 +66,8 @@ class AsOf:
 
 @dataclass(frozen=True)
 class Claims:
-    """A bundle whose form is right. `labels` is the bucket named for each coin; `closing` is (height, hash)."""
+    """A bundle whose form is right. `labels` is the bucket named for each coin; `closing` is (height, hash).
+    `details_text` is None in bundles of the first form, for terms that name no details."""
 
     network: str
     terms_text: str
@@ -81,3 +82,4 @@ class Claims:
     counted_sats: int
     buckets: Mapping[str, int]
     settlements: tuple[Settlement, ...]
+    details_text: str | None = None

@@ -20,13 +20,14 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Integer, LargeBinary, TypeDecorator, TypeEngine
 
 from crowdfund.backup.form import Part
-from crowdfund.campaigns import ledger_models, models
+from crowdfund.campaigns import detail_models, ledger_models, models
 from crowdfund.db import ROOT, Base
 from crowdfund.errors import WorldError
 
 ROWS_AT_ONCE = 1_000
 TABLES = Base.metadata.sorted_tables
 assert models.Campaign.metadata is ledger_models.Transfer.metadata is Base.metadata
+assert detail_models.RewardRow.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:
