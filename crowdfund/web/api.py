@@ -17,7 +17,9 @@ from crowdfund.campaigns.models import Creator
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects import people
 from crowdfund.web import keepsakes, openapi
+from crowdfund.web.details_api import details_json, read_details, reward_json
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
@@ -53,11 +55,13 @@ def campaigns() -> Answer:
 @pages.post("/campaigns")
 def create() -> Answer:
     """A new draft."""
-    draft = _read_draft(_body())
+    body = _body()
+    draft, details = _read_draft(body), read_details(body)
     with here().database.transaction() as db:
-        campaign = service.save_draft(db, here().settings, _creator(db).id, draft)
+        campaign = service.save_draft(db, here().settings, _creator(db).id, draft, details=details)
     with here().database.reading() as db:
-        return jsonify(_campaign(queries.load(db, campaign.id), as_of(db))), 201
+        snapshot = queries.load(db, campaign.id)
+        return jsonify({**_campaign(snapshot, as_of(db)), **details_json(db, snapshot.campaign)}), 201
 
 
 @pages.post("/campaigns/<campaign_id>/publish")
@@ -76,6 +80,7 @@ def campaign(campaign_id: str) -> Answer:
         if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
         found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
+        found |= details_json(db, snapshot.campaign)
     return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
 
 
@@ -91,6 +96,7 @@ def pledge_new(campaign_id: str) -> Answer:
         _text(body, "refund_address"),
         _text(body, "name", required=False),
         _text(body, "message", required=False),
+        None if body.get("reward") is None else _integer(body, "reward", least=0),
     )
     return jsonify(_pledge(pledge_id)), 201
 
@@ -202,6 +208,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         now = as_of(db)
         view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
         kept = keepsakes_of(db, snapshot, row, site.network, now)
+        reward = reward_json(db, row)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -211,6 +218,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "refund_address": view.refund_address,
         "name": view.name,
         "message": view.message,
+        "reward": reward,
         "state": view.state,
         "headline": view.headline,
         "sentence": view.sentence.striptags(),
@@ -240,7 +248,7 @@ def _bearer(db: Session) -> Creator | None:
 
 def _owns(db: Session, snapshot: Snapshot) -> bool:
     creator = _bearer(db)
-    return creator is not None and creator.id == snapshot.campaign.creator_id
+    return creator is not None and people.role_of(db, creator.id, snapshot.campaign.project_id) is not None
 
 
 def _body() -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from crowdfund.web import openapi_details
+
 _TEXT = {"type": "string"}
 _SATS = {"type": "integer", "minimum": 0, "description": "satoshi"}
 _ID = {"name": "id", "in": "path", "required": True, "schema": _TEXT}
@@ -35,6 +37,7 @@ SCHEMAS: dict[str, Any] = {
             "payout_address": _text("The one address that a release can ever pay."),
             "project_url": _text("http or https.", format="uri"),
             "license": _text("SPDX expression of an open licence."),
+            **openapi_details.DRAFT,
         },
     },
     "PledgeRequest": {
@@ -45,6 +48,7 @@ SCHEMAS: dict[str, Any] = {
             "refund_address": _text("Where the money goes back to if the goal is missed."),
             "name": _text("Shown in public; empty stays anonymous."),
             "message": _text("Shown in public."),
+            "reward": {"type": "integer", "minimum": 0, "description": "Number of a reward; left out for none."},
         },
     },
     "Campaign": {
@@ -67,6 +71,7 @@ SCHEMAS: dict[str, Any] = {
             "paused": {"type": ["string", "null"], "description": "Why the decision waits, if it does."},
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
+            **openapi_details.CAMPAIGN,
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
             "settlement_preview": {
                 "type": ["object", "null"],
@@ -89,6 +94,10 @@ SCHEMAS: dict[str, Any] = {
             "received_sats": _SATS,
             "counted_sats": _SATS,
             "coins": {"type": "array", "items": {"type": "object"}},
+            "reward": {
+                "type": ["object", "null"],
+                "description": "title, and state: reserved, held, freed (run out unpaid), missed (paid late, none left)",
+            },
             "receipt_url": _text("The backer's own page", format="uri"),
             "receipt": {
                 "type": ["object", "null"],
