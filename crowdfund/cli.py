@@ -19,6 +19,7 @@ from crowdfund.cli_check import check
 from crowdfund.cli_cold import cold
 from crowdfund.cli_keys import keys
 from crowdfund.cli_regtest import regtest
+from crowdfund.cli_review import review
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
 
@@ -51,6 +52,7 @@ main.add_command(keys)
 main.add_command(backup)
 main.add_command(restore)
 main.add_command(unclaimed)
+main.add_command(review)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))

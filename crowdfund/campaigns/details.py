@@ -132,7 +132,7 @@ class Details:
         try:
             details = _details(json.loads(text))
             same = details.canonical() == text
-        except (TypeError, KeyError, RecursionError) as error:
+        except (AttributeError, TypeError, RecursionError) as error:
             raise ValueError(f"not the details of a campaign: {error}") from error
         if not same:
             raise ValueError("the details are not in canonical form")

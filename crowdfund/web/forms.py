@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from flask_wtf import FlaskForm
 from wtforms import Field, PasswordField, RadioField, SelectField, StringField, TextAreaField
+from wtforms.fields.choices import SelectChoice
 
 from crowdfund.errors import Problems, UserError
 from crowdfund.projects.models import KINDS, Project
@@ -15,20 +18,20 @@ from crowdfund.wallet.amounts import parse_amount
 
 UNITS = ("sat", "BTC")
 TECHNOLOGY = [
-    ("0", "not given"),
-    ("1", "OTRL-1: an idea"),
-    ("2", "OTRL-2: a concept"),
-    ("3", "OTRL-3: a proof of concept"),
-    ("4", "OTRL-4: a prototype"),
-    ("5", "OTRL-5: tried where it will be used"),
-    ("6", "OTRL-6: in use, and made more than once"),
+    SelectChoice("0", "not given"),
+    SelectChoice("1", "OTRL-1: an idea"),
+    SelectChoice("2", "OTRL-2: a concept"),
+    SelectChoice("3", "OTRL-3: a proof of concept"),
+    SelectChoice("4", "OTRL-4: a prototype"),
+    SelectChoice("5", "OTRL-5: tried where it will be used"),
+    SelectChoice("6", "OTRL-6: in use, and made more than once"),
 ]
 DOCUMENTATION = [
-    ("0", "not given"),
-    ("1", "ODRL-1: begun"),
-    ("2", "ODRL-2: published, not complete"),
-    ("3", "ODRL-3: complete enough to build it"),
-    ("4", "ODRL-4: built by others from it"),
+    SelectChoice("0", "not given"),
+    SelectChoice("1", "ODRL-1: begun"),
+    SelectChoice("2", "ODRL-2: published, not complete"),
+    SelectChoice("3", "ODRL-3: complete enough to build it"),
+    SelectChoice("4", "ODRL-4: built by others from it"),
 ]
 
 
@@ -125,9 +128,11 @@ def read_deadline(text: str | None) -> datetime:
 
 def read_project(form: ProjectForm) -> ProjectDraft:
     """The form as a project; what is no level becomes one that no check lets pass."""
-    texts = {name: (form[name].data or "").strip() for name in PROJECT_TEXTS}
-    levels = {name: int(t) if (t := form[name].data or "0") in "0123456" and len(t) == 1 else -1 for name in LEVELS}
-    return ProjectDraft(**texts, **levels)
+    values: dict[str, Any] = {name: (form[name].data or "").strip() for name in PROJECT_TEXTS}
+    for name in LEVELS:
+        text = form[name].data or "0"
+        values[name] = int(text) if re.fullmatch("[0-9]", text) else -1
+    return ProjectDraft(**values)
 
 
 def project_data(project: Project) -> dict[str, str]:

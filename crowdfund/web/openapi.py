@@ -96,7 +96,7 @@ SCHEMAS: dict[str, Any] = {
             "coins": {"type": "array", "items": {"type": "object"}},
             "reward": {
                 "type": ["object", "null"],
-                "description": "title, and state: reserved, held, freed (run out unpaid), missed (paid late, none left)",
+                "description": "title, state: reserved, held, freed (run out unpaid) or missed (paid late, none left)",
             },
             "receipt_url": _text("The backer's own page", format="uri"),
             "receipt": {
