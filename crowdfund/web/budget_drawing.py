@@ -13,10 +13,9 @@ from crowdfund.campaigns.details import BUDGET_KINDS, NEEDED, BudgetLine, Detail
 
 _DRAWING = Markup('<svg class="budget" role="img" aria-label="{}">{}</svg>')
 _PART = Markup('<rect class="b-{} {}" x="{}" y="22" width="{}" height="30"><title>{}: {} sat</title></rect>')
-_MARK = Markup(
-    '<line class="goal" x1="{0}" y1="14" x2="{0}" y2="60"/><svg class="pin" x="{0}"><text {1} y="10">{2}</text></svg>'
-)
-_ANCHOR = (Markup('x="0"'), Markup('x="0" text-anchor="end"'))
+_MARK = Markup('<line class="goal" x1="{0}" y1="14" x2="{0}" y2="60"/><svg class="pin" x="{0}">{1}</svg>')
+_WORD = Markup('<text x="0" y="{}" text-anchor="{}">{}</text>')
+ABOVE, BELOW = 10, 74
 
 
 def budget_svg(details: Details) -> Markup:
@@ -33,8 +32,8 @@ def budget_svg(details: Details) -> Markup:
         position += line.sats
     minimum = details.minimum_sats
     if minimum < total:
-        parts.append(_mark(minimum, total, "minimum"))
-    parts.append(_mark(total, total, "optimum" if minimum < total else "goal"))
+        parts.append(_mark(minimum, total, "minimum", BELOW))
+    parts.append(_mark(total, total, "optimum" if minimum < total else "goal", ABOVE))
     return _DRAWING.format(budget_text(details), Markup().join(parts))
 
 
@@ -51,9 +50,9 @@ def in_order(lines: Sequence[BudgetLine]) -> list[BudgetLine]:
     return sorted(lines, key=lambda line: (line.need != NEEDED, known.get(line.kind, 9)))
 
 
-def _mark(sats: int, total: int, word: str) -> Markup:
-    x = _percent(sats, total)
-    return _MARK.format(x, _ANCHOR[sats * 2 > total], word)
+def _mark(sats: int, total: int, word: str, y: int) -> Markup:
+    """A line across the bar; the words are above and below, so that two that are close do not cover each other."""
+    return _MARK.format(_percent(sats, total), _WORD.format(y, "end" if sats * 2 > total else "start", word))
 
 
 def _percent(part: int, whole: int) -> str:

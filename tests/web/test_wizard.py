@@ -73,9 +73,7 @@ def test_step_by_step_to_a_published_campaign(paper: Paper, app: Flask, alice: V
     assert answer.location == f"/campaigns/{draft}", sentences(answer)
     campaign = row(paper, draft)
     assert campaign.terms_hash == shown[1], "what was shown is what froze"
-    assert html.escape(campaign.terms or "", quote=False) in html.unescape(page.get_data(as_text=True)).replace(
-        "&", "&amp;"
-    ) or (campaign.terms or "") in html.unescape(page.get_data(as_text=True))
+    assert (campaign.terms or "x") in html.unescape(page.get_data(as_text=True))
     terms = json.loads(campaign.terms or "")
     assert terms["details_sha256"] == sha256(campaign.details.encode()).hexdigest()
     frozen = details(paper, draft).project
