@@ -66,12 +66,13 @@ def keep(
         raise UserError("This campaign is published: its terms cannot change any more.")
     before = Details.parse(campaign.details)
     details, problems = tidy_details(replace(before, **{k: v for k, v in values.items() if k in DETAILS}))  # type: ignore[arg-type]
+    problems = {field: text for field, text in problems.items() if field.partition("-")[0] in values}
     good: dict[str, object] = {}
     if details != before:
         good["details"] = details
     for name, value in values.items():
-        if name in DETAILS:
-            continue
+        if name in DETAILS or (name == "deadline_at" and value == campaign.deadline_at.replace(second=0)):
+            continue  # forms have no seconds: to send what they showed is to change nothing
         try:
             good[name] = _checked(session, settings, name, value)
         except UserError as error:

@@ -155,8 +155,8 @@ Ours uses bicycle parts, one welded frame and a printed seed plate. Two prototyp
             {"title": "Welders who try the drawings", "kind": "skill", "amount": 3, "unit": "people"},
             {"title": "Subtitles", "kind": "time", "amount": 40, "unit": "hours"},
         ],
-        "risks": """The printed plate wears out faster in stony soil than we like. A pressed steel plate is the fallback;
-it costs more to make but needs no printer.""",
+        "risks": """The printed plate wears out faster in stony soil than we like. A pressed steel plate is the
+fallback; it costs more to make but needs no printer.""",
         "about": "Two farmers, a bicycle mechanic and an engineer. Two prototypes of ours have sown eleven hectares.",
     },
 )

@@ -18,7 +18,7 @@ from crowdfund.projects.roles import ALLOWED, DESCRIPTIONS, Action, Role, may
 from crowdfund.web.creators import creator_id
 from crowdfund.web.forms import HelpForm, ProjectForm, project_data, read_project, show_problems
 from crowdfund.web.more import more_view
-from crowdfund.web.public import open_snapshot
+from crowdfund.web.public import json_file, open_snapshot
 from crowdfund.web.site import as_of, creators_only, current_creator, here
 from crowdfund.web.views import CampaignView, campaign_view
 from crowdfund.web.wizard import license_choices
@@ -126,6 +126,15 @@ def join(token: str) -> Answer:
         found = people.invitation(db, token)
         project = db.get_one(Project, found.project_id)
     return render_template("join.html", project=project, role=found.role, can=DESCRIPTIONS[Role(found.role)])
+
+
+@pages.get("/campaigns/<campaign_id>/details.json")
+def details_text(campaign_id: str) -> Answer:
+    """The canonical details, byte for byte as they are hashed into the terms."""
+    text = open_snapshot(campaign_id)[0].campaign.details
+    if not text:
+        raise NotFound("The terms of this campaign name no details.")
+    return json_file(text, f"details-{campaign_id}.json")
 
 
 @pages.route("/campaigns/<campaign_id>/deliverables", methods=["GET", "POST"])

@@ -108,6 +108,13 @@ def test_every_role_may_do_what_the_table_says_and_nothing_else(paper: Paper, ap
 
         for action in set(Action) - {Action.PUBLISH, Action.ANSWER}:
             assert attempt(action) is may(role, action), (role, action)
+    with paper.database.transaction() as session:
+        draft_row = session.get_one(Campaign, draft)
+        draft_row.deadline_at = draft_row.deadline_at.replace(second=33)
+    sent = payout_form(draft)
+    for role, done in ((Role.EDITOR, 422), (Role.TREASURER, 303)):
+        answer = cast[role].post(f"/drafts/{draft}/write/money", sent)
+        assert answer.status_code == done, "who changes nothing but the payout address needs no more than that right"
     order = [None, Role.EDITOR, Role.TREASURER]
     for role in order:
         cast[role].post(f"/drafts/{draft}/publish")

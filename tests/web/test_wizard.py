@@ -76,6 +76,8 @@ def test_step_by_step_to_a_published_campaign(paper: Paper, app: Flask, alice: V
     assert (campaign.terms or "x") in html.unescape(page.get_data(as_text=True))
     terms = json.loads(campaign.terms or "")
     assert terms["details_sha256"] == sha256(campaign.details.encode()).hexdigest()
+    told = Visitor(app).get(f"/campaigns/{draft}/details.json")
+    assert sha256(told.data).hexdigest() == terms["details_sha256"]
     frozen = details(paper, draft).project
     assert (frozen.name, frozen.technology_readiness, frozen.bom_url) == ("Seed drill", 4, PROJECT["bom_url"])
     public = sentences(Visitor(app).get(f"/campaigns/{draft}"))
@@ -122,6 +124,10 @@ def test_what_is_wrong_is_said_at_its_field_and_the_rest_is_kept(paper: Paper, a
     assert 'value="no licence"' in page and 'value="CC-BY-NC-4.0"' in page, "nothing typed is lost"
     assert details(paper, draft).returns[0].title == "A workshop"
     assert row(paper, draft).license == PROJECT["license"], "what was good before stays"
+    assert alice.send(f"/drafts/{draft}/write/story", STORY).status_code == 303, "another step has nothing to mend"
+    typed = {**OPEN, "deliverables-0-url": "javascript:alert(1)"}
+    assert "begins with https" in field_error(alice.send(f"/drafts/{draft}/write/open", typed), "deliverables-0-url")
+    assert 'href="javascript' not in alice.get(f"/drafts/{draft}/preview").get_data(as_text=True)
     answer = alice.send(f"/drafts/{draft}/write/budget", {**BUDGET, "budget-1-sats": "1,5"})
     assert answer.status_code == 422 and "leave out" in field_error(answer, "budget-1-sats")
     assert 'value="1,5"' in answer.get_data(as_text=True)
