@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns import queries
@@ -86,7 +86,8 @@ def of_pledge(session: Session, pledge: Pledge) -> tuple[Reward, ClaimState, dat
     if own is None:
         return None
     campaign = pledge.campaign
-    states = settle_claims(_claims(session, campaign, own.reward), own.reward.stock, _chain_time(session))
+    claims = _claims(session, campaign, own.reward, pledge.id)
+    states = settle_claims(claims, own.reward.stock, _chain_time(session))
     return Details.parse(campaign.details).rewards[own.number], states[pledge.id], own.reserved_at
 
 
@@ -105,8 +106,8 @@ def _swept(session: Session, campaign: Campaign, row: RewardRow, now: datetime) 
     return states
 
 
-def _claims(session: Session, campaign: Campaign, row: RewardRow) -> list[Claim]:
-    rows = _rows(session, row)
+def _claims(session: Session, campaign: Campaign, row: RewardRow, with_pledge: str = "") -> list[Claim]:
+    rows = _rows(session, row, with_pledge)
     terms = CampaignTerms.parse(campaign.terms or "")
     closing, tip = closing_block(session, terms.deadline), chain_tip(session)
     over = queries.load(session, campaign.id).over_cap if terms.cap_sats and rows else frozenset()
@@ -124,10 +125,16 @@ def _claims(session: Session, campaign: Campaign, row: RewardRow) -> list[Claim]
     return found
 
 
-def _rows(session: Session, row: RewardRow) -> Sequence[RewardClaim]:
+def _rows(session: Session, row: RewardRow, with_pledge: str = "") -> Sequence[RewardClaim]:
+    """The claims that matter: paid, or holding one of a limited number; and that of `with_pledge` in any case. Unpaid
+    pledges cost nothing to make, so their number must cost no page anything."""
+    matters = [Pledge.coins.any(), RewardClaim.pledge_id == with_pledge]
+    if row.stock:
+        matters.append(RewardClaim.freed_at.is_(None))
     return session.scalars(
         select(RewardClaim)
-        .where(RewardClaim.campaign_id == row.campaign_id, RewardClaim.number == row.number)
+        .join(Pledge, Pledge.id == RewardClaim.pledge_id)
+        .where(RewardClaim.campaign_id == row.campaign_id, RewardClaim.number == row.number, or_(*matters))
         .order_by(RewardClaim.reserved_at, RewardClaim.pledge_id)
         .options(selectinload(RewardClaim.pledge).selectinload(Pledge.coins).selectinload(Coin.rival))
     ).all()

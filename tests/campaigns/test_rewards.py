@@ -15,7 +15,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.exc import IntegrityError
 
 from crowdfund.campaigns import service, stock
-from crowdfund.campaigns.detail_models import RewardClaim
+from crowdfund.campaigns.detail_models import RewardClaim, RewardRow
 from crowdfund.campaigns.details import Details, Reward
 from crowdfund.campaigns.lifecycle import CoinFacts
 from crowdfund.campaigns.models import Campaign, Pledge
@@ -210,6 +210,16 @@ def test_the_tables_refuse_what_the_code_would_not_do(paper: Paper) -> None:
         session.execute(text(f"{insert} ('{free.id}', '{campaign}', 0, '2026-11-25 12:00:00')"))
     with pytest.raises(IntegrityError, match="oversold"), paper.database.transaction() as session:
         session.execute(text(f"UPDATE reward_claims SET freed_at = NULL WHERE pledge_id = '{second.id}'"))
+
+
+def test_unpaid_claims_cost_no_page_anything(paper: Paper) -> None:
+    campaign = detailed_campaign(paper)
+    several = [pledge(paper, campaign, 1) for _ in range(5)]
+    paper.mine([coin(several[2], 50_000)])
+    with paper.database.reading() as session:
+        rewards = session.get_one(RewardRow, (campaign, 1))
+        assert [claim.pledge_id for claim in stock._rows(session, rewards)] == [several[2].id]
+    assert shelf(paper, campaign, 1).taken == 1 and state(paper, several[0]) is ClaimState.RESERVED
 
 
 def grab(database: Database, paper: Paper, campaign: str, tries: int) -> int:
