@@ -30,12 +30,14 @@ def create_app(settings: Settings) -> Flask:
         keepsakes,
         live,
         pledging,
+        projects,
         public,
         security,
         site,
         talk,
         talk_api,
         telling,
+        wizard,
     )
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
@@ -47,7 +49,8 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, pledging, keepsakes, creators, talk, dashboard, telling, hooks, feeds, bench, live, health,
+        public, pledging, keepsakes, creators, wizard, projects, talk, dashboard, telling, hooks, feeds,
+        bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

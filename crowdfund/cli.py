@@ -21,6 +21,7 @@ from crowdfund.cli_keys import keys
 from crowdfund.cli_moderate import moderate
 from crowdfund.cli_notify import notify
 from crowdfund.cli_regtest import regtest
+from crowdfund.cli_review import review
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
 
@@ -55,6 +56,7 @@ main.add_command(notify)
 main.add_command(backup)
 main.add_command(restore)
 main.add_command(unclaimed)
+main.add_command(review)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))

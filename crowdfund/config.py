@@ -48,6 +48,7 @@ KNOWN = {
     "SIGNER_CREDENTIAL": "name of the systemd credential with the passphrase of the seed",
     "CONFIRMATIONS": "confirmations before a coin counts and before a decision",
     "TIMELOCK_BLOCKS": "blocks after the deadline from which on time-locked refunds are valid, at least 144",
+    "REVIEW": "on: the operator reads each campaign before it can be published (crowdfund review); off by default",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
@@ -101,6 +102,7 @@ class Settings:
     smtp_url: str
     mail_from: str
     operator_mail: str
+    review: bool
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -142,6 +144,7 @@ class Settings:
             smtp_url=_smtp_url(values),
             mail_from=_mail_address(values, "MAIL_FROM"),
             operator_mail=_mail_address(values, "OPERATOR_MAIL"),
+            review=_review(values),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -174,6 +177,7 @@ class Settings:
             "SMTP_URL": self.smtp_url,
             "MAIL_FROM": self.mail_from,
             "OPERATOR_MAIL": self.operator_mail,
+            "REVIEW": "on" if self.review else "",
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 
@@ -276,6 +280,13 @@ def _test_bench(values: Mapping[str, str], network: str) -> bool:
     if text == "1" and network != "regtest":
         raise UserError("CROWDFUND_TEST_BENCH works on regtest only: it mines blocks and moves the clock.")
     return text == "1"
+
+
+def _review(values: Mapping[str, str]) -> bool:
+    text = values.get("REVIEW") or "off"
+    if text not in ("on", "off"):
+        raise UserError(f"CROWDFUND_REVIEW is {text!r}; it must be on or off.")
+    return text == "on"
 
 
 def _password(values: Mapping[str, str]) -> str | None:

@@ -53,6 +53,14 @@ NOTIFY_MAY = {
     "subscriptions": "DELETE",
     "mail_asks": "DELETE",
     "webhooks": "UPDATE (failing_since, disabled_at, disabled_reason)",
+    "projects": "INSERT, UPDATE",
+    "project_members": "INSERT, UPDATE (role, left_at)",
+    "project_invitations": "INSERT, UPDATE (used_by, used_at)",
+    "rewards": "INSERT",
+    "reward_claims": "INSERT, UPDATE (freed_at)",
+    "deliverable_reports": "INSERT",
+    "help_offers": "INSERT, UPDATE (state, answer, answered_at, answered_by)",
+    "review_requests": "INSERT",
 }
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")

@@ -63,7 +63,7 @@ SCHEMA = {
         UNION SELECT table_name || ' ' || column_name, data_type || is_nullable FROM information_schema.columns
         WHERE table_schema = 'public'""",
 }
-NEW = ("pause", "cap_sats", "receipt_due")
+NEW = ("pause", "cap_sats", "receipt_due", "project_id", "details")
 OLD = ("creators", "campaigns", "pledges", "coins", "chain_view")
 
 PLANNED = [
@@ -277,3 +277,52 @@ def test_plans_become_the_first_rungs_of_their_ladders(database: Database) -> No
         session.execute(text("UPDATE attempts SET fee_sats = 99"))
     with database.transaction() as session:
         session.execute(text(spoken(database, "UPDATE attempts SET raw = x'0b' WHERE txid = 'a2'")))
+
+
+def test_campaigns_of_before_are_adopted_by_projects(database: Database) -> None:
+    """One for each creator and address; what is published is adopted, too, and keeps its terms and its hash."""
+    migrate(database, "0008")
+    more = [
+        "INSERT INTO creators VALUES (2, 'bob', 'bob', 'x', '2026-01-01 00:00:00')",
+        "INSERT INTO accounts (\"index\", xpub, fingerprint) VALUES (0, 'x', 'f')",
+        *(
+            f"""INSERT INTO campaigns (id, creator_id, title, summary, story, goal_sats, deadline_at, payout_address,
+                project_url, license, created_at, next_index)
+                VALUES ('{name}', {creator}, 't', 's', 's', 5, '2026-02-01 00:00:00', 'a', '{url}', '{license_}',
+                '2026-01-01 00:00:00', 0)"""
+            for name, creator, url, license_ in (
+                ("d1", 1, "https://example.org/seed-drill", "CERN-OHL-S-2.0"),
+                ("d2", 1, "https://example.org/seed-drill", "MIT"),
+                ("d3", 1, "https://example.org/", "CC-BY-SA-4.0"),
+                ("d4", 2, "https://example.org/seed-drill", "ODbL-1.0"),
+            )
+        ),
+        """UPDATE campaigns SET terms = 'the terms', terms_hash = 'h', account_index = 0, descriptor = 'd',
+           published_at = '2026-01-01 00:00:00' WHERE id = 'd1'""",
+    ]
+    with database.transaction() as session:
+        for statement in more:
+            session.execute(text(statement))
+    database.upgrade()
+    with database.reading() as session:
+        rows = session.execute(
+            text(
+                """SELECT c.id, p.slug, p.kind, p.site_url, m.creator_id, m.role FROM campaigns c
+                   JOIN projects p ON p.id = c.project_id JOIN project_members m ON m.project_id = p.id ORDER BY c.id"""
+            )
+        ).all()
+        assert [tuple(row) for row in rows] == [
+            ("c", "u", "software", "u", 1, "owner"),
+            ("d1", "seed-drill", "hardware", "https://example.org/seed-drill", 1, "owner"),
+            ("d2", "seed-drill", "hardware", "https://example.org/seed-drill", 1, "owner"),
+            ("d3", "example-org", "culture", "https://example.org/", 1, "owner"),
+            ("d4", "seed-drill-2", "data", "https://example.org/seed-drill", 2, "owner"),
+        ]
+        kept = session.execute(text("SELECT terms, terms_hash, details FROM campaigns WHERE id = 'd1'")).one()
+        assert tuple(kept) == ("the terms", "h", "")
+    for edit in (
+        "UPDATE campaigns SET project_id = NULL WHERE id = 'd2'",
+        "UPDATE campaigns SET details = 'x' WHERE id = 'd1'",
+    ):
+        with pytest.raises(IntegrityError), database.transaction() as session:
+            session.execute(text(edit))

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from crowdfund.campaigns import moderation, own_money, posts, queries, service, updates
+from crowdfund.campaigns import delivery, helping, moderation, own_money, posts, queries, review, service, updates
 from crowdfund.campaigns.creators import log_in, sign_up
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.cli import main
@@ -20,6 +20,9 @@ from crowdfund.notices.models import Notice, Subscription
 from crowdfund.notices.posting import PinnedPoster
 from crowdfund.notices.sender import Sender
 from crowdfund.postgresql import grants
+from crowdfund.projects import people
+from crowdfund.projects.roles import Role
+from support.details import GOOD
 from support.paper import REFUND, START, Paper, coin
 from support.postgres import new_database, shared
 
@@ -42,6 +45,11 @@ BEYOND = (
     "INSERT INTO accounts VALUES (9, 'x', 'x')",
     "UPDATE accounts SET xpub = 'x'",
     "UPDATE creators SET password_hash = 'x'",
+    "INSERT INTO review_verdicts VALUES (1, true, '', now())",
+    "UPDATE rewards SET stock = 9",
+    "UPDATE reward_claims SET reserved_at = now()",
+    "UPDATE project_members SET joined_at = now()",
+    "DELETE FROM help_offers",
     "ALTER TABLE pledges DISABLE TRIGGER ALL",
     "CREATE TABLE decisions_too (x int)",
     "DROP TABLE coins CASCADE",
@@ -90,6 +98,20 @@ def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
         campaign = service.publish(session, paper.settings, creator.id, draft.id).id
         assert log_in(session, "bob", PASSWORD).id == creator.id
     found = service.open_pledge(web, paper.settings, campaign, 50_000, REFUND)
+    with web.transaction() as session:
+        project = session.get_one(Campaign, campaign).project_id or ""
+        token = people.invite(session, creator.id, project, Role.EDITOR)
+        guest = sign_up(session, "guest", PASSWORD, START)
+        people.accept(session, guest.id, token)
+        people.change_role(session, creator.id, project, guest.id, Role.TREASURER)
+        people.leave(session, guest.id, project, guest.id)
+        detailed = service.save_draft(session, paper.settings, creator.id, paper.draft(title="More"), details=GOOD)
+        review.ask(session, creator.id, detailed)
+        more = service.publish(session, paper.settings, creator.id, detailed.id).id
+        delivery.report(session, creator.id, more, 0, "there", "https://example.org")
+        offer = helping.offer(session, more, 0, 1, "Bob", "bob", "I weld.")
+        helping.answer(session, creator.id, more, offer.id, "accepted", "Thanks.")
+    service.open_pledge(web, paper.settings, more, 50_000, REFUND, reward=0)
     with web.reading() as session:
         pledge = queries.load_by_pledge(session, found)[1]
     paper.mine([coin(pledge, 50_000)])

@@ -19,6 +19,8 @@ from crowdfund.campaigns.terms import canonical_json
 from crowdfund.errors import UserError
 
 VERSION = 1
+WITH_DETAILS = 2
+"""The version of bundles that hold the text of the details, as terms since version 3 name their hash."""
 
 
 def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
@@ -32,6 +34,7 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         raise UserError("A draft has no audit bundle: publish the campaign first.")
     snapshot = _decided(snapshot)
     summary = summarise(snapshot)
+    told = {"version": WITH_DETAILS, "details": snapshot.campaign.details} if terms.details_sha256 else {}
     return {
         "version": VERSION,
         "network": network,
@@ -47,6 +50,7 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
         "settlements": sorted(_settlements(snapshot), key=lambda s: str(s["txid"])),
         **_statements(snapshot),
+        **told,
     }
 
 

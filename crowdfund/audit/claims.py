@@ -66,7 +66,8 @@ class AsOf:
 
 @dataclass(frozen=True)
 class Claims:
-    """A bundle whose form is right. `labels` is the bucket named for each coin; `closing` is (height, hash)."""
+    """A bundle whose form is right. `labels` is the bucket named for each coin; `closing` is (height, hash).
+    `details_text` is None in bundles of the first form, for terms that name no details."""
 
     network: str
     terms_text: str
@@ -83,3 +84,4 @@ class Claims:
     settlements: tuple[Settlement, ...]
     own_money: tuple[int, ...] = ()
     """Address indices that the creator says hold their own money; nobody can check that."""
+    details_text: str | None = None

@@ -11,19 +11,21 @@ import re
 from itertools import pairwise
 
 from crowdfund.audit.claims import AsOf, Claims, Coin, Outpoint, Output, Settlement
+from crowdfund.campaigns.details import LENGTH_LIMIT
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, Outcome
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.networks import NETWORKS
 
-VERSION = 1
+VERSIONS = (1, 2)
 MAX_ISSUED = 1_000_000
 MAX_COINS = 1_000_000
 MAX_HEIGHT = 2**31 - 1
 MAX_UINT32 = 2**32 - 1
 MAX_SCRIPT_BYTES = 10_000
 MAX_TERMS_LENGTH = 1_000_000
+KEYS = "version network terms terms_hash descriptor issued as_of coins closing outcome counted_sats buckets settlements"
 
 
 class FormError(ValueError):
@@ -42,14 +44,8 @@ def parse_json(text: str) -> object:
 
 def read(value: object) -> Claims:
     """The claims of a bundle. Raises FormError at the first thing that is not as it must be."""
-    top = _object(
-        value,
-        "The bundle",
-        "version network terms terms_hash descriptor issued as_of coins closing outcome counted_sats buckets "
-        "settlements",
-        optional="statements",
-    )
-    _int(top["version"], "version", VERSION, VERSION)
+    top = _object(value, "The bundle", KEYS + (" details" if _is_second(value) else ""), optional="statements")
+    _int(top["version"], "version", *VERSIONS)
     rows = [_coin(row, f"coins[{n}]") for n, row in enumerate(_list(top["coins"], "coins", MAX_COINS))]
     coins = tuple(coin for coin, _ in rows)
     _ascending([(c.height, c.txid, c.vout) for c in coins], "coins")
@@ -73,7 +69,13 @@ def read(value: object) -> Claims:
         buckets=_buckets(top["buckets"]),
         settlements=settlements,
         own_money=_own_money(top["statements"]) if "statements" in top else (),
+        details_text=_text(top["details"], "details", LENGTH_LIMIT) if "details" in top else None,
     )
+
+
+def _is_second(value: object) -> bool:
+    """Bundles of the second form hold the details; those of the first are written where the terms name none."""
+    return isinstance(value, dict) and value.get("version") == VERSIONS[1]
 
 
 def _coin(value: object, where: str) -> tuple[Coin, str]:

@@ -11,6 +11,7 @@ from hashlib import sha256
 
 from crowdfund.audit.claims import Claims
 from crowdfund.audit.xpub import check_account_xpub
+from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.addresses import script_of
@@ -48,6 +49,8 @@ def read_terms(claims: Claims) -> CampaignTerms:
         raise ValueError(f"The terms are for {terms.network[:20]}, the bundle is for {claims.network}.")
     if terms.version > 1:
         _check_second_version(terms)
+    if terms.version > 2 and not re.fullmatch("[0-9a-f]{64}", terms.details_sha256):
+        raise ValueError("The terms do not name the details that belong to them.")
     _check_payout(terms)
     return terms
 
@@ -60,6 +63,26 @@ def _check_second_version(terms: CampaignTerms) -> None:
         raise ValueError("The block of the time-locked refunds in the terms is out of range.")
     if not 1 <= terms.timelock_feerate_sat_vb <= MAX_FEERATE_SAT_VB:
         raise ValueError("The feerate of the time-locked refunds in the terms is out of range.")
+
+
+def check_details(claims: Claims, terms: CampaignTerms) -> str:
+    """What the details are, in a sentence. Raises ValueError, with one, unless they are those that the terms name."""
+    text = claims.details_text
+    if text is None and not terms.details_sha256:
+        return f"Terms of version {terms.version} name no details, and the bundle has none."
+    if text is None or not terms.details_sha256:
+        raise ValueError("Of terms and bundle, one has details and the other has none.")
+    if sha256(_bytes(text)).hexdigest() != terms.details_sha256:
+        raise ValueError("The details do not have the hash that the terms give: they were changed.")
+    try:
+        details = Details.parse(text)
+    except ValueError as error:
+        raise ValueError("The details are not in canonical form.") from error
+    if details.budget and details.minimum_sats != terms.goal_sats:
+        raise ValueError(
+            f"The budget needs {details.minimum_sats:,} sat at least, and the goal is {terms.goal_sats:,} sat."
+        )
+    return f"The details have the hash that the terms give: {terms.details_sha256}."
 
 
 def check_descriptor(claims: Claims, terms: CampaignTerms) -> None:

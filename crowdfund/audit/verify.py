@@ -96,6 +96,7 @@ def verify(bundle: object, backend: AnyBackend | None) -> Report:
 def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
     settlements = len(claims.settlements)
     return [
+        _details(claims, terms),
         *_run("issued", "Every coin lies at an address that was given out.", rules.issued_problems(claims)),
         *_run(
             "settlements",
@@ -120,6 +121,13 @@ def _statements(claims: Claims, terms: CampaignTerms) -> list[Finding]:
         f"of what counts, {claims.counted_sats - own_sats:,} sat without them. No chain can check that."
     )
     return [Finding("statements", None, sentence)]
+
+
+def _details(claims: Claims, terms: CampaignTerms) -> Finding:
+    try:
+        return Finding("details", True, foundation.check_details(claims, terms))
+    except ValueError as error:
+        return Finding("details", False, str(error))
 
 
 def _on_chain(claims: Claims, terms: CampaignTerms, backend: AnyBackend, findings: list[Finding]) -> Report:

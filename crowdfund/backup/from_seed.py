@@ -22,12 +22,15 @@ from sqlalchemy.orm import Session
 from crowdfund.backup import tables
 from crowdfund.backup.restoring import empty_database, mark
 from crowdfund.backup.signer_past import read_past, whole_lines
+from crowdfund.campaigns import stock
 from crowdfund.campaigns.creators import create_token
+from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.models import Account, Campaign, Creator
 from crowdfund.campaigns.service import CAMPAIGN_ID_LENGTH, new_id
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
 from crowdfund.errors import UserError
+from crowdfund.projects.writing import find_or_make
 from crowdfund.wallet.descriptors import MAX_INDEX, campaign_descriptor
 from crowdfund.wallet.signer_client import Account as OfferedAccount
 from crowdfund.wallet.signer_client import SignerClient
@@ -42,7 +45,7 @@ MAX_FILE = 256 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Told:
-    """What a file says of a campaign. `issued` is a lower bound; `story` may be missing."""
+    """What a file says of a campaign. `issued` is a lower bound; `story` and `details` may be missing."""
 
     id: str | None
     terms: CampaignTerms
@@ -50,6 +53,7 @@ class Told:
     account: int
     issued: int
     story: str
+    details: str
 
 
 @dataclass(frozen=True)
@@ -106,19 +110,25 @@ def _read(path: Path, network: str) -> list[Told]:
 def _told(value: dict[str, Any]) -> Told:
     terms = CampaignTerms.parse(value["terms"])
     descriptor, issued, story = value["descriptor"], value.get("issued", 0), value.get("story", "")
+    details = value.get("details", "")
     account = _ACCOUNT.match(descriptor)
-    if account is None or type(issued) is not int or not 0 <= issued <= MAX_INDEX or type(story) is not str:
+    if account is None or type(issued) is not int or not 0 <= issued <= MAX_INDEX:
+        raise ValueError("not as we write it")
+    if type(story) is not str or type(details) is not str:
         raise ValueError("not as we write it")
     if sha256(story.encode()).hexdigest() != terms.story_sha256:
         story = ""
-    told_id = value.get("id")
-    return Told(told_id if isinstance(told_id, str) else None, terms, descriptor, int(account[1]), issued, story)
+    if sha256(details.encode()).hexdigest() != terms.details_sha256:
+        details = ""
+    Details.parse(details)
+    told_id = value.get("id") if isinstance(value.get("id"), str) else None
+    return Told(told_id, terms, descriptor, int(account[1]), issued, story, details)
 
 
 def _distinct(told: list[Told]) -> list[Told]:
     """One for each campaign: of several files the one that knows most addresses."""
     by_hash: dict[bytes, Told] = {}
-    for one in sorted(told, key=lambda t: (t.issued, t.story)):
+    for one in sorted(told, key=lambda t: (t.issued, t.story, t.details)):
         by_hash[one.terms.hash] = one
     return sorted(by_hash.values(), key=lambda t: t.account)
 
@@ -140,15 +150,20 @@ def _fill(session: Session, told: Sequence[Told], accounts: dict[int, OfferedAcc
     for one in told:
         create_token(session, one.terms.creator, now)  # makes whoever is not there; nobody knows this token
         creator = session.scalars(select(Creator).where(Creator.name == one.terms.creator)).one()
-        session.add(_campaign(one, creator.id, now))
+        project = find_or_make(session, creator.id, one.terms.project_url, one.terms.license)
+        campaign = _campaign(one, creator.id, project.id, now)
+        session.add(campaign)
         session.flush()
+        stock.lay_out(session, campaign.id, Details.parse(one.details))
 
 
-def _campaign(told: Told, creator_id: int, now: datetime) -> Campaign:
+def _campaign(told: Told, creator_id: int, project_id: str, now: datetime) -> Campaign:
     terms = told.terms
     return Campaign(
         id=told.id or new_id(CAMPAIGN_ID_LENGTH),
         creator_id=creator_id,
+        project_id=project_id,
+        details=told.details,
         title=terms.title,
         summary=terms.summary,
         story=told.story,

@@ -88,6 +88,7 @@ def _public(campaign: Campaign) -> dict[str, object]:
         "id": campaign.id,
         "terms": campaign.terms,
         "story": campaign.story,
+        "details": campaign.details,
         "descriptor": campaign.descriptor,
         "issued": campaign.next_index,
     }

@@ -35,6 +35,12 @@ class Draft:
     cap_sats: int = 0
 
 
+NO_GOAL_SATS = 1
+NO_DEADLINE = datetime(1970, 1, 1, tzinfo=UTC)
+EMPTY = Draft("", "", "", NO_GOAL_SATS, NO_DEADLINE, "", "", "")
+"""A draft of which nothing is written yet: no check lets its goal and its deadline pass."""
+
+
 def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
     """The draft tidied up. Raises Problems with a sentence for each field that cannot stand."""
     problems: dict[str, str] = {}
@@ -46,12 +52,12 @@ def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
             problems[error.field or ""] = error.sentence
             return ""
 
-    title = tried(lambda: _line("title", draft.title, t.TITLE_LIMIT))
-    summary = tried(lambda: _line("summary", draft.summary, t.SUMMARY_LIMIT))
+    title = tried(lambda: clean_line("title", draft.title, t.TITLE_LIMIT))
+    summary = tried(lambda: clean_line("summary", draft.summary, t.SUMMARY_LIMIT))
     story = tried(lambda: clean_story(draft.story))
-    url = tried(lambda: _project_url(draft.project_url))
+    url = tried(lambda: check_project_url(draft.project_url))
     license_ = tried(lambda: check_license(draft.license, "license"))
-    address = tried(lambda: _address(draft.payout_address, network))
+    address = tried(lambda: check_payout(draft.payout_address, network))
     tried(lambda: t.check_goal(draft.goal_sats))
     tried(lambda: t.check_cap(draft.cap_sats, draft.goal_sats))
     tried(lambda: t.check_deadline(draft.deadline_at, now))
@@ -60,7 +66,9 @@ def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
     return Draft(title, summary, story, draft.goal_sats, draft.deadline_at, address, url, license_, draft.cap_sats)
 
 
-def freeze(campaign: Campaign, settings: Settings, tip: Block, receipt_key: str) -> t.CampaignTerms:
+def freeze(
+    campaign: Campaign, settings: Settings, tip: Block, receipt_key: str, details_sha256: str
+) -> t.CampaignTerms:
     """The terms of a checked draft. `tip` is a block that exists already: nothing can have been paid before it."""
     opened_at = datetime.fromtimestamp(tip.median_time_past, UTC)
     return t.CampaignTerms(
@@ -84,6 +92,7 @@ def freeze(campaign: Campaign, settings: Settings, tip: Block, receipt_key: str)
         receipt_key=receipt_key,
         timelock_height=t.timelock_height(tip.height, opened_at, campaign.deadline_at, settings.timelock_blocks),
         timelock_feerate_sat_vb=t.TIMELOCK_FEERATE_SAT_VB,
+        details_sha256=details_sha256,
     )
 
 
@@ -97,7 +106,8 @@ def clean_story(text: str) -> str:
     return story
 
 
-def _line(field: str, text: str, limit: int) -> str:
+def clean_line(field: str, text: str, limit: int) -> str:
+    """A text of one line. Raises UserError if it is empty or too long."""
     line = one_line(text)
     if not line:
         raise UserError(f"Please write a {field}.", field)
@@ -106,7 +116,8 @@ def _line(field: str, text: str, limit: int) -> str:
     return line
 
 
-def _project_url(text: str) -> str:
+def check_project_url(text: str) -> str:
+    """The address of the project. Raises UserError."""
     url = text.strip()
     try:
         parts = urlsplit(url)
@@ -118,6 +129,7 @@ def _project_url(text: str) -> str:
     return url
 
 
-def _address(text: str, network: str) -> str:
+def check_payout(text: str, network: str) -> str:
+    """The payout address in its usual spelling. Raises UserError."""
     script_of(text, network, "payout_address")
     return normalise(text)

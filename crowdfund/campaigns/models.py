@@ -12,6 +12,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint, false, tex
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.db import Base
+from crowdfund.projects.models import Project
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 
 
@@ -60,8 +61,8 @@ class Campaign(Base):
     """A draft, and once `terms` is set, a published campaign.
 
     The draft's own columns are what the creator typed; from publication on only `terms` (canonical JSON) counts,
-    and `story`, whose hash the terms hold. `cap_sats` of 0 is no cap. `next_index` is the next address index to give
-    out; it only grows.
+    and `story` and `details`, whose hashes the terms hold. `cap_sats` of 0 is no cap. `next_index` is the next address
+    index to give out; it only grows. A trigger sees to it that every campaign has a project.
     """
 
     __tablename__ = "campaigns"
@@ -89,8 +90,11 @@ class Campaign(Base):
     published_at: Mapped[datetime | None]
     next_index: Mapped[int] = mapped_column(default=0)
     cap_sats: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    project_id: Mapped[str | None] = mapped_column(ForeignKey("projects.id"), index=True)
+    details: Mapped[str] = mapped_column(default="", server_default=text("''"))
 
     creator: Mapped[Creator] = relationship()
+    project: Mapped[Project | None] = relationship()
 
 
 class Pledge(Base):

@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import Creator, Pledge
 from crowdfund.campaigns.recording import tell_pages
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.talk_models import OwnMoney
 from crowdfund.errors import NotFound
+from crowdfund.projects.roles import Action
 
 _last = select(func.max(OwnMoney.id)).group_by(OwnMoney.pledge_id)
 

@@ -21,9 +21,10 @@ from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.campaigns.moderation import Hiding, Target
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.recording import tell_pages
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.talk_models import Approval, Post
 from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects.roles import Action
 
 NAME_LIMIT = 60
 TEXT_LIMIT = 2_000

@@ -48,6 +48,7 @@ from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, pre
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.errors import NotFound
+from crowdfund.projects.models import ProjectMember
 
 
 @dataclass(frozen=True)
@@ -306,9 +307,12 @@ def published(session: Session) -> list[Snapshot]:
 
 
 def of_creator(session: Session, creator_id: int) -> list[Snapshot]:
-    """A creator's campaigns and drafts, newest first."""
+    """The campaigns and drafts of a creator's projects, newest first."""
     ids = session.scalars(
-        select(Campaign.id).where(Campaign.creator_id == creator_id).order_by(Campaign.created_at.desc())
+        select(Campaign.id)
+        .join(ProjectMember, ProjectMember.project_id == Campaign.project_id)
+        .where(ProjectMember.creator_id == creator_id, ProjectMember.left_at.is_(None))
+        .order_by(Campaign.created_at.desc())
     )
     return [load(session, campaign_id) for campaign_id in ids.all()]
 

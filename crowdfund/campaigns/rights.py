@@ -1,22 +1,17 @@
-"""Who may do what with a published campaign, answered in one place."""
+"""Who may do what with a published campaign: whoever has a role in its project that allows it."""
 
 from __future__ import annotations
 
-from enum import StrEnum
+from sqlalchemy.orm import object_session
 
 from crowdfund.campaigns.models import Campaign, Creator
-
-
-class Action(StrEnum):
-    """What only the campaign's side may do."""
-
-    UPDATE = "write updates"
-    ANSWER = "answer questions"
-    MODERATE = "hide what others wrote"
-    DASHBOARD = "see the dashboard"
-    OWN_MONEY = "declare own money"
+from crowdfund.projects import people, roles
+from crowdfund.projects.roles import Action
 
 
 def may(creator: Creator | None, action: Action, campaign: Campaign) -> bool:
     """Whether somebody (None: a visitor without an account) may do this. Nobody may anything of a draft."""
-    return creator is not None and campaign.terms is not None and creator.id == campaign.creator_id
+    session = object_session(campaign)
+    if creator is None or campaign.terms is None or session is None:
+        return False
+    return roles.may(people.role_of(session, creator.id, campaign.project_id), action)

@@ -7,20 +7,25 @@ with one sentence where it cannot be done.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import queries
-from crowdfund.campaigns.drafts import Draft, check_draft, clean_text, freeze
+from crowdfund.campaigns import queries, review, stock
+from crowdfund.campaigns.detail_checks import check_details
+from crowdfund.campaigns.details import Details
+from crowdfund.campaigns.drafts import EMPTY, Draft, check_draft, clean_text, freeze
 from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects import people, writing
+from crowdfund.projects.roles import Action
 from crowdfund.wallet.addresses import normalise, script_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
@@ -63,35 +68,77 @@ def chain_now(session: Session, network: str) -> datetime:
 
 
 def save_draft(
-    session: Session, settings: Settings, creator_id: int, draft: Draft, campaign_id: str | None = None
+    session: Session,
+    settings: Settings,
+    creator_id: int,
+    draft: Draft,
+    campaign_id: str | None = None,
+    details: Details | None = None,
 ) -> Campaign:
-    """Keep a new draft, or the changes to an own one. Raises Problems, or NotFound for another's."""
+    """Keep a new draft, or the changes to one of an own project; without `details` those stay as they are.
+
+    A new one belongs to the creator's project at its address, which is made if there is none. Raises Problems,
+    UserError where the creator's role does not allow it, or NotFound for another's.
+    """
     draft = check_draft(draft, settings.network, chain_now(session, settings.network))
-    _refuse_own_address(session, script_of(draft.payout_address, settings.network), "payout_address")
+    refuse_own_address(session, script_of(draft.payout_address, settings.network), "payout_address")
+    if details is not None:
+        details = check_details(details, draft.goal_sats)
     if campaign_id is None:
-        campaign = Campaign(
-            id=new_id(CAMPAIGN_ID_LENGTH),
-            creator_id=creator_id,
-            created_at=datetime.now(UTC),
-            next_index=0,
-            **asdict(draft),
-        )
-        session.add(campaign)
-        session.flush()
-        return campaign
-    campaign = own_campaign(session, creator_id, campaign_id)
-    if campaign.terms is not None:
-        raise UserError("This campaign is published: its terms cannot change any more.")
-    for field, value in asdict(draft).items():
-        setattr(campaign, field, value)
+        project = writing.find_or_make(session, creator_id, draft.project_url, draft.license)
+        campaign = new_draft(session, creator_id, project.id)
+    else:
+        campaign = own_campaign(session, creator_id, campaign_id)
+        if campaign.terms is not None:
+            raise UserError("This campaign is published: its terms cannot change any more.")
+    change_draft(session, creator_id, campaign, asdict(draft) | ({} if details is None else {"details": details}))
     return campaign
 
 
-def own_campaign(session: Session, creator_id: int, campaign_id: str) -> Campaign:
-    """The creator's campaign. Raises NotFound for another's, as if it were not there."""
+def new_draft(session: Session, creator_id: int, project_id: str) -> Campaign:
+    """An empty draft in a project. Raises UserError, NotFound."""
+    people.require(session, creator_id, project_id, Action.WRITE)
+    campaign = Campaign(
+        id=new_id(CAMPAIGN_ID_LENGTH),
+        creator_id=creator_id,
+        project_id=project_id,
+        created_at=datetime.now(UTC),
+        next_index=0,
+        **asdict(EMPTY),
+    )
+    session.add(campaign)
+    session.flush()
+    return campaign
+
+
+def change_draft(session: Session, creator_id: int, campaign: Campaign, values: Mapping[str, object]) -> None:
+    """Change what differs, if the creator's role allows just that. Raises UserError."""
+    texts = {name: value.canonical() if isinstance(value, Details) else value for name, value in values.items()}
+    changed = {name: value for name, value in texts.items() if getattr(campaign, name) != value}
+    if changed.keys() & {"payout_address"}:
+        _require(session, creator_id, campaign, Action.PAYOUT, "payout_address")
+    if changed.keys() - {"payout_address"}:
+        _require(session, creator_id, campaign, Action.WRITE, "")
+    for name, value in changed.items():
+        setattr(campaign, name, value)
+
+
+def _require(session: Session, creator_id: int, campaign: Campaign, action: Action, field: str) -> None:
+    try:
+        people.require(session, creator_id, campaign.project_id, action)
+    except NotFound:
+        raise
+    except UserError as error:
+        raise UserError(error.sentence, field or None) from error
+
+
+def own_campaign(session: Session, creator_id: int, campaign_id: str, action: Action = Action.SEE_DRAFTS) -> Campaign:
+    """A campaign of the creator's projects. Raises NotFound for another's, as if it were not there, and UserError where
+    the creator's role does not allow `action`."""
     campaign = session.get(Campaign, campaign_id)
-    if campaign is None or campaign.creator_id != creator_id:
+    if campaign is None or people.role_of(session, creator_id, campaign.project_id) is None:
         raise NotFound("There is no such campaign among yours.")
+    people.require(session, creator_id, campaign.project_id, action)
     return campaign
 
 
@@ -106,13 +153,15 @@ def why_not_publish(session: Session, settings: Settings, campaign: Campaign) ->
 
 def publish(session: Session, settings: Settings, creator_id: int, campaign_id: str) -> Campaign:
     """Freeze the terms, take the next account, derive the descriptor. Publishing twice is the same as once."""
-    campaign = own_campaign(session, creator_id, campaign_id)
+    campaign = own_campaign(session, creator_id, campaign_id, Action.PUBLISH)
     if campaign.terms is not None:
         return campaign
     tip, account = _ready_to_publish(session, settings, campaign)
-    terms = freeze(campaign, settings, tip, account.receipt_key or "")
+    details = writing.final_details(campaign)
+    terms = freeze(campaign, settings, tip, account.receipt_key or "", details.sha256)
     if _is_published(session, creator_id, terms):
         raise UserError("You have published a campaign with exactly these terms already; change something in this one.")
+    campaign.details = details.canonical()
     campaign.terms, campaign.terms_hash = terms.canonical(), terms.hash.hex()
     campaign.account_index = account.index
     campaign.descriptor = campaign_descriptor(
@@ -120,7 +169,17 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     )
     campaign.published_at = datetime.now(UTC)
     session.flush()
+    stock.lay_out(session, campaign.id, details)
     return campaign
+
+
+def terms_preview(session: Session, settings: Settings, campaign: Campaign) -> CampaignTerms:
+    """The terms as they would be if the draft were published now; the next block and account may change its last parts.
+
+    Raises UserError if it cannot be published.
+    """
+    tip, account = _ready_to_publish(session, settings, campaign)
+    return freeze(campaign, settings, tip, account.receipt_key or "", writing.final_details(campaign).sha256)
 
 
 def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bool:
@@ -138,6 +197,8 @@ def _ready_to_publish(session: Session, settings: Settings, campaign: Campaign) 
     Raises UserError if the draft, node or signer is not ready.
     """
     check_draft(draft_of(campaign), settings.network, chain_now(session, settings.network))
+    check_details(Details.parse(campaign.details), campaign.goal_sats)
+    review.refuse_unapproved(session, settings, campaign)
     _refuse_while_restoring(session)
     tip = chain_tip(session)
     if tip is None:
@@ -179,8 +240,9 @@ def open_pledge(
     refund_address: str,
     name: str = "",
     message: str = "",
+    reward: int | None = None,
 ) -> str:
-    """A new pledge with its own address; returns its id.
+    """A new pledge with its own address; returns its id. `reward` is the number of the one chosen, None for none.
 
     First transaction: the index is advanced and stored. Then the address is derived, twice. Second transaction:
     the address is stored. Only then may it be shown. A crash in between leaves an index that nobody was told.
@@ -188,6 +250,7 @@ def open_pledge(
     for _ in range(ADDRESS_TRIES):
         with database.transaction() as session:
             pledge = _reserve_index(session, settings, campaign_id, amount_sats, refund_address, name, message)
+            stock.reserve(session, pledge, reward)
             descriptor = pledge.campaign.descriptor or ""
             pledge_id, index = pledge.id, pledge.index
         address, script = derive_address(descriptor, index, settings.network)
@@ -195,6 +258,7 @@ def open_pledge(
             if not _is_paid_by_us(session, address, script):
                 session.execute(update(Pledge).where(Pledge.id == pledge_id).values(address=address, script=script))
                 return pledge_id
+            stock.give_up(session, pledge_id)
     raise UserError("This pledge could not get an address; nothing is lost, please send the form again.")
 
 
@@ -292,7 +356,7 @@ def _check_pledge(
         )
     try:
         script = script_of(refund_address, network, "refund_address")
-        _refuse_own_address(session, script, "refund_address")
+        refuse_own_address(session, script, "refund_address")
     except UserError as error:
         problems["refund_address"] = error.sentence
     for field, text, limit in (("name", name, NAME_LIMIT), ("message", message, MESSAGE_LIMIT)):
@@ -309,7 +373,8 @@ def _refuse_while_restoring(session: Session) -> None:
         raise UserError(RESTORED)
 
 
-def _refuse_own_address(session: Session, script: bytes, field: str) -> None:
+def refuse_own_address(session: Session, script: bytes, field: str) -> None:
+    """Raise Problems if this script is one that we have given to a pledge."""
     if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
         raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
 

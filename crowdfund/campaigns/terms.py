@@ -4,7 +4,7 @@ The SHA-256 of the canonical JSON is part of every address of the campaign, so t
 first address is given out. Canonical means RFC 8785 as far as we need it: keys sorted, no spaces, UTF-8, and only
 strings, integers and objects.
 
-Terms of version 1 stay as they were, to the byte: what came with version 2 is no part of their text.
+Terms of versions 1 and 2 stay as they were, to the byte: what came later is no part of their text.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.fees import transaction_vsize
 
-VERSION = 2
-ADDED = {2: ("cap_sats", "receipt_key", "timelock_height", "timelock_feerate_sat_vb")}
+VERSION = 3
+ADDED = {
+    2: ("cap_sats", "receipt_key", "timelock_height", "timelock_feerate_sat_vb"),
+    3: ("details_sha256",),
+}
 """Version -> the keys that came with it; the text of older terms is without them."""
-VERSIONS = (1, VERSION)
+VERSIONS = (1, 2, VERSION)
 
 # A refund bears its own fee. Up to this feerate that must leave the backer at least half, even where the refund is a
 # transaction of its own and pays the longest usual script.
@@ -76,6 +79,7 @@ class CampaignTerms:
     `cap_sats`: once coins of this much count, later ones do not and are refunded; 0 is no cap. `receipt_key`: the
     compressed public key that signs receipts, in hex; "" where none are given. `timelock_height`: the block from which
     on refunds signed ahead of time are valid, 0 where there are none; `timelock_feerate_sat_vb`: what they pay.
+    `details_sha256`: of the text that `details` has the form of, in hex.
     """
 
     network: str
@@ -98,6 +102,7 @@ class CampaignTerms:
     receipt_key: str = ""
     timelock_height: int = 0
     timelock_feerate_sat_vb: int = 0
+    details_sha256: str = ""
     version: int = VERSION
 
     def __post_init__(self) -> None:

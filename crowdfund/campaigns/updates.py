@@ -17,9 +17,10 @@ from crowdfund.campaigns.drafts import clean_text
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.campaigns.moderation import Hiding, Target
 from crowdfund.campaigns.recording import tell_pages
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.talk_models import UpdateVersion
 from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects.roles import Action
 
 TITLE_LIMIT = 120
 TEXT_LIMIT = 20_000

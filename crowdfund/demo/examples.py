@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ class Example:
     license: str
     goal_sats: int
     pledges: tuple[tuple[str, str, int, int], ...]
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 FUNDED = Example(
@@ -92,25 +94,6 @@ OPEN = Example(
 cheapest one on the market costs a season's income.
 
 Ours uses bicycle parts, one welded frame and a printed seed plate. Two prototypes have sown eleven hectares.
-
-## What becomes open
-
-| Deliverable | Licence |
-|---|---|
-| Mechanical drawings (FreeCAD) | CERN-OHL-S-2.0 |
-| Build and repair videos | CC-BY-SA-4.0 |
-| Field trial data | CC-BY-SA-4.0 |
-
-## Where the money goes
-
-1. steel, wheels and plates for six drills that go to six villages
-2. a welder's and a film maker's time
-3. two growing seasons of measuring
-
-## What could go wrong
-
-The printed plate wears out faster in stony soil than we like. A pressed steel plate is the fallback; it costs more to
-make but needs no printer.
 """,
     project_url="https://example.org/seed-drill",
     license="CERN-OHL-S-2.0 AND CC-BY-SA-4.0",
@@ -124,6 +107,58 @@ make but needs no printer.
         ("", "", 50_000, 50_000),
         ("Mirjam", "", 700_000, 700_000),
     ),
+    details={
+        "deliverables": [
+            {
+                "title": "Mechanical drawings (FreeCAD)",
+                "license": "CERN-OHL-S-2.0",
+                "url": "https://example.org/seed-drill/drawings",
+                "state": "planned",
+            },
+            {"title": "Build and repair videos", "license": "CC-BY-SA-4.0", "url": "", "state": "planned"},
+            {"title": "Field trial data", "license": "CC-BY-SA-4.0", "url": "", "state": "planned"},
+        ],
+        "budget": [
+            {
+                "title": "Steel, wheels and plates for six drills",
+                "kind": "material",
+                "need": "needed",
+                "sats": 2_600_000,
+            },
+            {"title": "A welder and a film maker", "kind": "task", "need": "needed", "sats": 2_400_000},
+            {"title": "One growing season of measuring", "kind": "task", "need": "needed", "sats": 1_000_000},
+            {"title": "A press for steel plates", "kind": "infrastructure", "need": "optional", "sats": 1_500_000},
+            {"title": "A second season of measuring", "kind": "task", "need": "optional", "sats": 900_000},
+        ],
+        "rewards": [
+            {
+                "title": "A printed seed plate",
+                "text": "For beans, maize or millet, with the drawing of how it is made.",
+                "minimum_sats": 150_000,
+                "stock": 12,
+            },
+            {
+                "title": "A day in the workshop",
+                "text": "You build a drill with us, and take the photographs home.",
+                "minimum_sats": 900_000,
+                "stock": 3,
+            },
+        ],
+        "returns": [
+            {
+                "title": "A two-day course for village smiths",
+                "text": "Filmed, with subtitles in four languages.",
+                "license": "CC-BY-SA-4.0",
+            }
+        ],
+        "needs": [
+            {"title": "Welders who try the drawings", "kind": "skill", "amount": 3, "unit": "people"},
+            {"title": "Subtitles", "kind": "time", "amount": 40, "unit": "hours"},
+        ],
+        "risks": """The printed plate wears out faster in stony soil than we like. A pressed steel plate is the
+fallback; it costs more to make but needs no printer.""",
+        "about": "Two farmers, a bicycle mechanic and an engineer. Two prototypes of ours have sown eleven hectares.",
+    },
 )
 SEEN_LATER = ("Ravi", "Sent this morning.", 350_000, 350_000)
 
@@ -160,6 +195,7 @@ def publish(client: ApiClient, node: RegtestNode, example: Example, duration: ti
             "payout_address": new_address(node),
             "project_url": example.project_url,
             "license": example.license,
+            **example.details,
         },
     )
     return client.post(f"/campaigns/{draft['id']}/publish")

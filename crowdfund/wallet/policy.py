@@ -41,13 +41,17 @@ MAX_LOCK_BLOCKS = 10 * 52_560  # ten years: where terms have no time-locked refu
 RELEASE, REFUND = "release", "refund"
 
 _TXID = re.compile(r"(?!0{64})[0-9a-f]{64}", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _INDEX = re.compile(r"0|[1-9][0-9]{0,9}", re.ASCII)
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
-_VERSION_1 = {
+_VERSION_1: dict[str, type] = {
     "version": int, "network": str, "payout_address": str, "payout_script": str, "opened_height": int,
     "opened_hash": str, "deadline_at": str, "confirmations": int, "goal_sats": int, "min_coin_sats": int,
 }  # fmt: skip
-_ADDED = {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int, "cap_sats": int}
+_ADDED: dict[int, dict[str, type]] = {
+    2: {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int, "cap_sats": int},
+    3: {"details_sha256": str},
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,7 @@ class Held(Protocol):
 
 
 def read_terms(text: object, network: str) -> TermsFacts:
-    """The facts in canonical terms of version 1 or 2 for this network. Raises UserError, ValueError."""
+    """The facts in canonical terms of version 1, 2 or 3 for this network. Raises UserError, ValueError."""
     if not isinstance(text, str) or len(text) > MAX_TERMS_BYTES:
         raise UserError("the terms are no text, or too long.")
     raw = text.encode()
@@ -107,9 +111,14 @@ def read_terms(text: object, network: str) -> TermsFacts:
     if not isinstance(found, dict) or _canonical(found) != text:
         raise UserError("the terms are not in canonical form.")
     version = found.get("version")
-    if version not in (1, 2) or (version == 1 and set(_ADDED) & set(found)):
+    if type(version) is not int or version not in (1, 2, 3):
         raise UserError("the terms are of another version.")
-    wanted = {**_VERSION_1, **(_ADDED if version == 2 else {})}
+    wanted = dict(_VERSION_1)
+    for since, added in _ADDED.items():
+        if since <= version:
+            wanted |= added
+        elif added.keys() & found.keys():
+            raise UserError("the terms are of another version.")
     if any(type(found.get(name)) is not kind for name, kind in wanted.items()):
         raise UserError("the terms lack something, or have it in another type.")
     if found["network"] != network:
@@ -129,7 +138,9 @@ def _facts(found: dict[str, Any], terms_hash: bytes, network: str) -> TermsFacts
     if timelock_height and not (opened_height < timelock_height and feerate_sat_vb):
         raise UserError("the time lock in the terms makes no sense.")
     locks = (found["receipt_key"], timelock_height, feerate_sat_vb)
-    return TermsFacts(2, terms_hash, network, payout_script, opened_height, ending, *locks)
+    if found["version"] == 3 and not _HASH.fullmatch(found["details_sha256"]):
+        raise UserError("the terms do not name the details that belong to them.")
+    return TermsFacts(found["version"], terms_hash, network, payout_script, opened_height, ending, *locks)
 
 
 def _ending(found: dict[str, Any]) -> EndingFacts:
@@ -173,8 +184,8 @@ def check_outcome(kind: object, tx: UnsignedTx, terms: TermsFacts, proven: Prove
 
 
 def check_account(terms: TermsFacts, own_receipt_key: str, account: int, held: Held) -> None:
-    """One account serves one set of terms for ever, and version 2 names the account's own receipt key."""
-    if terms.version == 2 and terms.receipt_key != own_receipt_key:
+    """One account serves one set of terms for ever, and since version 2 they name the account's own receipt key."""
+    if terms.version >= 2 and terms.receipt_key != own_receipt_key:
         raise UserError("the receipt key in the terms is not this account's.")
     if held.terms_hash(account) not in (None, terms.hash):
         raise UserError("this account serves other terms already, and will serve no others.")

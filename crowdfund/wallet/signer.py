@@ -213,7 +213,7 @@ class Signer:
     def _account_and_terms(self, message: dict[str, Any]) -> tuple[int, TermsFacts]:
         account = whole(message["account"], MAX_INDEX)
         terms = policy.read_terms(message["terms"], self._network_name)
-        own = self._public_receipt_key(account) if terms.version == 2 else ""
+        own = self._public_receipt_key(account) if terms.version >= 2 else ""
         policy.check_account(terms, own, account, self._log)
         return account, terms
 

@@ -16,10 +16,13 @@ from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.campaigns.queries import Snapshot
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
+from crowdfund.projects import people
+from crowdfund.projects.roles import Action
 from crowdfund.web import keepsakes, openapi
+from crowdfund.web.details_api import details_json, read_details, reward_json
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
@@ -55,11 +58,13 @@ def campaigns() -> Answer:
 @pages.post("/campaigns")
 def create() -> Answer:
     """A new draft."""
-    draft = _read_draft(_body())
+    body = _body()
+    draft, details = _read_draft(body), read_details(body)
     with here().database.transaction() as db:
-        campaign = service.save_draft(db, here().settings, token_holder(db).id, draft)
+        campaign = service.save_draft(db, here().settings, token_holder(db).id, draft, details=details)
     with here().database.reading() as db:
-        return jsonify(_campaign(queries.load(db, campaign.id), as_of(db))), 201
+        snapshot = queries.load(db, campaign.id)
+        return jsonify({**_campaign(snapshot, as_of(db)), **details_json(db, snapshot.campaign)}), 201
 
 
 @pages.post("/campaigns/<campaign_id>/publish")
@@ -78,6 +83,7 @@ def campaign(campaign_id: str) -> Answer:
         if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
         found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
+        found |= details_json(db, snapshot.campaign)
     return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
 
 
@@ -94,6 +100,7 @@ def pledge_new(campaign_id: str) -> Answer:
         _text(body, "refund_address"),
         _text(body, "name", required=False),
         _text(body, "message", required=False),
+        None if body.get("reward") is None else _integer(body, "reward", least=0),
     )
     if own is not None:
         with here().database.transaction() as db:
@@ -209,6 +216,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         now = as_of(db)
         view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
         kept = keepsakes_of(db, snapshot, row, site.network, now)
+        reward = reward_json(db, row)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -218,6 +226,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "refund_address": view.refund_address,
         "name": view.name,
         "message": view.message,
+        "reward": reward,
         "state": view.state,
         "headline": view.headline,
         "sentence": view.sentence.striptags(),
@@ -249,7 +258,7 @@ def bearer(db: Session) -> Creator | None:
 
 def _owns(db: Session, snapshot: Snapshot) -> bool:
     creator = bearer(db)
-    return creator is not None and creator.id == snapshot.campaign.creator_id
+    return creator is not None and people.role_of(db, creator.id, snapshot.campaign.project_id) is not None
 
 
 def _own_money(campaign_id: str, value: object) -> bool | None:

@@ -8,17 +8,20 @@ from flask import Blueprint, flash, redirect, render_template, request, session,
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from crowdfund.campaigns import creators, queries, service
-from crowdfund.campaigns.drafts import Draft
+from crowdfund.campaigns import creators, queries, review, service, steps
+from crowdfund.campaigns.drafts import NO_DEADLINE, NO_GOAL_SATS, Draft
 from crowdfund.campaigns.models import Block, Campaign
 from crowdfund.campaigns.terms import timelock_height
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound, UserError
+from crowdfund.projects import people, writing
 from crowdfund.projects.licenses import SUGGESTED, license_title
+from crowdfund.projects.roles import Action, may
 from crowdfund.wallet.amounts import SATS_PER_BTC
 from crowdfund.web import words
 from crowdfund.web.filters import fours, sats, when
 from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_cap, read_deadline, show_problems
+from crowdfund.web.more import more_view
 from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
 from crowdfund.web.views import campaign_view
 
@@ -71,7 +74,7 @@ def dashboard() -> Answer:
     """The creator's campaigns and drafts."""
     with here().database.reading() as db:
         now = as_of(db)
-        campaigns = [campaign_view(s, here().network, now) for s in queries.of_creator(db, _creator_id())]
+        campaigns = [campaign_view(s, here().network, now) for s in queries.of_creator(db, creator_id())]
     return render_template("dashboard.html", campaigns=campaigns)
 
 
@@ -87,27 +90,38 @@ def draft_new() -> Answer:
 def draft_edit(campaign_id: str) -> Answer:
     """Change a draft; a published campaign shows its public page instead."""
     with here().database.reading() as db:
-        campaign = service.own_campaign(db, _creator_id(), campaign_id)
+        campaign = service.own_campaign(db, creator_id(), campaign_id)
     if campaign.terms is not None:
         flash("This campaign is published: its terms cannot change any more.", "bad")
         return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
-    return _edit(DraftForm(data=_form_data(campaign)), campaign)
+    return _edit(DraftForm(data=form_data(campaign)), campaign)
 
 
 @pages.get("/drafts/<campaign_id>/preview")
 @creators_only
 def preview(campaign_id: str) -> Answer:
     """The campaign before it is public, and exactly what freezes."""
+    settings = here().settings
     with here().database.reading() as db:
-        service.own_campaign(db, _creator_id(), campaign_id)
+        service.own_campaign(db, creator_id(), campaign_id)
         snapshot = queries.load(db, campaign_id)
+        draft = snapshot.campaign
         if snapshot.terms is not None:
             return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
-        blocked = service.why_not_publish(db, here().settings, snapshot.campaign)
+        blocked = service.why_not_publish(db, settings, draft)
         tip = chain_tip(db)
-        frozen = [] if blocked or tip is None else _frozen(snapshot.campaign, tip)
-        view = campaign_view(snapshot, here().network, as_of(db))
-    return render_template("preview.html", campaign=view, terms_preview=frozen, publish_blocked=blocked)
+        return render_template(
+            "preview.html",
+            campaign=campaign_view(snapshot, here().network, as_of(db)),
+            more=more_view(db, draft),
+            terms_preview=[] if blocked or tip is None else _frozen(draft, tip),
+            exact=None if blocked else service.terms_preview(db, settings, draft),
+            details_text=writing.final_details(draft).canonical(),
+            publish_blocked=blocked,
+            checklist=steps.checklist(settings, draft, service.chain_now(db, settings.network)),
+            review=review.state_of(db, draft) if settings.review else None,
+            may_publish=may(people.role_of(db, creator_id(), draft.project_id), Action.PUBLISH),
+        )
 
 
 @pages.post("/drafts/<campaign_id>/publish")
@@ -116,7 +130,7 @@ def publish(campaign_id: str) -> Answer:
     """Freeze the terms."""
     try:
         with here().database.transaction() as db:
-            service.publish(db, here().settings, _creator_id(), campaign_id)
+            service.publish(db, here().settings, creator_id(), campaign_id)
     except NotFound:
         raise
     except UserError as error:
@@ -138,7 +152,7 @@ def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
         draft, unreadable = _read_draft(form)
         try:
             with here().database.transaction() as db:
-                saved = service.save_draft(db, here().settings, _creator_id(), draft, campaign.id if campaign else None)
+                saved = service.save_draft(db, here().settings, creator_id(), draft, campaign.id if campaign else None)
             flash("The draft is saved. Only you can see it.", "good")
             target = "creators.draft_edit" if request.form.get("next") == "save" else "creators.preview"
             return redirect(url_for(target, campaign_id=saved.id), 303)
@@ -182,8 +196,9 @@ def _read_draft(form: DraftForm) -> tuple[Draft, dict[str, str]]:
     return draft, unreadable
 
 
-def _form_data(campaign: Campaign) -> dict[str, str]:
-    goal, goal_unit = _typed(campaign.goal_sats)
+def form_data(campaign: Campaign) -> dict[str, str]:
+    """A draft as the form shows it; what was not given yet is empty."""
+    goal, goal_unit = ("", "sat") if campaign.goal_sats == NO_GOAL_SATS else _typed(campaign.goal_sats)
     cap, cap_unit = _typed(campaign.cap_sats) if campaign.cap_sats else ("", goal_unit)
     return {
         "title": campaign.title,
@@ -193,7 +208,7 @@ def _form_data(campaign: Campaign) -> dict[str, str]:
         "goal_unit": goal_unit,
         "cap": cap,
         "cap_unit": cap_unit,
-        "deadline": f"{campaign.deadline_at:%Y-%m-%dT%H:%M}",
+        "deadline": "" if campaign.deadline_at == NO_DEADLINE else f"{campaign.deadline_at:%Y-%m-%dT%H:%M}",
         "payout_address": campaign.payout_address,
         "project_url": campaign.project_url,
         "license": campaign.license,
@@ -227,7 +242,8 @@ def _frozen(campaign: Campaign, tip: Block) -> list[tuple[str, Markup | str]]:
     ]
 
 
-def _creator_id() -> int:
+def creator_id() -> int:
+    """Who is logged in. Raises NotFound for a visitor."""
     creator = current_creator()
     if creator is None:
         raise NotFound("Please log in first.")

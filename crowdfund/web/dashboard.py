@@ -19,8 +19,9 @@ from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.moderation import find
 from crowdfund.campaigns.overview import PledgeRow
 from crowdfund.campaigns.queries import Snapshot
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.errors import NotFound
+from crowdfund.projects.roles import Action
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.web import words
 from crowdfund.web.chart import course_svg, share_svg

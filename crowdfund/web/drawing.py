@@ -18,6 +18,7 @@ _PATTERN = Markup('<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRati
 _BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
 _RECT = Markup('<rect {} x="{}" y="{}" width="{}" height="{}"/>')
 _LINE = Markup('<line class="goal" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
+_OPTIMUM = Markup('<line class="optimum" x1="{0}" y1="14" x2="{0}" y2="62"/>')
 _PIN = Markup('<svg class="pin" x="{}">{}</svg>')
 _FLAG_LEFT = Markup('<path d="M0 2H-14L-9 7.5L-14 13H0z"/><text x="-20" y="13" text-anchor="end">goal</text>')
 _FLAG_RIGHT = Markup('<path d="M0 2H14L9 7.5L14 13H0z"/><text x="20" y="13">goal</text>')
@@ -44,15 +45,17 @@ def pattern_svg(terms_hash_hex: str | None, label: str | None = None, columns: i
     return _PATTERN.format("" if terms_hash_hex else " pale", columns * CELL, rows * CELL, role, drawn)
 
 
-def bar_svg(stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool = False) -> Markup:
+def bar_svg(
+    stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool = False, optimum_sats: int = 0
+) -> Markup:
     """The progress bar: one stripe per pledge, solid when confirmed, hatched while only seen, and the goal.
 
     `stripes` holds (satoshi, confirmed) in the order of drawing. Widths are percentages, so the hatch is
     never stretched. The hatch itself stands once in base.html under the id "hatch". `compact` draws the
-    low bar of a card, without the word at the goal line.
+    low bar of a card, without the word at the goal line. `optimum_sats` (0 is none) is marked by a dashed line.
     """
     total = sum(sats for sats, _ in stripes)
-    span = max(goal_sats * 108 // 100, total * 104 // 100, 1)
+    span = max(goal_sats * 108 // 100, total * 104 // 100, optimum_sats * 102 // 100, 1)
     top, height = ("0", "100%") if compact else ("22", "34")
     parts = [_RECT.format(Markup('class="track"'), "0", top, "100%", height)]
     position = 0
@@ -63,6 +66,8 @@ def bar_svg(stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool =
         parts.append(_RECT.format(look, _percent(_share(position, span)), top, _percent(share), height))
         position += sats
     parts.append(_goal(_share(goal_sats, span), compact))
+    if optimum_sats:
+        parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, span))))
     return _BAR.format(" compact" if compact else "", bar_text(stripes, goal_sats), Markup().join(parts))
 
 

@@ -2,20 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import Field, PasswordField, RadioField, SelectMultipleField, StringField, TextAreaField
+from wtforms import Field, PasswordField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
 from wtforms.fields.choices import SelectChoice
 from wtforms.widgets import CheckboxInput, ListWidget
 
 from crowdfund.errors import Problems, UserError
 from crowdfund.notices.kinds import HOOKABLE
+from crowdfund.projects.models import KINDS, Project
+from crowdfund.projects.writing import ProjectDraft
 from crowdfund.wallet.amounts import parse_amount
 
 UNITS = ("sat", "BTC")
 OWN = ("Yes", "No")
+TECHNOLOGY = [
+    SelectChoice("0", "not given"),
+    SelectChoice("1", "OTRL-1: an idea"),
+    SelectChoice("2", "OTRL-2: a concept"),
+    SelectChoice("3", "OTRL-3: a proof of concept"),
+    SelectChoice("4", "OTRL-4: a prototype"),
+    SelectChoice("5", "OTRL-5: tried where it will be used"),
+    SelectChoice("6", "OTRL-6: in use, and made more than once"),
+]
+DOCUMENTATION = [
+    SelectChoice("0", "not given"),
+    SelectChoice("1", "ODRL-1: begun"),
+    SelectChoice("2", "ODRL-2: published, not complete"),
+    SelectChoice("3", "ODRL-3: complete enough to build it"),
+    SelectChoice("4", "ODRL-4: built by others from it"),
+]
+
+
+PROJECT_TEXTS = ("name", "kind", "repository_url", "site_url", "license", "summary", "forks_of", "bom_url")
+LEVELS = ("technology_readiness", "documentation_readiness")
 
 
 class AccountForm(FlaskForm):
@@ -41,6 +65,38 @@ class DraftForm(FlaskForm):
     license = StringField("Licence")
 
 
+class WizardForm(DraftForm):
+    """The same, step by step, with what the short form has no room for."""
+
+    about = TextAreaField("Who we are")
+    risks = TextAreaField("What could go wrong")
+
+
+class ProjectForm(FlaskForm):
+    """A project."""
+
+    name = StringField("Name of the project")
+    summary = TextAreaField("What it is")
+    kind = SelectField("Kind", choices=KINDS, validate_choice=False)
+    repository_url = StringField("Repository")
+    site_url = StringField("Site")
+    license = StringField("Licence")
+    forks_of = StringField("Forked from")
+    technology_readiness = SelectField("Technology readiness", choices=TECHNOLOGY, validate_choice=False)
+    documentation_readiness = SelectField("Documentation readiness", choices=DOCUMENTATION, validate_choice=False)
+    bom_url = StringField("Bill of materials")
+
+
+class HelpForm(FlaskForm):
+    """An offer of help that is not money."""
+
+    need = RadioField("What you can help with", choices=[], validate_choice=False)
+    amount = StringField("How much of it", default="1")
+    name = StringField("Your name")
+    contact = StringField("How the project can reach you")
+    message = TextAreaField("What you can do")
+
+
 class PledgeForm(FlaskForm):
     """A pledge before it has an address."""
 
@@ -49,6 +105,7 @@ class PledgeForm(FlaskForm):
     refund_address = StringField("Refund address")
     name = StringField("Your name")
     message = StringField("A message")
+    reward = RadioField("Reward", choices=[], validate_choice=False)
     own = RadioField("Is this your own money?", choices=OWN, validate_choice=False)
 
 
@@ -91,6 +148,20 @@ def read_deadline(text: str | None) -> datetime:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:  # the latter: an offset that leads out of the years 1 to 9999
         raise UserError("Write the deadline as a date and a time (UTC): 2026-12-01 18:00.", "deadline") from error
+
+
+def read_project(form: ProjectForm) -> ProjectDraft:
+    """The form as a project; what is no level becomes one that no check lets pass."""
+    values: dict[str, Any] = {name: (form[name].data or "").strip() for name in PROJECT_TEXTS}
+    for name in LEVELS:
+        text = form[name].data or "0"
+        values[name] = int(text) if re.fullmatch("[0-9]", text) else -1
+    return ProjectDraft(**values)
+
+
+def project_data(project: Project) -> dict[str, str]:
+    """A project as the form shows it."""
+    return {name: str(getattr(project, name)) for name in (*PROJECT_TEXTS, *LEVELS)}
 
 
 def show_problems(form: FlaskForm, error: UserError, unreadable: Mapping[str, str] | None = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from crowdfund.notices.kinds import HOOKABLE
-from crowdfund.web import openapi_talk
+from crowdfund.web import openapi_details, openapi_talk
 
 _TEXT = {"type": "string"}
 _SATS = {"type": "integer", "minimum": 0, "description": "satoshi"}
@@ -38,6 +38,7 @@ SCHEMAS: dict[str, Any] = {
             "payout_address": _text("The one address that a release can ever pay."),
             "project_url": _text("http or https.", format="uri"),
             "license": _text("SPDX expression of an open licence."),
+            **openapi_details.DRAFT,
         },
     },
     "PledgeRequest": {
@@ -52,6 +53,7 @@ SCHEMAS: dict[str, Any] = {
                 "type": "boolean",
                 "description": "Only with the token of the campaign's creator: whether it is their own money.",
             },
+            "reward": {"type": "integer", "minimum": 0, "description": "Number of a reward; left out for none."},
         },
     },
     "Campaign": {
@@ -74,6 +76,7 @@ SCHEMAS: dict[str, Any] = {
             "paused": {"type": ["string", "null"], "description": "Why the decision waits, if it does."},
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
+            **openapi_details.CAMPAIGN,
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
             "own_money": {
                 "type": "object",
@@ -102,6 +105,10 @@ SCHEMAS: dict[str, Any] = {
             "received_sats": _SATS,
             "counted_sats": _SATS,
             "coins": {"type": "array", "items": {"type": "object"}},
+            "reward": {
+                "type": ["object", "null"],
+                "description": "title, state: reserved, held, freed (run out unpaid) or missed (paid late, none left)",
+            },
             "receipt_url": _text("The backer's own page", format="uri"),
             "receipt": {
                 "type": ["object", "null"],

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 from crowdfund.campaigns import own_money
 from crowdfund.campaigns.models import Campaign, Pledge
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
+from crowdfund.projects.roles import Action
 from crowdfund.web.forms import OWN, PledgeForm
 from crowdfund.web.site import current_creator, here
 

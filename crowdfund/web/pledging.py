@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, redirect, render_template, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from crowdfund.campaigns import queries, service
+from crowdfund.campaigns import queries, service, stock
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.web import ownership
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
+from crowdfund.web.more import reward_view
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import as_of, here
 from crowdfund.web.telling import address_of
@@ -38,9 +39,13 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
         except UserError as error:
             show_problems(form, error, unreadable)
         code = 422
-    _, campaign = open_snapshot(campaign_id)
+    elif request.args.get("reward", "").isdigit():
+        form.reward.data = request.args["reward"]
+    snapshot, campaign = open_snapshot(campaign_id)
+    with here().database.reading() as db:
+        shelves = stock.shelves(db, snapshot.campaign)
     asked = ownership.is_asked(campaign_id)
-    return render_template("pledge_new.html", campaign=campaign, form=form, ask_own=asked), code
+    return render_template("pledge_new.html", campaign=campaign, form=form, shelves=shelves, ask_own=asked), code
 
 
 @pages.get("/p/<pledge_id>")
@@ -53,7 +58,8 @@ def show(pledge_id: str) -> str:
         view = pledge_view(snapshot, pledge, site.network, now, site.settings.base_url)
         kept = keepsakes_of(db, snapshot, pledge, site.network, now)
         told = address_of(db, pledge_id)
-    return render_template("pledge.html", pledge=view, kept=kept, told=told)
+        reward = reward_view(db, pledge)
+    return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward)
 
 
 def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:
@@ -81,4 +87,12 @@ def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
         form.refund_address.data or "",
         form.name.data or "",
         form.message.data or "",
+        _reward(form.reward.data),
     )
+
+
+def _reward(text: str | None) -> int | None:
+    """The number of the reward; one that is no number is one that there is not."""
+    if not text or text == "None":
+        return None
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 6 else -1

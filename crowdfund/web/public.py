@@ -11,11 +11,13 @@ from flask import Blueprint, Response, render_template
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns import incidents, posts, queries, updates
+from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi
+from crowdfund.web.more import more_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import CampaignView, campaign_view, coin_view, preview_view
 
@@ -59,7 +61,8 @@ def campaign(campaign_id: str) -> str:
     with here().database.reading() as db:
         found, preview = incidents.of_campaign(db, campaign_id), preview_view(snapshot, as_of(db))
         said = {"updates": updates.of_campaign(db, campaign_id), "talk": posts.talk_of(db, snapshot)}
-    return render_template("campaign.html", campaign=view, incidents=found, preview=preview, **said)
+        more = more_view(db, db.get_one(Campaign, campaign_id))
+    return render_template("campaign.html", campaign=view, incidents=found, preview=preview, more=more, **said)
 
 
 @pages.get("/incidents")

@@ -14,9 +14,10 @@ from werkzeug.wrappers import Response
 from crowdfund.campaigns import moderation, posts, queries, updates
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.campaigns.moderation import LogLine
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.updates import Update
 from crowdfund.errors import NotFound, UserError
+from crowdfund.projects.roles import Action
 from crowdfund.web.forms import show_problems
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import as_of, creators_only, current_creator, here

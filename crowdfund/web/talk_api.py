@@ -10,10 +10,11 @@ from flask import Blueprint, jsonify
 from crowdfund.campaigns import moderation, overview, posts, queries, updates
 from crowdfund.campaigns.moderation import Hiding
 from crowdfund.campaigns.posts import PostView
-from crowdfund.campaigns.rights import Action, may
+from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.terms import format_time
 from crowdfund.campaigns.updates import Update
 from crowdfund.errors import NotFound
+from crowdfund.projects.roles import Action
 from crowdfund.web.api import Answer, token_holder
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import here

@@ -8,7 +8,12 @@ class Field:
     data: str | None
     errors: list[str] | tuple[str, ...]
     def __init__(
-        self, label: str, *, choices: Sequence[str] = ..., validate_choice: bool = ..., default: str = ...
+        self,
+        label: str,
+        *,
+        choices: Sequence[str | SelectChoice] = ...,
+        validate_choice: bool = ...,
+        default: str = ...,
     ) -> None: ...
 
 class StringField(Field): ...
@@ -28,3 +33,5 @@ class SelectMultipleField(Field):
         widget: ListWidget,
         option_widget: CheckboxInput,
     ) -> None: ...
+
+class SelectField(Field): ...

@@ -108,6 +108,6 @@ def test_it_leaves_with_2_and_a_sentence_if_it_could_not_be_checked(
 
 
 def test_a_bundle_of_another_form_differs() -> None:
-    run = CliRunner().invoke(audit, ["-", "--json"], input='{"version":2}')
+    run = CliRunner().invoke(audit, ["-", "--json"], input='{"version":3}')
     assert run.exit_code == 1
     assert [check["check"] for check in json.loads(run.stdout)["checks"]] == ["form"]

@@ -136,7 +136,13 @@ def test_a_capped_campaign_is_released_and_what_came_above_goes_back(world: Worl
 def test_a_campaign_of_the_first_version_goes_its_way_as_before(world: World, monkeypatch: MonkeyPatch) -> None:
     def as_before(*args: Any) -> CampaignTerms:
         return replace(
-            drafts.freeze(*args), version=1, cap_sats=0, receipt_key="", timelock_height=0, timelock_feerate_sat_vb=0
+            drafts.freeze(*args),
+            version=1,
+            cap_sats=0,
+            receipt_key="",
+            timelock_height=0,
+            timelock_feerate_sat_vb=0,
+            details_sha256="",
         )
 
     monkeypatch.setattr(service, "freeze", as_before)

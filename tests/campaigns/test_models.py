@@ -14,6 +14,14 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns.detail_models import (
+    DeliverableReport,
+    HelpOffer,
+    ReviewRequest,
+    ReviewVerdict,
+    RewardClaim,
+    RewardRow,
+)
 from crowdfund.campaigns.models import (
     Account,
     Attempt,
@@ -37,6 +45,7 @@ from crowdfund.campaigns.models import (
 )
 from crowdfund.campaigns.talk_models import Approval, Moderation, OwnMoney, Post, UpdateVersion
 from crowdfund.db import Base, Database
+from crowdfund.projects.models import Project, ProjectInvitation, ProjectMember
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from support.postgres import DATABASES, database_of, on_postgresql, spoken
 
@@ -48,7 +57,7 @@ def campaign(name: str, number: int, published: bool = True) -> Campaign:
         id=name, creator_id=1, title="t", summary="s", story="s", goal_sats=5, deadline_at=NOW, payout_address="a",
         project_url="u", license="MIT", created_at=NOW, next_index=3, terms=f"terms {name}" if published else None,
         terms_hash=name if published else None, account_index=number if published else None,
-        descriptor=name if published else None, published_at=NOW if published else None,
+        descriptor=name if published else None, published_at=NOW if published else None, project_id="prj",
     )  # fmt: skip
 
 
@@ -71,10 +80,50 @@ def fill(session: Session) -> None:
     """Two campaigns: `won` is funded and settled, `lost` has failed; a draft beside them."""
     session.add(Creator(id=1, name="alice", key="alice", password_hash="x", created_at=NOW))
     session.add_all(Account(index=n, xpub=f"x{n}", fingerprint="f") for n in range(4))
+    session.add(Creator(id=2, name="bob", key="bob", password_hash="x", created_at=NOW))
+    session.add(
+        Project(
+            id="prj", slug="prj", name="p", summary="", kind="data", repository_url="", site_url="u", license="MIT",
+            forks_of="", technology_readiness=0, documentation_readiness=0, bom_url="", created_at=NOW,
+        )
+    )  # fmt: skip
+    session.flush()
+    session.add_all(
+        ProjectMember(project_id="prj", creator_id=n, role=role, joined_at=NOW)
+        for n, role in ((1, "owner"), (2, "editor"))
+    )
+    session.add_all(
+        ProjectInvitation(
+            id=n, project_id="prj", role="editor", token_sha256=f"t{n}", made_by=1, made_at=NOW, expires_at=NOW,
+            used_by=who, used_at=NOW if who else None,
+        )
+        for n, who in ((1, 2), (2, None))
+    )  # fmt: skip
     session.flush()
     session.add_all([campaign("won", 0), campaign("lost", 1), campaign("open", 2), campaign("draft", 3, False)])
     session.flush()
+    session.add_all(RewardRow(campaign_id="won", number=n, minimum_sats=10_000, stock=n) for n in range(2))
+    session.flush()
     session.add_all([pledge("p1", "won", 0), pledge("p2", "lost", 0), pledge("p3", "won", 1, False)])
+    session.add_all([pledge("p4", "won", 2, False), pledge("p5", "won", 4, False)])
+    session.flush()
+    session.add_all(
+        RewardClaim(pledge_id=p, campaign_id="won", number=1, reserved_at=NOW, freed_at=freed)
+        for p, freed in (("p1", None), ("p4", NOW))
+    )
+    session.add(DeliverableReport(campaign_id="won", number=0, state="there", url="u", creator_id=1, reported_at=NOW))
+    session.add_all(
+        HelpOffer(
+            id=n, campaign_id="won", need=0, amount=1, name="n", contact="c", message="m", offered_at=NOW, state=state,
+            answer="", answered_at=NOW if n == 2 else None,
+        )
+        for n, state in ((1, "offered"), (2, "accepted"))
+    )  # fmt: skip
+    session.add_all(
+        ReviewRequest(id=n, campaign_id="draft", draft_sha256="d", creator_id=1, asked_at=NOW) for n in (1, 2)
+    )
+    session.flush()
+    session.add(ReviewVerdict(request_id=1, approved=True, reason="", decided_at=NOW))
     session.flush()
     session.add_all([coin(n, p) for n, p in ((1, "p1"), (2, "p2"), (3, "p1"), (4, "p2"), (5, "p2"))])
     session.add(Block(height=5, hash="h", prev_hash="g", time=1, median_time_past=1))
@@ -246,7 +295,65 @@ def moderated(kind: str, action: str = "hide", campaign: str = "won", **more: ob
 OWN = "INSERT INTO own_money (pledge_id, own, creator_id, created_at) VALUES"
 INCIDENT = "INSERT INTO incidents (kind, height, depth, began_at) VALUES"
 
+CLAIM = "INSERT INTO reward_claims (pledge_id, campaign_id, number, reserved_at) VALUES"
+REPORT = "INSERT INTO deliverable_reports (campaign_id, number, state, url, creator_id, reported_at) VALUES"
+OFFER = "INSERT INTO help_offers (campaign_id, need, amount, name, contact, message, offered_at, state, answer) VALUES"
+NEW_CAMPAIGN = (
+    "INSERT INTO campaigns (id, creator_id, title, summary, story, goal_sats, deadline_at, payout_address, project_url,"
+    " license, created_at, next_index, project_id) VALUES"
+    " ('new', 1, '', '', '', 1, '2026-01-01', '', '', '', '2026-01-01', 0,"
+)
+
 REFUSED = {
+    # projects, and what was promised beside the money
+    "a campaign of no project": f"{NEW_CAMPAIGN} NULL)",
+    "a campaign of a project that is none": f"{NEW_CAMPAIGN} 'nothing')",
+    "a project away": "UPDATE campaigns SET project_id = NULL WHERE id = 'draft'",
+    "a published campaign's details": "UPDATE campaigns SET details = 'x' WHERE id = 'won'",
+    "a project's slug": "UPDATE projects SET slug = 'x'",
+    "a project of no kind": "UPDATE projects SET kind = 'magic'",
+    "a readiness beyond the last": "UPDATE projects SET technology_readiness = 7",
+    "a documentation beyond the last": "UPDATE projects SET documentation_readiness = 5",
+    "when somebody joined": "UPDATE project_members SET joined_at = '2020-01-01 00:00:00' WHERE creator_id = 2",
+    "an unknown role": "UPDATE project_members SET role = 'king' WHERE creator_id = 2",
+    "the last owner leaves": "UPDATE project_members SET left_at = '2026-01-01 00:00:00' WHERE creator_id = 1",
+    "the last owner becomes an editor": "UPDATE project_members SET role = 'editor' WHERE creator_id = 1",
+    "an invitation's role": "UPDATE project_invitations SET role = 'owner' WHERE id = 2",
+    "an invitation used twice": "UPDATE project_invitations SET used_by = 1 WHERE id = 1",
+    "an invitation used at no time": "UPDATE project_invitations SET used_by = 1 WHERE id = 2",
+    "a reward's stock": "UPDATE rewards SET stock = 9",
+    "a reward of a draft": "INSERT INTO rewards VALUES ('draft', 0, 10000, 0)",
+    "a reward after a pledge": "INSERT INTO rewards VALUES ('won', 7, 10000, 0)",
+    "a reward for nothing": "INSERT INTO rewards VALUES ('open', 7, 0, 0)",
+    "a claim moved": "UPDATE reward_claims SET number = 0 WHERE pledge_id = 'p1'",
+    "a claim of another campaign": f"{CLAIM} ('p2', 'won', 0, '2026-01-01 00:00:00')",
+    "a claim beyond the stock": f"{CLAIM} ('p5', 'won', 1, '2026-01-01 00:00:00')",
+    "a claim regained beyond the stock": "UPDATE reward_claims SET freed_at = NULL WHERE pledge_id = 'p4'",
+    "a delivery taken back": "UPDATE deliverable_reports SET state = 'planned'",
+    "a delivery of a draft": f"{REPORT} ('draft', 0, 'there', 'u', 1, '2026-01-01 00:00:00')",
+    "a delivery in no state": f"{REPORT} ('won', 0, 'lost', 'u', 1, '2026-01-01 00:00:00')",
+    "an offer's words": "UPDATE help_offers SET message = 'x' WHERE id = 1",
+    "an offer answered twice": "UPDATE help_offers SET state = 'declined' WHERE id = 2",
+    "an offer answered at no time": "UPDATE help_offers SET state = 'accepted' WHERE id = 1",
+    "an offer to a draft": f"{OFFER} ('draft', 0, 1, 'n', 'c', 'm', '2026-01-01 00:00:00', 'offered', '')",
+    "an offer of nothing": f"{OFFER} ('won', 0, 0, 'n', 'c', 'm', '2026-01-01 00:00:00', 'offered', '')",
+    "what was reviewed": "UPDATE review_requests SET draft_sha256 = 'x'",
+    "a verdict": "UPDATE review_verdicts SET approved = FALSE, reason = 'x'",
+    "sent back without a reason": "INSERT INTO review_verdicts VALUES (2, FALSE, '', '2026-01-01 00:00:00')",
+    **{
+        f"rows of {table} deleted": f"DELETE FROM {table}"
+        for table in (
+            "projects",
+            "project_members",
+            "project_invitations",
+            "rewards",
+            "reward_claims",
+            "deliverable_reports",
+            "help_offers",
+            "review_requests",
+            "review_verdicts",
+        )
+    },
     # published terms
     "terms": "UPDATE campaigns SET terms = 'other' WHERE id = 'won'",
     "terms away": "UPDATE campaigns SET terms = NULL, terms_hash = NULL WHERE id = 'won'",

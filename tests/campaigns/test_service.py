@@ -334,7 +334,7 @@ def test_terms_carry_the_receipt_key_of_their_account_and_a_block_for_the_time_l
         assert terms.receipt_key == session.get_one(Account, 0).receipt_key
     # Block 100 opens it, 60 blocks lead to the deadline, and a tenth of them more; then the margin of regtest.
     assert (terms.opened_height, terms.timelock_height) == (100, 100 + 66 + 144)
-    assert (terms.version, terms.cap_sats, terms.timelock_feerate_sat_vb) == (2, 1_200_000, 10)
+    assert (terms.version, terms.cap_sats, terms.timelock_feerate_sat_vb) == (3, 1_200_000, 10)
 
 
 def test_a_campaign_that_has_all_that_it_accepts_takes_no_more_pledges(paper: Paper) -> None:

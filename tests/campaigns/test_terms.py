@@ -48,9 +48,18 @@ TERMS = CampaignTerms(
     receipt_key="02" + "ab" * 32,
     timelock_height=6_000,
     timelock_feerate_sat_vb=10,
+    details_sha256="22" * 32,
 )
-NEW: dict[str, Any] = {"cap_sats": 0, "receipt_key": "", "timelock_height": 0, "timelock_feerate_sat_vb": 0}
+NEW: dict[str, Any] = {
+    "cap_sats": 0,
+    "receipt_key": "",
+    "timelock_height": 0,
+    "timelock_feerate_sat_vb": 0,
+    "details_sha256": "",
+}
 FIRST = replace(TERMS, **NEW, version=1)
+SECOND_TERMS = replace(TERMS, details_sha256="", version=2)
+SECOND_HASH = "457051df9ce5bde2ff0e34aea88ad51bff688dfcd41c74fb3b92e6be33aa8d39"
 FIRST_HASH = "9d7560a1102b8a7df0ea72a79f066606a7b718588a6ef986873975b5358df875"
 
 
@@ -77,11 +86,12 @@ WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NUMBERS = st.integers(0, MAX_MONEY_SATS)
 
 
-@given(st.data(), st.sampled_from([1, 2]))
+@given(st.data(), st.sampled_from([1, 2, 3]))
 def test_parsing_undoes_canonical_and_any_change_of_one_field_changes_the_hash(
     data: st.DataObject, version: int
 ) -> None:
-    own = [f for f in fields(CampaignTerms) if f.name != "version" and (version == 2 or f.name not in NEW)]
+    later = {name for since, names in t.ADDED.items() if since > version for name in names}
+    own = [f for f in fields(CampaignTerms) if f.name != "version" and f.name not in later]
     values: dict[str, Any] = {f.name: data.draw(WORDS if str(f.type) == "str" else NUMBERS) for f in own}
     if values.get("cap_sats"):
         values["cap_sats"] = max(values["cap_sats"], values["goal_sats"])
@@ -111,6 +121,15 @@ def test_terms_of_the_first_version_keep_their_text_and_their_hash() -> None:
     assert (FIRST.cap_sats, FIRST.receipt_key, FIRST.timelock_height) == (0, "", 0), "without what came later"
 
 
+def test_terms_of_the_second_version_keep_theirs() -> None:
+    text = SECOND_TERMS.canonical()
+    assert SECOND_TERMS.hash.hex() == SECOND_HASH
+    assert list(json.loads(text)) == sorted(asdict(TERMS).keys() - {"details_sha256"})
+    assert CampaignTerms.parse(text) == SECOND_TERMS
+    with pytest.raises(ValueError, match="no such part"):
+        replace(SECOND_TERMS, details_sha256=TERMS.details_sha256)
+
+
 @pytest.mark.parametrize("name", NEW)
 def test_terms_of_the_first_version_hold_nothing_that_they_do_not_hash(name: str) -> None:
     changes: dict[str, Any] = {name: getattr(TERMS, name)}
@@ -119,7 +138,7 @@ def test_terms_of_the_first_version_hold_nothing_that_they_do_not_hash(name: str
 
 
 def test_a_version_that_does_not_exist_yet_is_refused() -> None:
-    for version in (0, 3):
+    for version in (0, 4):
         with pytest.raises(ValueError):
             CampaignTerms.parse(replace(TERMS if version else FIRST, version=version).canonical())
 
@@ -148,7 +167,8 @@ def dumped(value: object) -> str:
         TERMS.canonical()[:-1] + ',"version":1}',
         json.dumps(asdict(TERMS)),
         altered(version=1),
-        altered(version=3),
+        altered(version=2),
+        altered(version=4),
         altered(cap_sats=TERMS.goal_sats - 1),
         altered(cap_sats=-1),
         altered(receipt_key=None),

@@ -118,8 +118,8 @@ def test_terms_in_another_spelling_are_refused(text: str) -> None:
     unreadable(text, "canonical")
 
 
-@pytest.mark.parametrize("version", [0, 3, "1", None, True, [], {}])
-def test_only_versions_1_and_2_are_known(version: object) -> None:
+@pytest.mark.parametrize("version", [0, 4, "1", None, True, [], {}])
+def test_only_versions_1_to_3_are_known(version: object) -> None:
     unreadable(terms(version=version), r"another version|another type")
 
 
@@ -129,6 +129,20 @@ def test_each_version_has_its_own_fields(name: str) -> None:
     lacking = json.loads(terms_2())
     del lacking[name]
     unreadable(canonical(lacking), "lack")
+
+
+def test_the_third_version_names_its_details() -> None:
+    third = read_terms(terms_2(version=3, details_sha256="ab" * 32), "regtest")
+    assert (third.version, third.receipt_key, third.timelock_height) == (3, receipt_key(), TIMELOCK)
+    unreadable(terms_2(version=3), "lack")
+    unreadable(terms_2(version=3, details_sha256=5), "another type")
+    for wrong in ("", "AB" * 32, "ab" * 31, "zz" * 32):
+        unreadable(terms_2(version=3, details_sha256=wrong), "name the details")
+    unreadable(terms_2(details_sha256="ab" * 32), "another version")
+    unreadable(terms(details_sha256="ab" * 32), "another version")
+    check_account(third, receipt_key(), ACCOUNT, Memory())
+    with pytest.raises(UserError, match="receipt key"):
+        check_account(third, receipt_key(ACCOUNT + 1), ACCOUNT, Memory())
 
 
 @pytest.mark.parametrize("name", ["network", "payout_address", "payout_script", "opened_height"])

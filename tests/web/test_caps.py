@@ -27,7 +27,7 @@ def test_a_cap_is_typed_kept_read_once_more_and_frozen(town: World, alice: Visit
     assert 'name="cap" type="text" value="1200001"' in alice.get(f"/drafts/{campaign}/edit").get_data(as_text=True)
     alice.post(f"/drafts/{campaign}/publish")
     terms = json.loads(alice.get(f"/campaigns/{campaign}/terms.json").get_data(as_text=True))
-    assert (terms["version"], terms["cap_sats"]) == (2, 1_200_001)
+    assert (terms["version"], terms["cap_sats"]) == (3, 1_200_001)
     assert "Once 1 200 001 sat are reached" in sentences(alice.get(f"/campaigns/{campaign}"))
 
 
