@@ -25,6 +25,7 @@ READMES = ("README.md", "README.rst", "README")
 MAX_LINES = 100
 MAX_README_LINES = 5000
 MAX_YAML_BYTES = 4 * 1024
+MAX_BRACKETS = 50  # the time that the reader takes grows with the square of how deep they lie
 
 
 class Way(StrEnum):
@@ -144,7 +145,7 @@ def _listed(body: bytes, ours: frozenset[str]) -> str:
 
 def _custom(body: bytes, ours: frozenset[str]) -> str:
     """The entry of `custom` that is ours. Everything is read as text: no dates, no merging of maps."""
-    if len(body) > MAX_YAML_BYTES:
+    if len(body) > MAX_YAML_BYTES or body.count(b"[") + body.count(b"{") > MAX_BRACKETS:
         return ""
     try:
         told = yaml.load(body.decode("utf-8-sig"), Loader=yaml.BaseLoader)

@@ -190,13 +190,18 @@ def test_what_never_ends_is_left_at_the_limit(ask: Ask, kind: str) -> None:
     assert time.monotonic() - start < 2
 
 
+def slow_redirect(sock: socket.socket, _: str) -> None:
+    time.sleep(0.3)
+    sock.sendall(redirect("/again"))
+
+
 SLOW: dict[str, Talk] = {
     "nothing": lambda sock, _: time.sleep(2),
     "the head": for_ever(b"x", 0.02, b"HTTP/1.1 200 OK\r\nX: "),
     "the body": for_ever(b"x", 0.02, http(b"", length=900)),
     "chunks": for_ever(b"1\r\na\r\n", 0.02, CHUNKED),
     "continue": for_ever(b"HTTP/1.1 100 C\r\n\r\n", 0.02),
-    "redirects": lambda sock, _: (time.sleep(0.3), sock.sendall(redirect("/again")))[1],
+    "redirects": slow_redirect,
 }
 
 
@@ -283,7 +288,7 @@ def test_the_next_address_is_tried_and_sni_is_the_name(
     with serving(saying(http(BODY)), shown) as server:
         net.at(PUBLIC, server)
         assert fetcher(net, authority).fetch("https://two.example.org/").body == BODY
-    shown.sni_callback = None  # type: ignore[assignment]
+    shown.sni_callback = None
     assert net.connected == [THIRD, PUBLIC]
     assert names == ["two.example.org"]
 
@@ -299,7 +304,7 @@ def test_a_certificate_must_be_valid_for_the_name(net: Internet, authority: Auth
         if name == "example.org":
             sock.context = good
 
-    by_name.sni_callback = choose  # type: ignore[assignment]
+    by_name.sni_callback = choose
     for context, fine in ((plain, False), (stranger.server("example.org"), False), (by_name, True), (good, True)):
         with serving(saying(http(BODY)), context) as server:
             net.at(PUBLIC, server)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -161,6 +162,13 @@ def test_only_an_entry_of_custom_counts(text: str | bytes) -> None:
 )
 def test_what_is_like_the_token_is_not_the_token(text: str | bytes) -> None:
     assert verdict({RAW + CHALLENGE: text, RAW + "README.md": text}).proof is None
+
+
+def test_a_file_made_to_be_slow_is_not_read() -> None:
+    start = time.process_time()
+    for text in ("[" * 4_000, "{" * 3_000, "[{" * 2_000, "- " * 2_000, "? " * 2_000, "x: [" * 1_000):
+        assert verdict({RAW + ".github/FUNDING.yml": text}).proof is None
+    assert time.process_time() - start < 0.5
 
 
 def test_no_token_is_no_proof() -> None:

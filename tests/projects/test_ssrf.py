@@ -11,10 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 from crowdfund.errors import UserError, WorldError
-from crowdfund.projects import fetching
 from crowdfund.projects.fetching import Fetcher, system_resolver
 from crowdfund.projects.pinned_http import tcp
-from crowdfund.projects.reach import LOOPBACK
+from crowdfund.projects.reach import LOOPBACK, Address
 from crowdfund.projects.urls import LOCAL, NoFile, Rules
 from support.internet import Internet, Server, http, redirect, saying, serving
 
@@ -368,7 +367,7 @@ def test_the_real_resolver_is_asked_once_and_the_real_socket_gets_a_number(
 def test_what_an_asker_hears_tells_nothing_about_our_network(net: Internet, inner: Server) -> None:
     """Refused here, closed, filtered, unknown, empty, a resolver that breaks: one and the same sentence."""
 
-    def broken(host: str) -> list[fetching.Address]:
+    def broken(host: str) -> list[Address]:
         raise RuntimeError(host)
 
     def filtered(*_: object) -> socket.socket:
@@ -395,7 +394,7 @@ def test_what_an_asker_hears_tells_nothing_about_our_network(net: Internet, inne
     assert inner.hits == 0
 
 
-def slow_resolver(_host: str) -> list[fetching.Address]:
+def slow_resolver(_host: str) -> list[Address]:
     time.sleep(1)
     return []
 
@@ -406,7 +405,7 @@ def test_the_private_network_opens_this_machine_and_nothing_else(inner: Server) 
         assert local.fetch(f"http://{host}:{inner.port}/").body == b"the keys of the house"
     tried: list[str] = []
 
-    def noted(address: fetching.Address, port: int, timeout_s: float) -> socket.socket:
+    def noted(address: Address, port: int, timeout_s: float) -> socket.socket:
         tried.append(str(address))
         raise ConnectionRefusedError
 
