@@ -20,6 +20,7 @@ def create_app(settings: Settings) -> Flask:
     from crowdfund.db import ROOT, Database
     from crowdfund.web import (
         api,
+        badges,
         bench,
         creators,
         dashboard,
@@ -49,7 +50,7 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, pledging, keepsakes, creators, wizard, projects, talk, dashboard, telling, hooks, feeds,
+        public, badges, pledging, keepsakes, creators, wizard, projects, talk, dashboard, telling, hooks, feeds,
         bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)

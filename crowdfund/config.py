@@ -50,6 +50,8 @@ KNOWN = {
     "TIMELOCK_BLOCKS": "blocks after the deadline from which on time-locked refunds are valid, at least 144",
     "REVIEW": "on: the operator reads each campaign before it can be published (crowdfund review); off by default",
     "TEST_BENCH": "0 hides the test bench (regtest only)",
+    "FETCHING": "on (default): files of projects are fetched from public hosts; off: they are uploaded; local (regtest "
+    "only): also by http, on any port and from this machine",
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
     "DEBIAN_MIRROR": "Debian mirror for the private regtest node",
@@ -98,6 +100,7 @@ class Settings:
     confirmations: int
     timelock_blocks: int
     test_bench: bool
+    fetching: str
     source_url: str
     smtp_url: str
     mail_from: str
@@ -140,6 +143,7 @@ class Settings:
             confirmations=_integer(values, "CONFIRMATIONS", 1 if network == "regtest" else 6, 1, 100),
             timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
+            fetching=_fetching(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
             smtp_url=_smtp_url(values),
             mail_from=_mail_address(values, "MAIL_FROM"),
@@ -173,6 +177,7 @@ class Settings:
             "CONFIRMATIONS": str(self.confirmations),
             "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
+            "FETCHING": self.fetching,
             "SOURCE_URL": self.source_url,
             "SMTP_URL": self.smtp_url,
             "MAIL_FROM": self.mail_from,
@@ -287,6 +292,16 @@ def _review(values: Mapping[str, str]) -> bool:
     if text not in ("on", "off"):
         raise UserError(f"CROWDFUND_REVIEW is {text!r}; it must be on or off.")
     return text == "on"
+
+
+def _fetching(values: Mapping[str, str], network: str) -> str:
+    """ "on", "off", or "local": whoever can name an address can then ask the services of this machine."""
+    kind = values.get("FETCHING") or "on"
+    if kind not in ("on", "off", "local"):
+        raise UserError(f"CROWDFUND_FETCHING is {kind!r}; it must be on, off or local.")
+    if kind == "local" and network != "regtest":
+        raise UserError("CROWDFUND_FETCHING is local, which is for regtest only: it opens this machine to strangers.")
+    return kind
 
 
 def _password(values: Mapping[str, str]) -> str | None:

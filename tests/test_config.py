@@ -56,6 +56,9 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
         ("SIGNER_PEER", "a b"),
         ("SIGNER_PEER", "-1"),
         ("SIGNER_PEER", "\u0666"),
+        ("FETCHING", "yes"),
+        ("FETCHING", "Off"),
+        ("FETCHING", "1"),
         ("TEST_BENCH", "yes"),
         ("TEST_BENCH", "2"),
         ("BITCOIND_URL", "127.0.0.1:18443"),
@@ -188,6 +191,8 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
         {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
         {"SIGNER": "cold"},
         {"SMTP_URL": "smtp://u:p%40@m.example.org:587", "MAIL_FROM": "a@example.org", "OPERATOR_MAIL": "b@example.org"},
+        {"FETCHING": "local"},
+        {"FETCHING": "off", "NETWORK": "signet"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},
     ],
 )

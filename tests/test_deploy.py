@@ -92,6 +92,7 @@ def test_the_worker_reaches_the_socket_and_the_web_does_not() -> None:
     assert socket.parent == Path("/run") / signer["RuntimeDirectory"][0]
     hidden = web["InaccessiblePaths"][0].split()
     assert {f"-{socket.parent}", f"-/var/lib/{signer['StateDirectory'][0]}"} <= set(hidden)
+    assert web["IPAddressDeny"] == ["any"] and "CROWDFUND_FETCHING=off" in web["Environment"], "it could not anyway"
     assert "/etc/crowdfund/worker.env" not in web["EnvironmentFile"] + signer["EnvironmentFile"]
 
 
