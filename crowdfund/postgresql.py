@@ -35,6 +35,8 @@ WEB_MAY = {
     "pledges": "INSERT, UPDATE (address, script)",
     "watched_scripts": "INSERT",
     "chain_view": "UPDATE",
+    "pictures": "INSERT, UPDATE (alt, position), DELETE",
+    "picture_files": "INSERT, DELETE",
 }
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -95,7 +97,8 @@ class Listener:
 
 def web_grants(role: str) -> list[str]:
     """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
-    process has to: no coin, no decision, no transaction, and it can delete nothing. Raises UserError."""
+    process has to: no coin, no decision, no transaction, and it can delete nothing but pictures, which triggers keep
+    from the moment of publishing on. Raises UserError."""
     if not ROLE.fullmatch(role):
         raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,8 @@ from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
 
 URL_LIMIT = 300
+# Letters and signs by Unicode's word for them, but nobody sees them.
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -46,8 +49,8 @@ def check_draft(draft: Draft, network: str, now: datetime) -> Draft:
             problems[error.field or ""] = error.sentence
             return ""
 
-    title = tried(lambda: _line("title", draft.title, t.TITLE_LIMIT))
-    summary = tried(lambda: _line("summary", draft.summary, t.SUMMARY_LIMIT))
+    title = tried(lambda: clean_line("title", draft.title, t.TITLE_LIMIT))
+    summary = tried(lambda: clean_line("summary", draft.summary, t.SUMMARY_LIMIT))
     story = tried(lambda: clean_story(draft.story))
     url = tried(lambda: _project_url(draft.project_url))
     license_ = tried(lambda: check_license(draft.license, "license"))
@@ -102,9 +105,10 @@ def clean_story(text: str) -> str:
     return story
 
 
-def _line(field: str, text: str, limit: int) -> str:
+def clean_line(field: str, text: str, limit: int) -> str:
+    """The text of a field tidied up to one line. Raises UserError if nothing of it can be seen, or it is too long."""
     line = " ".join(clean_text(text).split())
-    if not line:
+    if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in BLANKS for sign in line):
         raise UserError(f"Please write a {field}.", field)
     if len(line) > limit:
         raise UserError(f"The {field} has {len(line)} characters; at most {limit} fit.", field)

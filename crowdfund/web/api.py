@@ -19,6 +19,7 @@ from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.web import keepsakes, openapi
 from crowdfund.web.keepsakes import keepsakes_of
+from crowdfund.web.picture_views import PictureView, views_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
 from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view, preview_view
@@ -76,7 +77,9 @@ def campaign(campaign_id: str) -> Answer:
         if snapshot.terms is None and not _owns(db, snapshot):
             raise NotFound("There is no such campaign.")
         found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
-    return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
+        pictures = views_of(db, [campaign_id]).get(campaign_id, ())
+    more = {"settlement_preview": vars(preview) if preview else None, "pictures": [_picture(p) for p in pictures]}
+    return jsonify({**found, **more})
 
 
 @pages.post("/campaigns/<campaign_id>/pledges")
@@ -153,6 +156,16 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "outcome": view.outcome,
         "closing_height": view.closing_height,
         "settlement": _settlement(view),
+    }
+
+
+def _picture(view: PictureView) -> dict[str, Any]:
+    return {
+        "url": here().settings.base_url + view.src,
+        "sha256": view.sha256,
+        "alt": view.alt,
+        "width": view.width,
+        "height": view.height,
     }
 
 

@@ -19,6 +19,7 @@ from crowdfund.wallet.amounts import SATS_PER_BTC
 from crowdfund.web import words
 from crowdfund.web.filters import fours, sats, when
 from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_cap, read_deadline, show_problems
+from crowdfund.web.picture_views import views_of
 from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
 from crowdfund.web.views import campaign_view
 
@@ -106,7 +107,8 @@ def preview(campaign_id: str) -> Answer:
         blocked = service.why_not_publish(db, here().settings, snapshot.campaign)
         tip = chain_tip(db)
         frozen = [] if blocked or tip is None else _frozen(snapshot.campaign, tip)
-        view = campaign_view(snapshot, here().network, as_of(db))
+        pictures = views_of(db, [campaign_id]).get(campaign_id, ())
+        view = campaign_view(snapshot, here().network, as_of(db), pictures)
     return render_template("preview.html", campaign=view, terms_preview=frozen, publish_blocked=blocked)
 
 
@@ -214,6 +216,7 @@ def _frozen(campaign: Campaign, tip: Block) -> list[tuple[str, Markup | str]]:
         ("Title", campaign.title),
         ("In one line", campaign.summary),
         ("The story", "Every word of it, by its fingerprint"),
+        ("The pictures", "No picture and none of their words can change"),
         ("Goal", sats(campaign.goal_sats)),
         ("Accepted at most", words.cap_sentence(campaign.cap_sats) or "Any sum"),
         ("Deadline", when(campaign.deadline_at)),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from flask_wtf import FlaskForm
-from wtforms import Field, PasswordField, RadioField, StringField, TextAreaField
+from wtforms import Field, FileField, PasswordField, RadioField, StringField, TextAreaField
 
 from crowdfund.errors import Problems, UserError
 from crowdfund.wallet.amounts import parse_amount
@@ -35,6 +35,19 @@ class DraftForm(FlaskForm):
     payout_address = StringField("Payout address")
     project_url = StringField("Project link")
     license = StringField("Licence")
+
+
+class PictureForm(FlaskForm):
+    """A picture of a draft."""
+
+    picture = FileField("Picture")
+    alt = StringField("What it shows")
+
+
+class AltForm(FlaskForm):
+    """Other words for a picture that is there."""
+
+    alt = StringField("What it shows")
 
 
 class PledgeForm(FlaskForm):

@@ -72,6 +72,10 @@ SCHEMAS: dict[str, Any] = {
                 "type": ["object", "null"],
                 "description": "kind, batches, fee_sats, net_sats: what the end would come to at today's feerate",
             },
+            "pictures": {
+                "type": "array",
+                "description": "url, sha256 of what is there, alt, width, height; the cover first. Not in the list of all",
+            },
         },
     },
     "Pledge": {
