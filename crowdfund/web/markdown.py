@@ -63,7 +63,7 @@ def story_html(text: str) -> Markup:
         nh3.clean(
             clean_text(html),  # again, since entities can write what the draft was freed from; before the last check
             tags=TAGS,
-            attributes={"a": {"href"}, "ol": {"start"}},
+            attributes={"*": set(), "a": {"href"}, "ol": {"start"}},  # else title and lang could stand on all
             url_schemes={"http", "https"},
             url_relative="deny",
             link_rel="nofollow noopener ugc",

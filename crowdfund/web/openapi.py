@@ -74,7 +74,7 @@ SCHEMAS: dict[str, Any] = {
             },
             "pictures": {
                 "type": "array",
-                "description": "url, sha256 of what is there, alt, width, height; the cover first. Not in the list of all",
+                "description": "url, sha256 of what is there, alt, width, height; the cover first; not in lists",
             },
         },
     },

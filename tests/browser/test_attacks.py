@@ -7,23 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from threading import Thread
 
 import pytest
-from flask import Flask, render_template
+from flask import render_template
 from markupsafe import Markup
 from playwright.sync_api import Browser
-from werkzeug.serving import make_server
 
 from crowdfund import create_app
 from crowdfund.campaigns.drafts import clean_line
 from crowdfund.errors import UserError
 from crowdfund.web.markdown import TAGS, story_html
-from crowdfund.web.site import Site
 from crowdfund.web.views import campaign_view
 from support.attacks import stories
 from support.browsing import Person
 from support.paper import Paper
+from support.serving import served
 
 BATCHES = 4
 STORIES = list(stories().values())
@@ -69,18 +67,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
         app.add_url_rule("/attacks/<int:n>", "attacks", lambda n: shown(STORIES[n::BATCHES]))
         app.add_url_rule("/control", "control", lambda: shown([CONTROL], Markup))
-        yield from served(app)
-
-
-def served(app: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    found: Site = app.extensions["crowdfund"]
-    found.database.close()
+        with served(app) as address:
+            yield address
 
 
 @pytest.mark.parametrize("scripts", [True, False])
