@@ -30,6 +30,7 @@ def create_app(settings: Settings) -> Flask:
         hooks,
         keepsakes,
         live,
+        pictures,
         pledging,
         projects,
         public,
@@ -50,8 +51,8 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, wizard, projects, talk, dashboard, telling, hooks, feeds,
-        bench, live, health,
+        public, badges, pledging, keepsakes, creators, pictures, wizard, projects, talk, dashboard, telling, hooks,
+        feeds, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

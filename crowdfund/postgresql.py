@@ -44,6 +44,16 @@ WEB_MAY = {
     "mail_asks": "INSERT",
     "webhooks": "INSERT, DELETE",
     "notices": "UPDATE (again_at)",
+    "projects": "INSERT, UPDATE",
+    "project_members": "INSERT, UPDATE (role, left_at)",
+    "project_invitations": "INSERT, UPDATE (used_by, used_at)",
+    "rewards": "INSERT",
+    "reward_claims": "INSERT, UPDATE (freed_at)",
+    "deliverable_reports": "INSERT",
+    "help_offers": "INSERT, UPDATE (state, answer, answered_at, answered_by)",
+    "review_requests": "INSERT",
+    "pictures": "INSERT, UPDATE (alt, position), DELETE",
+    "picture_files": "INSERT, DELETE",
 }
 # All that telling people writes: nothing that money hangs on.
 NOTIFY_MAY = {
@@ -53,14 +63,6 @@ NOTIFY_MAY = {
     "subscriptions": "DELETE",
     "mail_asks": "DELETE",
     "webhooks": "UPDATE (failing_since, disabled_at, disabled_reason)",
-    "projects": "INSERT, UPDATE",
-    "project_members": "INSERT, UPDATE (role, left_at)",
-    "project_invitations": "INSERT, UPDATE (used_by, used_at)",
-    "rewards": "INSERT",
-    "reward_claims": "INSERT, UPDATE (freed_at)",
-    "deliverable_reports": "INSERT",
-    "help_offers": "INSERT, UPDATE (state, answer, answered_at, answered_by)",
-    "review_requests": "INSERT",
 }
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
@@ -122,7 +124,7 @@ class Listener:
 def grants(role: str, process: str = "web") -> list[str]:
     """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
     process, or `notify`, has to: no coin, no decision, no transaction. Nothing of money can be deleted, only addresses
-    for mail and webhooks. Raises UserError."""
+    for mail and webhooks, and pictures, which triggers keep from the moment of publishing on. Raises UserError."""
     if not ROLE.fullmatch(role):
         raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
     may = NOTIFY_MAY if process == "notify" else WEB_MAY

@@ -23,7 +23,7 @@ from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators, moderation, own_money, posts, queries, updates
+from crowdfund.campaigns import books, creators, gallery, moderation, own_money, posts, queries, thefts, updates
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
@@ -32,6 +32,7 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Delivery, Notice
+from crowdfund.projects.pictures import PictureFile
 from crowdfund.wallet import sealed_stream
 from crowdfund.wallet.keystore import sealed_seed, store_plain
 from crowdfund.wallet.passphrase import Passphrase
@@ -99,7 +100,24 @@ def fill_rare_tables(database: Database) -> None:
         session.add_all([incident, halt, RivalRow(txid="a", by="b", height=None)])
         session.flush()
         session.add(IncidentCoin(incident_id=incident.id, coin_id=coin.id))
+        gone = Coin(
+            pledge_id=coin.pledge_id, txid="nothing", vout=0, value_sats=0, coinbase=False, first_seen_at=now,
+            in_mempool=False, height=coin.height, block_hash=coin.block_hash, spent_by="thief",
+            spent_height=coin.height,
+        )  # fmt: skip
+        session.add(gone)
+        session.flush()
+        thefts.acknowledge(session, ["nothing:0"], "r", now)
         fill_talk(session, coin.pledge)
+        draft = Campaign(
+            id="draft", creator_id=coin.pledge.campaign.creator_id, title="t", summary="s", story="s", goal_sats=9,
+            deadline_at=now, payout_address="a", project_url="u", license="MIT", created_at=now,
+        )  # fmt: skip
+        session.add(draft)
+        session.flush()
+        for number in range(9):  # more than are written at once
+            file = PictureFile("webp", 9, 9, bytes([number]) * 100)
+            gallery.add(session, draft.creator_id, draft.id, [file], f"Picture {number}")
         hooks.register(session, coin.pledge.campaign.creator_id, "https://example.org/", ["campaign.decided"], now)
         subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now), now)
         outbox.note(session, deriving.news(session, now), False, now)
@@ -170,7 +188,7 @@ def test_every_row_comes_back_and_the_triggers_too(saved: Saved, tmp_path: Path)
         restored = session.scalars(select(Restore)).one()
         beginning = check(saved.path, LOCK).beginning
         assert beginning.tip is not None and restored.from_height == beginning.tip[0]
-        issued = {c.id: (c.descriptor, c.next_index) for c in session.scalars(select(Campaign))}
+        issued = {c.id: (c.descriptor, c.next_index) for c in session.scalars(select(Campaign)) if c.terms}
         assert beginning.issued == issued, "descriptor and high-water index of every campaign"
     for each in (database, fresh):
         each.close()

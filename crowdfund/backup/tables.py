@@ -20,16 +20,19 @@ from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Integer, LargeBinary, TypeDecorator, TypeEngine
 
 from crowdfund.backup.form import Part
-from crowdfund.campaigns import detail_models, ledger_models, models, talk_models
+from crowdfund.campaigns import detail_models, ledger_models, models, picture_models, talk_models
 from crowdfund.db import ROOT, Base
 from crowdfund.errors import WorldError
 from crowdfund.notices import models as notices_models
 
 ROWS_AT_ONCE = 1_000
+# Rows with pictures in them are large: as few of them as keep memory small.
+LARGE = {"picture_files": 8}
 TABLES = Base.metadata.sorted_tables
 assert models.Campaign.metadata is ledger_models.Transfer.metadata is talk_models.Post.metadata is Base.metadata
 assert notices_models.Notice.metadata is Base.metadata
 assert detail_models.RewardRow.metadata is Base.metadata
+assert picture_models.Picture.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:
@@ -86,7 +89,7 @@ class Importer:
         """A row of the table begun last."""
         pairs = zip(self._kinds, row, strict=True)
         self._waiting.append({name: _value(kind, value) for (name, kind), value in pairs})
-        if len(self._waiting) >= ROWS_AT_ONCE:
+        if len(self._waiting) >= _at_once(self._table):
             self.flush()
 
     def flush(self) -> None:
@@ -125,9 +128,13 @@ def _postgresql_triggers(connection: Connection) -> tuple[list[str], list[str]]:
 
 
 def _rows_of(session: Session, table: Table, kinds: list[str]) -> Iterator[list[object]]:
-    rows = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=ROWS_AT_ONCE)
+    rows = select(table).order_by(*table.primary_key.columns).execution_options(yield_per=_at_once(table))
     for row in session.execute(rows):
         yield [_plain(kind, value) for kind, value in zip(kinds, row, strict=True)]
+
+
+def _at_once(table: Table | None) -> int:
+    return ROWS_AT_ONCE if table is None else LARGE.get(table.name, ROWS_AT_ONCE)
 
 
 def _kind(of: TypeEngine[Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
 
 URL_LIMIT = 300
+# Letters and signs by Unicode's word for them, but nobody sees them.
+BLANKS = "\u115f\u1160\u2800\u3164\uffa0"
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,9 @@ def clean_story(text: str) -> str:
 
 
 def clean_line(field: str, text: str, limit: int) -> str:
-    """A text of one line. Raises UserError if it is empty or too long."""
+    """The text of a field tidied up to one line. Raises UserError if nothing of it can be seen, or it is too long."""
     line = one_line(text)
-    if not line:
+    if not any(unicodedata.category(sign)[0] in "LNPS" and sign not in BLANKS for sign in line):
         raise UserError(f"Please write a {field}.", field)
     if len(line) > limit:
         raise UserError(f"The {field} has {len(line)} characters; at most {limit} fit.", field)

@@ -24,6 +24,7 @@ from crowdfund.projects.roles import Action
 from crowdfund.web import keepsakes, openapi
 from crowdfund.web.details_api import details_json, read_details, reward_json
 from crowdfund.web.keepsakes import keepsakes_of
+from crowdfund.web.picture_views import PictureView, views_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
 from crowdfund.web.views import CampaignView, PledgeView, campaign_view, pledge_view, preview_view
@@ -84,7 +85,9 @@ def campaign(campaign_id: str) -> Answer:
             raise NotFound("There is no such campaign.")
         found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
         found |= details_json(db, snapshot.campaign)
-    return jsonify({**found, "settlement_preview": vars(preview) if preview else None})
+        pictures = views_of(db, [campaign_id]).get(campaign_id, ())
+    more = {"settlement_preview": vars(preview) if preview else None, "pictures": [_picture(p) for p in pictures]}
+    return jsonify({**found, **more})
 
 
 @pages.post("/campaigns/<campaign_id>/pledges")
@@ -167,6 +170,16 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "closing_height": view.closing_height,
         "settlement": _settlement(view),
         "own_money": {"own_sats": view.own.own_sats, "without_sats": view.own.without_sats},
+    }
+
+
+def _picture(view: PictureView) -> dict[str, Any]:
+    return {
+        "url": here().settings.base_url + view.src,
+        "sha256": view.sha256,
+        "alt": view.alt,
+        "width": view.width,
+        "height": view.height,
     }
 
 

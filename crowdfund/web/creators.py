@@ -22,6 +22,7 @@ from crowdfund.web import words
 from crowdfund.web.filters import fours, sats, when
 from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_cap, read_deadline, show_problems
 from crowdfund.web.more import more_view
+from crowdfund.web.picture_views import views_of
 from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
 from crowdfund.web.views import campaign_view
 
@@ -109,10 +110,10 @@ def preview(campaign_id: str) -> Answer:
         if snapshot.terms is not None:
             return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
         blocked = service.why_not_publish(db, settings, draft)
-        tip = chain_tip(db)
+        tip, pictures = chain_tip(db), views_of(db, [campaign_id]).get(campaign_id, ())
         return render_template(
             "preview.html",
-            campaign=campaign_view(snapshot, here().network, as_of(db)),
+            campaign=campaign_view(snapshot, here().network, as_of(db), pictures),
             more=more_view(db, draft),
             terms_preview=[] if blocked or tip is None else _frozen(draft, tip),
             exact=None if blocked else service.terms_preview(db, settings, draft),
@@ -229,6 +230,7 @@ def _frozen(campaign: Campaign, tip: Block) -> list[tuple[str, Markup | str]]:
         ("Title", campaign.title),
         ("In one line", campaign.summary),
         ("The story", "Every word of it, by its fingerprint"),
+        ("The pictures", "No picture and none of their words can change"),
         ("Goal", sats(campaign.goal_sats)),
         ("Accepted at most", words.cap_sentence(campaign.cap_sats) or "Any sum"),
         ("Deadline", when(campaign.deadline_at)),

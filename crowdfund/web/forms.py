@@ -8,7 +8,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask_wtf import FlaskForm
-from wtforms import Field, PasswordField, RadioField, SelectField, SelectMultipleField, StringField, TextAreaField
+from wtforms import (
+    Field,
+    FileField,
+    PasswordField,
+    RadioField,
+    SelectField,
+    SelectMultipleField,
+    StringField,
+    TextAreaField,
+)
 from wtforms.fields.choices import SelectChoice
 from wtforms.widgets import CheckboxInput, ListWidget
 
@@ -95,6 +104,19 @@ class HelpForm(FlaskForm):
     name = StringField("Your name")
     contact = StringField("How the project can reach you")
     message = TextAreaField("What you can do")
+
+
+class PictureForm(FlaskForm):
+    """A picture of a draft."""
+
+    picture = FileField("Picture")
+    alt = StringField("What it shows")
+
+
+class AltForm(FlaskForm):
+    """Other words for a picture that is there."""
+
+    alt = StringField("What it shows")
 
 
 class PledgeForm(FlaskForm):

@@ -88,6 +88,10 @@ SCHEMAS: dict[str, Any] = {
                 "type": ["object", "null"],
                 "description": "kind, batches, fee_sats, net_sats: what the end would come to at today's feerate",
             },
+            "pictures": {
+                "type": "array",
+                "description": "url, sha256 of what is there, alt, width, height; the cover first; not in lists",
+            },
         },
     },
     "Pledge": {

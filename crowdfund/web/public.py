@@ -18,6 +18,7 @@ from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi
 from crowdfund.web.more import more_view
+from crowdfund.web.picture_views import views_of
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import CampaignView, campaign_view, coin_view, preview_view
 
@@ -36,7 +37,8 @@ def open_snapshot(campaign_id: str) -> tuple[Snapshot, CampaignView]:
         snapshot = queries.load(db, campaign_id)
         if snapshot.terms is None:
             raise NotFound("There is no such campaign.")
-        return snapshot, campaign_view(snapshot, here().network, as_of(db))
+        pictures = views_of(db, [campaign_id]).get(campaign_id, ())
+        return snapshot, campaign_view(snapshot, here().network, as_of(db), pictures)
 
 
 @pages.get("/")
@@ -44,7 +46,9 @@ def front() -> str:
     """All campaigns."""
     with here().database.reading() as db:
         now = as_of(db)
-        campaigns = [campaign_view(s, here().network, now) for s in queries.published(db)]
+        found = queries.published(db)
+        pictures = views_of(db, [s.campaign.id for s in found])
+        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in found]
     return render_template("front.html", campaigns=campaigns)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, render_template, request, session
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.errors import NotFound, Problems, UserError, WorldError
+from crowdfund.projects.pictures import MAX_BYTES
 
 protect = CSRFProtect()
 
@@ -51,11 +52,15 @@ SENTENCES = {
 }
 RECORDS_AWAY = "Our records cannot be reached at the moment. No money moves because of it; please try again soon."
 
+# Four times the largest picture: what cameras and phones make.
+PICTURE_REQUEST_BYTES = 4 * MAX_BYTES
+
 log = logging.getLogger(__name__)
 
 
 def install(app: Flask) -> None:
     """Put everything in place."""
+    app.before_request(_room_for_a_picture)  # before the form is read, which is what the next line does
     protect.init_app(app)
     app.after_request(_headers)
     app.register_error_handler(UserError, _user_error)
@@ -63,6 +68,13 @@ def install(app: Flask) -> None:
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OperationalError, _records_away)
+
+
+def _room_for_a_picture() -> None:
+    """Who is logged in may send more where a picture is asked for: enough that one too large gets its sentence there,
+    beside what was typed."""
+    if request.endpoint == "pictures.add" and "creator_id" in session:
+        request.max_content_length = PICTURE_REQUEST_BYTES
 
 
 def _headers(response: Response) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -21,6 +22,7 @@ from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
 from crowdfund.web import words
 from crowdfund.web.markdown import story_html
+from crowdfund.web.picture_views import PictureView
 from crowdfund.web.site import AsOf
 from crowdfund.web.way import Step, steps
 
@@ -118,6 +120,7 @@ class CampaignView:
     settlements: list[SettlementView]
     backers: list[BackerView]
     own: OwnShare
+    pictures: Sequence[PictureView]
 
 
 @dataclass(frozen=True)
@@ -168,8 +171,10 @@ class PledgeView:
     refund_example_sats: int | None
 
 
-def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> CampaignView:
-    """The page's view of a campaign or draft."""
+def campaign_view(
+    snapshot: Snapshot, network: str, as_of: AsOf | None, pictures: Sequence[PictureView] = ()
+) -> CampaignView:
+    """The page's view of a campaign or draft, with the pictures that the page shows."""
     campaign, terms, summary = snapshot.campaign, snapshot.terms, summarise(snapshot)
     now = chain_time(network, as_of)
     deadline = campaign.deadline_at if terms is None else terms.deadline
@@ -225,6 +230,7 @@ def campaign_view(snapshot: Snapshot, network: str, as_of: AsOf | None) -> Campa
         settlements=settlement_views(snapshot),
         backers=_backers(snapshot),
         own=own_share(snapshot),
+        pictures=pictures,
     )
 
 
