@@ -6,11 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from crowdfund.chain.regtest import RegtestNode
 from support.node import new_node
 from support.postgres import DATABASES, database_of
 from support.world import World
+
+# How long an example takes says more of the machine than of the code.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
 LONGEST = ("test_crashes.py", "test_backends.py", "test_reorganisations.py", "test_model.py", "test_faulty_proxy.py")

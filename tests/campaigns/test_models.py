@@ -43,8 +43,10 @@ from crowdfund.campaigns.models import (
     RivalRow,
     TimelockedRefund,
 )
+from crowdfund.campaigns.picture_models import Picture, PictureRow
 from crowdfund.campaigns.talk_models import Approval, Moderation, OwnMoney, Post, UpdateVersion
 from crowdfund.db import Base, Database
+from crowdfund.notices.models import Delivery, Happening, Notice, Subscription, Webhook
 from crowdfund.projects.models import Project, ProjectInvitation, ProjectMember
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from support.postgres import DATABASES, database_of, on_postgresql, spoken
@@ -170,12 +172,31 @@ def fill(session: Session) -> None:
     session.add(PledgeReceipt(pledge_id="p1", text="t", signature="s", created_at=NOW))
     session.add(TimelockedRefund(txid="l1", coin_id=1, raw=b"raw", value_sats=9_900, fee_sats=100, created_at=NOW))
     fill_talk(session)
+    fill_notices(session)
+    session.add(Picture(id=1, campaign_id="draft", position=0, sha256="0" * 64, alt="a"))
+    session.flush()
+    session.add(PictureRow(picture_id=1, kind="webp", width=9, height=9, sha256="0" * 64, data=b"x"))
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
     session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
     session.execute(text("UPDATE coins SET spent_by = 'thief', spent_height = 5 WHERE id = 3"))
     session.execute(text(f"{SEEN_TO} (1, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')"))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
     session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
+
+
+def fill_notices(session: Session) -> None:
+    """Something that happened, told to somebody, with a second one still to be told."""
+    session.add(Happening(id=1, key="k", kind="campaign.decided", campaign_id="won", at=NOW, noted_at=NOW, detail="{}"))
+    session.add(Subscription(id=1, email="e", about="a", campaign_id="won", key="k", asked_at=NOW, confirmed_at=NOW))
+    session.add(Webhook(id=1, creator_id=1, url="u", secret="s", events="e", created_at=NOW))
+    session.flush()
+    session.add_all(
+        Notice(id=n, happening_id=1, channel="mail", recipient_id=n, created_at=NOW, next_at=NOW) for n in (1, 2)
+    )
+    session.flush()
+    told = session.get_one(Notice, 1)
+    told.state, told.tries, told.finished_at = "sent", 1, NOW
+    session.add(Delivery(id=1, notice_id=1, at=NOW, ok=True, took_ms=1, sentence="ok"))
 
 
 def fill_talk(session: Session) -> None:
@@ -304,7 +325,31 @@ NEW_CAMPAIGN = (
     " ('new', 1, '', '', '', 1, '2026-01-01', '', '', '', '2026-01-01', 0,"
 )
 
+PUBLISHED = "UPDATE campaigns SET terms = 't', terms_hash = 'd', account_index = 3, descriptor = 'd' WHERE id = 'draft'"
+PICTURE = "INSERT INTO pictures (id, campaign_id, position, sha256, alt) VALUES"
+FILE = "INSERT INTO picture_files (picture_id, kind, width, height, sha256, data) VALUES"
+NOTICE = (
+    "INSERT INTO notices (id, happening_id, channel, recipient_id, state, round, tries, created_at, next_at, "
+    "finished_at)"
+)
+HASH = "0" * 64
+
 REFUSED = {
+    # what people are told
+    "what happened, otherwise": "UPDATE happenings SET detail = '{}x' WHERE id = 1",
+    "what happened, away": "DELETE FROM happenings",
+    "a notice to somebody else": "UPDATE notices SET recipient_id = 9 WHERE id = 2",
+    "a notice away": "DELETE FROM notices",
+    "a notice sent, to be sent again": "UPDATE notices SET state = 'queued', finished_at = NULL WHERE id = 1",
+    "a notice that begins as sent": f"{NOTICE} VALUES (9, 1, 'mail', 9, 'sent', 0, 1, {WHEN}, {WHEN}, {WHEN})",
+    "an attempt to tell, otherwise": "UPDATE deliveries SET sentence = 'x'",
+    "an attempt to tell, away": "DELETE FROM deliveries",
+    "another address": "UPDATE subscriptions SET email = 'x'",
+    "an address not confirmed any more": "UPDATE subscriptions SET confirmed_at = NULL",
+    "another webhook": "UPDATE webhooks SET url = 'x'",
+    # pictures
+    "another picture": f"UPDATE pictures SET sha256 = '{'1' * 64}'",
+    "other bytes of a picture": "UPDATE picture_files SET height = 8",
     # projects, and what was promised beside the money
     "a campaign of no project": f"{NEW_CAMPAIGN} NULL)",
     "a campaign of a project that is none": f"{NEW_CAMPAIGN} 'nothing')",
@@ -611,13 +656,14 @@ REFUSED = {
 NUMBERED = (
     "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
     "acknowledged_spends", "update_versions", "posts", "moderation", "own_money",
+    "happenings", "notices", "deliveries", "subscriptions", "webhooks", "pictures",
 )  # fmt: skip
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
     "acknowledged_spends",
-    "update_versions", "posts", "post_approvals", "moderation", "own_money",
+    "update_versions", "posts", "post_approvals", "moderation", "own_money", "happenings", "notices", "deliveries",
 )  # fmt: skip
 
 
@@ -778,6 +824,12 @@ def test_what_we_have_signed_is_not_acknowledged_as_somebody_elses(
 
 
 IN_STEPS = [
+    (PUBLISHED, f"{PICTURE} (2, 'draft', 1, '{1:064}', 'b')"),
+    (PUBLISHED, "UPDATE pictures SET alt = 'b'"),
+    (PUBLISHED, "DELETE FROM pictures"),
+    (PUBLISHED, f"{FILE} (1, 'webp', 8, 9, '{HASH}', x'00')"),
+    (PUBLISHED, "DELETE FROM picture_files"),
+    tuple(f"{PICTURE} ({n}, 'draft', {n}, '{n:064}', 'b')" for n in range(2, 12)),
     *OURS,
     *((f"DELETE FROM {table}",) for table in KEPT),
     (*REFUND, FIRST, f"{OUTPUT} ('a2', 0, x'00', 9899, 0)", f"{SEAL} 'a2'"),
