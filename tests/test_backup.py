@@ -22,13 +22,15 @@ from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators
+from crowdfund.campaigns import books, creators, delivery, helping, review, service, stock
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.projects import people
+from crowdfund.projects.roles import Role
 from crowdfund.wallet import sealed_stream
 from crowdfund.wallet.keystore import sealed_seed, store_plain
 from crowdfund.wallet.passphrase import Passphrase
@@ -36,6 +38,7 @@ from crowdfund.wallet.sealed_stream import Lock, open_stream, seal_stream
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.words import words_of
 from support import ledger
+from support.details import GOOD
 from support.dying import dies_at
 from support.node import new_node
 from support.postgres import new_database
@@ -77,11 +80,33 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         node.mine()
         world.sync()
         world.paid(world.campaign(), 150_000)
+        fill_details(world)
         fill_rare_tables(world.database)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sealed_stream, "CHUNK_BYTES", SMALL)
             back_up(world, folder / "backup")
         return Saved(folder / "backup", world.settings, rows_of(world.database))
+
+
+def fill_details(world: World) -> None:
+    """A campaign that has and got all that can stand beside the money; its one pledge was never shown."""
+    creator, now = world.creator("alice of the details"), datetime.now(UTC)
+    with world.database.transaction() as session:
+        draft = service.save_draft(session, world.settings, creator, world.draft(), details=GOOD)
+        review.ask(session, creator, draft)
+        review.decide(session, draft.id, True)
+        people.invite(session, creator, draft.project_id or "", Role.EDITOR)
+        service.publish(session, world.settings, creator, draft.id)
+        delivery.report(session, creator, draft.id, 0, "there", "https://example.org")
+        helping.offer(session, draft.id, 0, 1, "Bob", "bob", "I weld.")
+        unshown = Pledge(
+            id="unshown", campaign_id=draft.id, index=0, amount_sats=50_000, refund_address="r", refund_script=b"r",
+            name="", message="", created_at=now,
+        )  # fmt: skip
+        session.add(unshown)
+        draft.next_index = 1
+        session.flush()
+        stock.reserve(session, unshown, 0)
 
 
 def fill_rare_tables(database: Database) -> None:

@@ -45,6 +45,9 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "scope": "campaign",
         "key": campaign,
         "filename": "site.css",
+        "slug": "seed-drill",
+        "step": "story",
+        "token": "unknown",
     }
     return rule.rule.replace("path:", "").replace("<", "{").replace(">", "}").format(**values)
 
