@@ -22,7 +22,7 @@ from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators, delivery, helping, review, service, stock
+from crowdfund.campaigns import books, creators, delivery, helping, review, service
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
