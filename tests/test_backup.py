@@ -23,7 +23,21 @@ from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators, gallery, moderation, own_money, posts, queries, thefts, updates
+from crowdfund.campaigns import (
+    books,
+    creators,
+    delivery,
+    gallery,
+    helping,
+    moderation,
+    own_money,
+    posts,
+    queries,
+    review,
+    service,
+    thefts,
+    updates,
+)
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
@@ -32,7 +46,9 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Delivery, Notice
+from crowdfund.projects import people
 from crowdfund.projects.pictures import PictureFile
+from crowdfund.projects.roles import Role
 from crowdfund.wallet import sealed_stream
 from crowdfund.wallet.keystore import sealed_seed, store_plain
 from crowdfund.wallet.passphrase import Passphrase
@@ -40,6 +56,7 @@ from crowdfund.wallet.sealed_stream import Lock, open_stream, seal_stream
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.words import words_of
 from support import ledger
+from support.details import GOOD
 from support.dying import dies_at
 from support.node import new_node
 from support.postgres import new_database
@@ -81,11 +98,28 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Saved:
         node.mine()
         world.sync()
         world.paid(world.campaign(), 150_000)
+        fill_details(world)
         fill_rare_tables(world.database)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(sealed_stream, "CHUNK_BYTES", SMALL)
             back_up(world, folder / "backup")
         return Saved(folder / "backup", world.settings, rows_of(world.database))
+
+
+def fill_details(world: World) -> None:
+    """A campaign that has and got all that can stand beside the money."""
+    creator = world.creator("alice of the details")
+    with world.database.transaction() as session:
+        draft = service.save_draft(session, world.settings, creator, world.draft(), details=GOOD)
+        review.ask(session, creator, draft)
+        review.decide(session, draft.id, True)
+        people.invite(session, creator, draft.project_id or "", Role.EDITOR)
+        service.publish(session, world.settings, creator, draft.id)
+        delivery.report(session, creator, draft.id, 0, "there", "https://example.org")
+        helping.offer(session, draft.id, 0, 1, "Bob", "bob", "I weld.")
+    address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
+    service.open_pledge(world.database, world.settings, draft.id, 50_000, address, reward=0)
+    world.sync()
 
 
 def fill_rare_tables(database: Database) -> None:
@@ -181,7 +215,7 @@ def test_every_row_comes_back_and_the_triggers_too(saved: Saved, tmp_path: Path)
     found = rows_of(database)
     assert [len(found.pop("restores")), saved.rows["restores"]] == [1, []]
     assert found == {name: rows for name, rows in saved.rows.items() if name != "restores"}
-    assert len(found["attempts"]) == 1 and len(found["transfers"]) > 4 and len(found["watched_scripts"]) == 2
+    assert len(found["attempts"]) == 1 and len(found["transfers"]) > 4 and len(found["watched_scripts"]) == 3
     assert triggers(database) == triggers(fresh) and len(triggers(fresh)) > 30
     with database.reading() as session:
         assert session.execute(text("PRAGMA foreign_key_check")).all() == []

@@ -52,6 +52,8 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "token": "none",
         "hook_id": "1",
         "notice_id": "1",
+        "slug": "seed-drill",
+        "step": "story",
     }
     return re.sub(r"<(?:[^:>]*:)?([^>]*)>", r"{\1}", rule.rule).format(**values)
 
