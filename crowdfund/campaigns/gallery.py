@@ -126,7 +126,7 @@ def drafted(session: Session, kind: str, sha256: str, creator_id: int) -> bytes:
     return data
 
 
-def _holders(kind: str, sha256: str) -> Select[tuple[bytes]]:
+def _holders(kind: str, sha256: str) -> Select[bytes]:
     return (
         select(PictureRow.data)
         .join(Picture, Picture.id == PictureRow.picture_id)
