@@ -10,7 +10,18 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
-from crowdfund.campaigns import delivery, helping, moderation, own_money, posts, queries, review, service, updates
+from crowdfund.campaigns import (
+    delivery,
+    gallery,
+    helping,
+    moderation,
+    own_money,
+    posts,
+    queries,
+    review,
+    service,
+    updates,
+)
 from crowdfund.campaigns.creators import log_in, sign_up
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.cli import main
@@ -21,6 +32,7 @@ from crowdfund.notices.posting import PinnedPoster
 from crowdfund.notices.sender import Sender
 from crowdfund.postgresql import grants
 from crowdfund.projects import people
+from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
 from support.details import GOOD
 from support.paper import REFUND, START, Paper, coin
@@ -53,6 +65,9 @@ BEYOND = (
     "ALTER TABLE pledges DISABLE TRIGGER ALL",
     "CREATE TABLE decisions_too (x int)",
     "DROP TABLE coins CASCADE",
+    "UPDATE picture_files SET data = ''",
+    "UPDATE pictures SET sha256 = 'x'",
+    "TRUNCATE pictures CASCADE",
     "DROP FUNCTION pledges_kept() CASCADE",
     "SET session_replication_role = replica",
     "INSERT INTO happenings VALUES (9, 'x', 'x', NULL, NULL, NULL, now(), now(), '{}')",
@@ -95,6 +110,12 @@ def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
         creator = sign_up(session, "bob", PASSWORD, START)
         draft = service.save_draft(session, paper.settings, creator.id, paper.draft())
         service.save_draft(session, paper.settings, creator.id, paper.draft(title="Better"), draft.id)
+        for name in ("a", "b"):
+            gallery.add(session, creator.id, draft.id, [PictureFile("webp", 9, 9, name.encode())], name)
+        first, second = gallery.of_campaign(session, draft.id)
+        gallery.move(session, creator.id, draft.id, second.id, gallery.Move.FIRST)
+        gallery.describe(session, creator.id, draft.id, second.id, "Better")
+        gallery.remove(session, creator.id, draft.id, first.id)
         campaign = service.publish(session, paper.settings, creator.id, draft.id).id
         assert log_in(session, "bob", PASSWORD).id == creator.id
     found = service.open_pledge(web, paper.settings, campaign, 50_000, REFUND)

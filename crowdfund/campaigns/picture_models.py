@@ -4,7 +4,7 @@ in the migrations see to that."""
 from __future__ import annotations
 
 from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
-from sqlalchemy.orm import Mapped, deferred, mapped_column, relationship
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.campaigns.models import Campaign
 from crowdfund.db import Base
@@ -49,6 +49,6 @@ class PictureRow(Base):
     width: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     height: Mapped[int]
     sha256: Mapped[str] = mapped_column(index=True)
-    data: Mapped[bytes] = deferred(mapped_column())
+    data: Mapped[bytes] = mapped_column(deferred=True)
 
     picture: Mapped[Picture] = relationship(back_populates="files")

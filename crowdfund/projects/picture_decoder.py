@@ -107,18 +107,16 @@ def _pixels(file: BinaryIO, form: str) -> Image:
     images.MAX_IMAGE_PIXELS = MAX_PIXELS
     image: Image
     try:
-        image = images.open(file, formats=[form])
+        opened = images.open(file, formats=[form])
     except (images.DecompressionBombWarning, images.DecompressionBombError):
         raise Refused("pixels") from None
-    _check_size(*image.size)
-    turn = _turn(image)
-    profile = image.info.get("icc_profile")
+    _check_size(*opened.size)
+    turn = _turn(opened)
+    profile = opened.info.get("icc_profile")
     # A JPEG can be opened at a half, a quarter or an eighth of its size: that saves most of the work.
-    image.draft(None, (2 * WIDTHS[-1], 2 * WIDTHS[-1]))
-    image.load()
-    image = _plain_mode(image)
-    image = _fitting(image, turn in SIDEWAYS)
-    image = _in_srgb(image, profile)
+    opened.draft(None, (2 * WIDTHS[-1], 2 * WIDTHS[-1]))
+    opened.load()
+    image = _in_srgb(_fitting(_plain_mode(opened), turn in SIDEWAYS), profile)
     if turn in TURNS:
         image = image.transpose(getattr(images.Transpose, TURNS[turn]))
     return images.frombytes(image.mode, image.size, image.tobytes())  # a new one knows nothing of the old one

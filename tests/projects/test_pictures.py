@@ -154,9 +154,6 @@ def test_damaged_in_any_place_it_is_refused_or_made_anew(form: str, data: st.Dat
     "code",
     [
         "import os; os.abort()",
-        "bytearray(1 << 31)",
-        "while True: pass",
-        "import sys; sys.stdout.write('x' * 9_000_000)",
         "print('nonsense')",
         "import json; print(json.dumps({'files': [['webp', 9, 9, 4]]})); print('RIFF')",
         "import json; print(json.dumps({'files': [['webp', 9, 9, 10**12]]}))",
@@ -167,14 +164,35 @@ def test_damaged_in_any_place_it_is_refused_or_made_anew(form: str, data: st.Dat
     ],
 )
 def test_whatever_a_decoder_does_it_does_to_itself(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A decoder that a picture has taken over, under the true limits (with less time)."""
-    taken = tmp_path / "taken.py"
-    source = Path(decoder.__file__).read_text().replace("CPU_S = 20", "CPU_S = 1")
-    taken.write_text(source.replace("        files = list(", f"        {code}\n        return\n        files = list("))
-    assert code in taken.read_text()
-    monkeypatch.setattr(decoder, "__file__", str(taken))
+    """A decoder that a picture has taken over answers as it likes."""
+    taken_over(f"{code}; return", tmp_path, monkeypatch)
     with pytest.raises(UserError, match="too much work"):
         make_anew(encoded(halves(), "PNG"))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "bytearray(1 << 30)",
+        "while True: pass",
+        "sys.stdout.write('x' * 9_000_000), sys.stdout.flush(), sys.stdout.seek(0), sys.stdout.truncate()",
+        "held = [open('/dev/null') for _ in range(100)]",
+    ],
+)
+def test_no_decoder_takes_more_than_its_share(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would go on to do its work: only the limits stand in the way."""
+    taken_over(code, tmp_path, monkeypatch)
+    with pytest.raises(UserError, match="too much work"):
+        make_anew(encoded(halves(), "PNG"))
+
+
+def taken_over(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder runs this first, once its limits are set; it has less time than usual."""
+    taken, before = folder / "taken.py", "    set_limits()\n"
+    source = Path(decoder.__file__).read_text().replace("CPU_S = 20", "CPU_S = 1")
+    assert before in source
+    taken.write_text(source.replace(before, f"{before}    {code}\n"))
+    monkeypatch.setattr(decoder, "__file__", str(taken))
 
 
 def test_one_that_sleeps_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,9 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "notice_id": "1",
         "slug": "seed-drill",
         "step": "story",
+        "picture_id": "1",
+        "sha256": "0" * 64,
+        "ending": "webp",
     }
     return re.sub(r"<(?:[^:>]*:)?([^>]*)>", r"{\1}", rule.rule).format(**values)
 
