@@ -46,10 +46,9 @@ def days_left(state: CampaignState, deadline: datetime, now: datetime) -> int | 
 
 
 def _picture(svg: str) -> Response:
-    """Opened by itself it may load nothing and run nothing, and other sites may show it."""
+    """Other sites may show it. It keeps the headers of all other answers: opened by itself it can run nothing."""
     response = Response(svg, content_type="image/svg+xml; charset=utf-8")
     response.headers["Cache-Control"] = f"public, max-age={KEPT_S}"
-    response.headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'; sandbox"
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.add_etag()
     response.make_conditional(request)

@@ -34,7 +34,9 @@ def assert_headers(answer: TestResponse, path: str) -> None:
     assert headers["X-Content-Type-Options"] == "nosniff", path
     assert headers["Referrer-Policy"] == "same-origin", path
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin", path
-    if not path.startswith("/static/"):
+    if path.endswith("/badge.svg") and answer.status_code == 200:
+        assert headers["Cache-Control"] == "public, max-age=60", path
+    elif not path.startswith("/static/"):
         assert "no-store" in headers["Cache-Control"], path
 
 
