@@ -13,6 +13,7 @@ import pytest
 
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns import queries
+from crowdfund.campaigns.checking import catch_up
 from crowdfund.campaigns.models import (
     Account,
     Campaign,
@@ -52,6 +53,7 @@ class SecondLook:
             pass
         with self._world.database.reading() as source, self.database.transaction() as target:
             copy_plans(source, target)
+        catch_up(self.database)
 
     def bundles(self) -> dict[str, str]:
         """Campaign -> its bundle's text."""

@@ -12,9 +12,20 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
+from crowdfund.campaigns.ledger import OUTSIDE, Bucket
 from crowdfund.campaigns.models import Campaign, Coin
 from crowdfund.db import Base
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+
+
+def _known(column: str) -> CheckConstraint:
+    names = ", ".join(f"'{account}'" for account in (OUTSIDE, *Bucket))
+    return CheckConstraint(f"{column} IN ({names})", name=f"{column}_known")
+
+
+def _whole(column: str) -> CheckConstraint:
+    """SQLite would store 1.5 in a column of integers."""
+    return CheckConstraint(f"{column} = CAST({column} AS BIGINT)", name=f"{column}_is_whole")
 
 
 class Transfer(Base):
@@ -28,7 +39,11 @@ class Transfer(Base):
     __tablename__ = "transfers"
     __table_args__ = (
         CheckConstraint(f"amount_sats BETWEEN 1 AND {MAX_MONEY_SATS}", name="amount_sats_in_range"),
+        _whole("amount_sats"),
         CheckConstraint("from_account <> to_account", name="another_account"),
+        _known("from_account"),
+        _known("to_account"),
+        CheckConstraint("length(hash) = 64 AND length(prev_hash) = 64", name="a_whole_hash"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -51,7 +66,11 @@ class Balance(Base):
     """What an account of a campaign holds: kept by a trigger at each transfer. `outside` is what came in, negative."""
 
     __tablename__ = "balances"
-    __table_args__ = (CheckConstraint("account = 'outside' OR sats >= 0", name="nobody_owes"),)
+    __table_args__ = (
+        _known("account"),
+        CheckConstraint("account = 'outside' OR sats >= 0", name="nobody_owes"),
+        _whole("sats"),
+    )
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey(Campaign.id), primary_key=True)
     account: Mapped[str] = mapped_column(primary_key=True)

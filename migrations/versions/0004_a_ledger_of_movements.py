@@ -15,7 +15,7 @@ revision = "0004"
 down_revision = "0003"
 
 ACCOUNTS = (
-    "outside", "counted", "maturing", "late", "dust", "over_cap", "in_settlement", "paid_out", "refunded", "miner_fee",
+    "outside", "counted", "maturing", "late", "over_cap", "dust", "in_settlement", "paid_out", "refunded", "miner_fee",
     "unclaimed", "foreign_spend",
 )  # fmt: skip
 

@@ -19,8 +19,9 @@ TRIGGERS = [
 def upgrade() -> None:
     op.add_column("accounts", sa.Column("receipt_key", sa.Text(), nullable=True))
     # In words of its own, as SQLite can add a constraint only together with its column.
+    integer = "INTEGER" if op.get_bind().dialect.name == "sqlite" else "BIGINT"
     op.execute(
-        "ALTER TABLE campaigns ADD COLUMN cap_sats BIGINT DEFAULT 0 NOT NULL "
+        f"ALTER TABLE campaigns ADD COLUMN cap_sats {integer} DEFAULT 0 NOT NULL "
         f"CONSTRAINT cap_sats_in_range CHECK (cap_sats BETWEEN 0 AND {MAX_MONEY_SATS})"
     )
     for trigger in TRIGGERS:

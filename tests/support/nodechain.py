@@ -60,10 +60,15 @@ class NodeChain:
         return self._spare.pop()
 
     def tx(self, spends: Sequence[Outpoint], outputs: Sequence[tuple[int, bytes]]) -> Tx:
-        """A signed transaction, not sent yet; each pays a higher fee than the ones before it."""
+        """A signed transaction, not sent yet; each pays a higher fee than the ones before it.
+
+        Where these coins do not suffice, it spends more of the bank's.
+        """
         self._fee_sats += 1_500
-        held = sum(self._value(outpoint) for outpoint in spends)
-        rest = held - sum(sats for sats, _ in outputs) - self._fee_sats
+        rest = sum(map(self._value, spends)) - sum(sats for sats, _ in outputs) - self._fee_sats
+        while rest < 0:
+            spends = [*spends, self.fresh_coin()]
+            rest += self._value(spends[-1])
         paid = [(sats, script) for sats, script in outputs if script != NOBODY]
         rest += sum(sats for sats, script in outputs if script == NOBODY)
         raw = raw_transaction(spends, [*paid, (rest, self._change())])

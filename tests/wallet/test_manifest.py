@@ -19,7 +19,9 @@ TERMS = json.dumps({"title": "A seed drill", "payout_address": address_of(PAYOUT
 
 scripts = st.binary(min_size=20, max_size=20).map(lambda program: b"\x00\x14" + program)
 sats = st.integers(1, 21 * 10**14)
-inputs = st.builds(TxInput, st.binary(min_size=32, max_size=32).map(bytes.hex), st.integers(0, 9), sats, st.integers(0))
+inputs = st.builds(
+    TxInput, st.binary(min_size=32, max_size=32).map(bytes.hex), st.integers(0, 9), sats, st.integers(0, 2**31 - 1)
+)
 outputs = st.builds(TxOutput, scripts, sats, st.none() | st.integers(0, 2**31 - 1))
 transactions = st.builds(
     UnsignedTx, st.lists(inputs, max_size=3).map(tuple), st.lists(outputs, max_size=3).map(tuple), st.integers(0, 10**6)
