@@ -26,6 +26,7 @@ from crowdfund.chain.follow import FIRST_BLOCKS
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from crowdfund.projects.models import Project
 from crowdfund.worker import Worker
 from support.books import MuteSigner
 from support.copying import copy_plans, copy_rows
@@ -33,7 +34,7 @@ from support.node import new_address, new_node
 from support.servers import server_settings
 from support.world import DAY, World
 
-PROMISES = (Creator, Account, Campaign, Pledge, DecisionRow)
+PROMISES = (Creator, Account, Project, Campaign, Pledge, DecisionRow)
 
 
 class SecondLook:

@@ -14,10 +14,11 @@ from crowdfund.campaigns.models import (
     DecisionRow,
     Pledge,
 )
+from crowdfund.projects.models import Project
 from support.copying import copy_plans, copy_rows
 from support.world import DAY, World
 
-PROMISES = (Creator, Account, Campaign, Pledge)
+PROMISES = (Creator, Account, Project, Campaign, Pledge)
 
 
 def _text(world: World, campaign: str) -> str:
