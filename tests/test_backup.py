@@ -144,8 +144,9 @@ def fill_rare_tables(database: Database) -> None:
         thefts.acknowledge(session, ["nothing:0"], "r", now)
         fill_talk(session, coin.pledge)
         draft = Campaign(
-            id="draft", creator_id=coin.pledge.campaign.creator_id, title="t", summary="s", story="s", goal_sats=9,
-            deadline_at=now, payout_address="a", project_url="u", license="MIT", created_at=now,
+            id="draft", creator_id=coin.pledge.campaign.creator_id, project_id=coin.pledge.campaign.project_id,
+            title="t", summary="s", story="s", goal_sats=9, deadline_at=now, payout_address="a", project_url="u",
+            license="MIT", created_at=now,
         )  # fmt: skip
         session.add(draft)
         session.flush()

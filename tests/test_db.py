@@ -22,7 +22,7 @@ from crowdfund.db import ROOT, Base, Database
 from crowdfund.errors import UserError, WorldError
 from support.postgres import DATABASES, Server, database_of, new_database, shared
 
-CHECK = re.compile(r"CONSTRAINT (\w+) CHECK \((.*)\)")
+CHECK = re.compile(r"CONSTRAINT (\w+) CHECK \(")
 CHECKS_OF_POSTGRESQL = (
     "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'c'"
     " AND connamespace = 'public'::regnamespace ORDER BY 1, 2"
@@ -69,19 +69,29 @@ def another(kind: str, folder: Path) -> AbstractContextManager[str]:
     return new_database(empty=True) if kind == "postgresql" else nullcontext(f"sqlite:///{folder / 'other.sqlite'}")
 
 
-def checks(database: Database) -> dict[str, list[object]]:
+def checks(database: Database) -> dict[str, list[tuple[str, str]]]:
     """What is checked, by table."""
-    found: dict[str, list[object]] = {}
+    found: dict[str, list[tuple[str, str]]] = {}
     with database.reading() as session:
         if database.engine.dialect.name == "postgresql":
             for table, name, rule in session.execute(text(CHECKS_OF_POSTGRESQL)):
                 found.setdefault(table, []).append((name, rule))
         else:
             for table, sql in session.execute(text("SELECT name, sql FROM sqlite_master WHERE type = 'table'")):
-                found[table] = sorted(CHECK.findall(sql))
+                found[table] = sorted((one[1], inside(sql[one.end() :])) for one in CHECK.finditer(sql))
     found.pop("alembic_version", None)
     found.pop("sqlite_sequence", None)
     return found
+
+
+def inside(sql: str) -> str:
+    """The text before the bracket that closes one opened just before it."""
+    depth = 1
+    for end, sign in enumerate(sql):
+        depth += {"(": 1, ")": -1}.get(sign, 0)
+        if not depth:
+            return sql[:end]
+    raise AssertionError(sql)
 
 
 def test_sqlite_is_set_up_for_safety(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ _last = select(func.max(OwnMoney.id)).group_by(OwnMoney.pledge_id)
 
 def declare(session: Session, creator: Creator, pledge: Pledge, own: bool, now: datetime) -> None:
     """Whether a pledge to an own campaign is own money. To say the same again changes nothing. Raises NotFound."""
-    if not may(creator, Action.OWN_MONEY, pledge.campaign):
+    if not may(session, creator, Action.OWN_MONEY, pledge.campaign):
         raise NotFound("There is no such pledge to a campaign of yours.")
     if _said(session, pledge.id) is own:
         return

@@ -3,7 +3,7 @@ in the migrations see to that."""
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.campaigns.models import Campaign
@@ -49,6 +49,6 @@ class PictureRow(Base):
     width: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     height: Mapped[int]
     sha256: Mapped[str] = mapped_column(index=True)
-    data: Mapped[bytes] = mapped_column(deferred=True)
+    data: Mapped[bytes] = mapped_column(LargeBinary, deferred=True, nullable=False)
 
     picture: Mapped[Picture] = relationship(back_populates="files")

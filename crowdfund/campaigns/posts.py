@@ -76,7 +76,7 @@ def ask(session: Session, campaign: Campaign, name: str, text: str, now: datetim
 
 def answer(session: Session, creator: Creator, campaign: Campaign, question_id: int, text: str, now: datetime) -> Post:
     """An answer, which lets everyone read the question too. Raises Problems, NotFound."""
-    if not may(creator, Action.ANSWER, campaign):
+    if not may(session, creator, Action.ANSWER, campaign):
         raise NotFound("There is no such campaign among yours.")
     _, text = _checked("", text)
     question = _question(session, campaign.id, question_id)
@@ -108,7 +108,7 @@ def comment_as_backer(
 
 def comment_as_creator(session: Session, creator: Creator, campaign: Campaign, text: str, now: datetime) -> Post:
     """A comment by the campaign's side. Raises Problems, NotFound."""
-    if not may(creator, Action.ANSWER, campaign):
+    if not may(session, creator, Action.ANSWER, campaign):
         raise NotFound("There is no such campaign among yours.")
     _, text = _checked("", text)
     post = Post(kind="comment", role="creator", creator_id=creator.id, name=creator.name, text=text, created_at=now)

@@ -59,7 +59,7 @@ def write(
 
     An edit that changes nothing is no edit.
     """
-    if not may(creator, Action.UPDATE, campaign):
+    if not may(session, creator, Action.UPDATE, campaign):
         raise NotFound("There is no such campaign among yours.")
     title, text = _checked(title, text)
     version = 1

@@ -282,7 +282,7 @@ def _own_money(campaign_id: str, value: object) -> bool | None:
         raise Problems({"own_money": "“own_money” must be true or false."})
     with here().database.reading() as db:
         creator, campaign = token_holder(db), db.get(Campaign, campaign_id)
-        if campaign is None or not may(creator, Action.OWN_MONEY, campaign):
+        if campaign is None or not may(db, creator, Action.OWN_MONEY, campaign):
             raise NotFound("There is no such campaign among yours.")
     return value
 

@@ -108,7 +108,7 @@ def declare(campaign_id: str) -> AnyResponse:
 def _own(db: Session, campaign_id: str) -> Snapshot:
     """The campaign, if who is logged in may see its dashboard. Raises NotFound."""
     campaign = db.get(Campaign, campaign_id)
-    if campaign is None or not may(current_creator(), Action.DASHBOARD, campaign):
+    if campaign is None or not may(db, current_creator(), Action.DASHBOARD, campaign):
         raise NotFound("There is no such campaign among yours.")
     return queries.load(db, campaign_id)
 

@@ -19,7 +19,7 @@ def is_asked(campaign_id: str) -> bool:
         return False
     with here().database.reading() as db:
         campaign = db.get(Campaign, campaign_id)
-        return campaign is not None and may(creator, Action.OWN_MONEY, campaign)
+        return campaign is not None and may(db, creator, Action.OWN_MONEY, campaign)
 
 
 def unanswered(campaign_id: str, form: PledgeForm) -> dict[str, str]:
@@ -33,5 +33,5 @@ def note(pledge_id: str, form: PledgeForm) -> None:
     """Keep the answer, where the question was one."""
     with here().database.transaction() as db:
         pledge, creator = db.get_one(Pledge, pledge_id), current_creator()
-        if creator is not None and may(creator, Action.OWN_MONEY, pledge.campaign):
+        if creator is not None and may(db, creator, Action.OWN_MONEY, pledge.campaign):
             own_money.declare(db, creator, pledge, form.own.data == "Yes", datetime.now(UTC))

@@ -37,7 +37,7 @@ def update_list(campaign_id: str) -> str:
     snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
         found = updates.of_campaign(db, campaign_id)
-    mine = may(current_creator(), Action.UPDATE, snapshot.campaign)
+        mine = may(db, current_creator(), Action.UPDATE, snapshot.campaign)
     return render_template("updates.html", campaign=view, updates=found, mine=mine)
 
 
@@ -47,8 +47,8 @@ def update(campaign_id: str, number: int) -> str:
     snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
         found = updates.find(db, campaign_id, number)
+        mine = may(db, current_creator(), Action.UPDATE, snapshot.campaign)
     prints = {v.version: moderation.fingerprint(v.title, v.text) for v in found.versions}
-    mine = may(current_creator(), Action.UPDATE, snapshot.campaign)
     return render_template("update.html", campaign=view, update=found, prints=prints, mine=mine)
 
 
@@ -211,7 +211,7 @@ def _talk_page(campaign_id: str, form: QuestionForm) -> str:
     snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
         said = posts.talk_of(db, snapshot)
-    mine = may(current_creator(), Action.ANSWER, snapshot.campaign)
+        mine = may(db, current_creator(), Action.ANSWER, snapshot.campaign)
     return render_template("talk.html", campaign=view, talk=said, form=form, mine=mine, shown=posts.SHOWN)
 
 
@@ -252,8 +252,8 @@ def _own(campaign_id: str, action: Action) -> Campaign:
     """The campaign, if who is logged in may do this. Raises NotFound, as if it were not there."""
     with here().database.reading() as db:
         campaign = _published(db, campaign_id)
-    if not may(current_creator(), action, campaign):
-        raise NotFound("There is no such campaign among yours.")
+        if not may(db, current_creator(), action, campaign):
+            raise NotFound("There is no such campaign among yours.")
     return campaign
 
 

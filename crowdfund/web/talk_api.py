@@ -27,7 +27,7 @@ def pledges(campaign_id: str) -> Answer:
     """The pledges that were ever paid, for the campaign's creator; without their secret ids."""
     with here().database.reading() as db:
         creator, snapshot = token_holder(db), queries.load(db, campaign_id)
-        if not may(creator, Action.DASHBOARD, snapshot.campaign):
+        if not may(db, creator, Action.DASHBOARD, snapshot.campaign):
             raise NotFound("There is no such campaign among yours.")
         rows = overview.pledge_rows(snapshot)
     return jsonify({"pledges": [asdict(row) for row in rows]})

@@ -18,8 +18,11 @@ from flask import Flask, render_template
 
 from crowdfund import create_app
 from crowdfund.campaigns.drafts import check_draft, clean_line
+from crowdfund.campaigns.models import Campaign
+from crowdfund.campaigns.posts import Talk
 from crowdfund.errors import Problems, UserError
 from crowdfund.web.markdown import TAGS, URL_LIMIT, story_html
+from crowdfund.web.more import MoreView, more_view
 from crowdfund.web.site import Site
 from crowdfund.web.views import CampaignView, campaign_view
 from support.attacks import RUN, endless, stories
@@ -157,6 +160,14 @@ def page(app: Flask, paper: Paper) -> CampaignView:
         return campaign_view(paper.snapshot(campaign), "regtest", None)
 
 
+@pytest.fixture(scope="module")
+def more(app: Flask, paper: Paper) -> MoreView:
+    """What else stands on such a page."""
+    campaign = paper.campaign()
+    with app.test_request_context("/"), paper.database.reading() as session:
+        return more_view(session, session.get_one(Campaign, campaign))
+
+
 def lines() -> dict[str, str]:
     """The attacks as titles: what the check of a draft leaves of them."""
     found = {}
@@ -168,7 +179,7 @@ def lines() -> dict[str, str]:
     return found
 
 
-def test_titles_and_summaries_change_no_page(app: Flask, page: CampaignView) -> None:
+def test_titles_and_summaries_change_no_page(app: Flask, page: CampaignView, more: MoreView) -> None:
     """With any attack in them, a page has the elements that it has with harmless words, and the text is all there."""
 
     def shape(html: str) -> list[tuple[str, tuple[str, ...]]]:
@@ -180,8 +191,9 @@ def test_titles_and_summaries_change_no_page(app: Flask, page: CampaignView) -> 
             def rendered(title: str, template: str = name) -> str:
                 shown = replace(page, title=title, summary=title, creator_name=title)
                 return render_template(
-                    template, campaign=shown, campaigns=[shown], terms_preview=[("Title", title)], incidents=[]
-                )
+                    template, campaign=shown, campaigns=[shown], terms_preview=[("Title", title)], incidents=[],
+                    more=more, talk=Talk([], [], []), may_publish=True,
+                )  # fmt: skip
 
             plain = shape(rendered("Harmless"))
             chosen = lines()
@@ -205,10 +217,10 @@ def test_a_title_that_nobody_can_see_is_none(paper: Paper) -> None:
         assert check_draft(paper.draft(title=title), "regtest", START).title == title
 
 
-def test_nothing_of_a_template_is_carried_out(app: Flask, page: CampaignView) -> None:
+def test_nothing_of_a_template_is_carried_out(app: Flask, page: CampaignView, more: MoreView) -> None:
     with app.test_request_context("/"):
         shown = replace(
             page, title="{{7*7}}", summary="{{ site.settings.secret_key }}", story_html=story_html("{{7*7}}")
         )
-        html = render_template("campaign.html", campaign=shown, incidents=[])
+        html = render_template("campaign.html", campaign=shown, incidents=[], more=more, talk=Talk([], [], []))
     assert html.count("{{7*7}}") >= 3 and "{{ site.settings.secret_key }}" in html and RUN not in html
