@@ -93,6 +93,7 @@ def test_from_the_file_chooser_to_the_public_page(
 
 def fits(person: Person) -> None:
     """At each width nothing runs out of the page, and every picture can be seen."""
+    person.page.wait_for_load_state("load")
     for width in WIDTHS:
         person.page.set_viewport_size({"width": width, "height": 900})
         assert not person.page.evaluate(TOO_WIDE), f"{person.page.url} at {width}"
