@@ -118,6 +118,8 @@ class Person:
         self.page.goto(campaign)
         self.press("Pledge")
         self.fill(amount=str(amount_sats), refund_address=refund_address, **fields)
+        if self.page.locator("#own-hint").count():  # a creator is asked
+            self.page.get_by_label("No", exact=True).check()
         self.press("Show me where to pay")
         path = urlsplit(self.page.url).path
         assert path.startswith("/p/"), flat(self.page.inner_text("main"))
