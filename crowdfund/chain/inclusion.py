@@ -64,7 +64,10 @@ def _from_blocks(backend: BlockBackend, wanted: list[tuple[str, int]]) -> list[I
         block_hash = backend.block_hash(height)
         if block_hash is None:
             raise WrongAnswer(f"The server has no block at height {height}.")
-        transactions = raw_transactions(backend.block(block_hash))
+        try:
+            transactions = raw_transactions(backend.block(block_hash))
+        except ValueError as error:
+            raise WrongAnswer(f"The server's block {height} cannot be read: {error}.") from error
         places = {txid: n for n, (txid, _) in enumerate(transactions)}
         in_order = [txid for txid, _ in transactions]
         for txid in txids:

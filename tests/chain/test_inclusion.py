@@ -31,3 +31,13 @@ def test_transactions_are_proven_from_blocks() -> None:
         inclusions(chain, [(txs[0].txid, blocks[1].height)])
     with pytest.raises(WrongAnswer, match="no block"):
         inclusions(chain, [(txs[0].txid, 500)])
+
+
+def test_a_block_that_ends_too_early_is_a_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = SimChain()
+    tx = chain.tx([chain.fresh_coin()], [(1, b"\x00\x14" + b"x" * 20)])
+    block = chain.mine([tx], 600)
+    whole = chain.block
+    monkeypatch.setattr(chain, "block", lambda block_hash: whole(block_hash)[:-9])
+    with pytest.raises(WrongAnswer, match="cannot be read"):
+        inclusions(chain, [(tx.txid, block.height)])

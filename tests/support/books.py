@@ -220,7 +220,8 @@ class Books:
                 snapshot = queries.load(session, promise.id)
                 self._check_figures(snapshot, promise, own, seen, closing, outcome, branch[-1].height)
                 worths = model.worths(own, closing, branch[-1].height, promise.cap_sats)
-                self._check_pledges(snapshot, own, seen, fates, worths, outcome is not None)
+                lost = self._lost_for_good(own, branch, pool, promise.confirmations)
+                self._check_pledges(snapshot, own, seen, fates, worths, outcome is not None, lost)
 
     def _check_figures(
         self,
@@ -250,7 +251,9 @@ class Books:
         fates: Mapping[str, set[str]],
         worths: Mapping[Outpoint, str],
         decided: bool,
+        lost: set[Outpoint],
     ) -> None:
+        """`lost`: coins that no plan waits for any more, if what was noticed in their place is as deep as this asks."""
         by_id = {pledge.id: pledge for pledge in snapshot.pledges}
         for pledge in self.pledges:
             if pledge.campaign != snapshot.campaign.id:
@@ -261,8 +264,9 @@ class Books:
                 state = queries.pledge_summary(snapshot, by_id[pledge.id]).state.value
             last = own[-1].txid if own else ""
             wanted = {
-                model.pledge_state(pledge, own, seen, self.planned, {last: fate}, worths, decided)
+                model.pledge_state(pledge, own, seen, planned, {last: fate}, worths, decided)
                 for fate in fates.get(last, {""})
+                for planned in (self.planned, self.planned - lost)
             }
             assert state in wanted, (pledge, own)
 
@@ -294,6 +298,14 @@ class Books:
             else:
                 fates[txid] = {"evicted"}
         return fates
+
+    def _lost_for_good(
+        self, coins: Sequence[ModelCoin], branch: Sequence[Block], pool: Mapping[str, Tx], confirmations: int
+    ) -> set[Outpoint]:
+        """Coins that are gone, while something that cannot stand beside them is in a block deep enough."""
+        deep = [tx for block in branch[: len(branch) - confirmations + 1] for tx in block.txs]
+        gone = [c for c in coins if c.height is None and c.txid not in pool]
+        return {c.outpoint for c in gone if model.rivals_in(self.txs[c.txid], deep)}
 
     def _check_plans(self, listed: Sequence[ModelCoin]) -> None:
         rows = self._rows("SELECT txid, vout FROM batch_inputs JOIN coins ON coins.id = coin_id")
