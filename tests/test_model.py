@@ -48,7 +48,8 @@ def story() -> Iterator[Story]:
 
 
 def test_the_books_are_what_the_model_says() -> None:
-    run_state_machine_as_test(Story, settings=profile(EXAMPLES))
+    """The same stories each time, so that a failure is about what was changed; new ones are told in the long run."""
+    run_state_machine_as_test(seed(SEED)(Story), settings=profile(EXAMPLES))
 
 
 @pytest.mark.long
