@@ -16,7 +16,9 @@ from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.picture_models import Picture, PictureRow
 from crowdfund.campaigns.service import own_campaign
 from crowdfund.errors import NotFound, UserError
+from crowdfund.projects.models import ProjectMember
 from crowdfund.projects.pictures import PictureFile, pictures_text
+from crowdfund.projects.roles import Action
 
 MOST = 9
 ALT_LIMIT = 250
@@ -119,8 +121,11 @@ def published(session: Session, kind: str, sha256: str) -> bytes | None:
 
 
 def drafted(session: Session, kind: str, sha256: str, creator_id: int) -> bytes:
-    """The bytes that have this hash, of a draft of this creator. Raises NotFound."""
-    data = session.scalar(_holders(kind, sha256).where(Campaign.creator_id == creator_id).limit(1))
+    """The bytes that have this hash, of a draft of a project that the creator is in. Raises NotFound."""
+    own = select(ProjectMember.project_id).where(
+        ProjectMember.creator_id == creator_id, ProjectMember.left_at.is_(None)
+    )
+    data = session.scalar(_holders(kind, sha256).where(Campaign.project_id.in_(own)).limit(1))
     if data is None:
         raise NotFound("There is no such picture.")
     return data
@@ -136,7 +141,7 @@ def _holders(kind: str, sha256: str) -> Select[bytes]:
 
 
 def _draft(session: Session, creator_id: int, campaign_id: str) -> Campaign:
-    campaign = own_campaign(session, creator_id, campaign_id)
+    campaign = own_campaign(session, creator_id, campaign_id, Action.WRITE)
     if campaign.terms is not None:
         raise UserError(FROZEN)
     return campaign

@@ -11,6 +11,7 @@ import logging
 import secrets
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -165,9 +166,8 @@ def _send(sender: Sender, channel: str, stop: threading.Event) -> None:
             stop.wait(POLL_S)
 
 
-def _guarded(work: object) -> bool:
+def _guarded(work: Callable[[], object]) -> bool:
     """The only place that catches everything: one fault must not end telling. A lease brings back what was begun."""
-    assert callable(work)
     try:
         return bool(work())
     except SQLAlchemyError as error:

@@ -11,9 +11,12 @@ from sqlalchemy.exc import IntegrityError
 
 from crowdfund.campaigns import gallery, service
 from crowdfund.campaigns.gallery import Move
+from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.picture_models import Picture, PictureRow
 from crowdfund.errors import NotFound, UserError
+from crowdfund.projects import people
 from crowdfund.projects.pictures import PictureFile
+from crowdfund.projects.roles import Role
 from support.paper import Paper
 from support.postgres import spoken
 
@@ -168,3 +171,25 @@ def test_bytes_and_their_name_never_change_not_even_in_a_draft(paper: Paper, thr
     ):
         with pytest.raises(IntegrityError), paper.database.transaction() as session:
             session.execute(text(spoken(paper.database, edit)))
+
+
+def test_pictures_follow_the_roles_of_the_project(paper: Paper, owner: int, draft: str, three: list[int]) -> None:
+    """Editors change them, treasurers see them, and whoever has left does neither."""
+    treasurer, editor = paper.creator(), paper.creator()
+    small = files("a")[1].sha256
+    with paper.database.transaction() as session:
+        project = session.get_one(Campaign, draft).project_id or ""
+        people.add_member(session, project, treasurer, Role.TREASURER)
+        people.add_member(session, project, editor, Role.EDITOR)
+    with paper.database.transaction() as session, pytest.raises(UserError, match="treasurer"):
+        gallery.remove(session, treasurer, draft, three[0])
+    with paper.database.transaction() as session:
+        assert gallery.drafted(session, "webp", small, treasurer) == gallery.drafted(session, "webp", small, editor)
+        gallery.describe(session, editor, draft, three[0], "Another a")
+        people.leave(session, owner, project, editor)
+    assert words(paper, draft)[0] == "Another a"
+    with paper.database.transaction() as session:
+        with pytest.raises(NotFound):
+            gallery.describe(session, editor, draft, three[0], "Mine")
+        with pytest.raises(NotFound):
+            gallery.drafted(session, "webp", small, editor)
