@@ -37,7 +37,8 @@ test: .venv/dev ## run all tests but the long campaigns of faults
 .PHONY: test-long
 test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 	PYTHONPATH=tests .venv/bin/python -m support.ready
-	CRASH_SEED=$(SEED) FAULT_SEED=$(SEED) MODEL_SEED=$(SEED) $(TESTS) -m long
+	CRASH_SEED=$(SEED) FAULT_SEED=$(SEED) MODEL_SEED=$(SEED) $(TESTS) -m "long or hypothesis" \
+	  --hypothesis-profile=new $(if $(SEED),--hypothesis-seed=$(SEED))
 
 # What decides about money: every branch of it is tested, without a node.
 RULES = campaigns.ledger campaigns.books campaigns.checks campaigns.settlement campaigns.ladder campaigns.lifecycle \

@@ -13,9 +13,11 @@ from support.node import new_node
 from support.postgres import DATABASES, database_of
 from support.world import World
 
-# How long an example takes says more of the machine than of the code.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long an example takes says more of the machine than of the code. The same examples in each normal run, so that a
+# red one is about the change that it is run for; new ones are looked for by the long campaigns.
+settings.register_profile("same", deadline=None, derandomize=True, database=None)
+settings.register_profile("new", deadline=None, print_blob=True)
+settings.load_profile("same")
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
 LONGEST = ("test_crashes.py", "test_backends.py", "test_reorganisations.py", "test_model.py", "test_faulty_proxy.py")
