@@ -157,7 +157,7 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     if campaign.terms is not None:
         return campaign
     tip, account = _ready_to_publish(session, settings, campaign)
-    details = writing.final_details(campaign)
+    details = writing.final_details(session, campaign)
     terms = freeze(campaign, settings, tip, account.receipt_key or "", details.sha256)
     if _is_published(session, creator_id, terms):
         raise UserError("You have published a campaign with exactly these terms already; change something in this one.")
@@ -179,7 +179,7 @@ def terms_preview(session: Session, settings: Settings, campaign: Campaign) -> C
     Raises UserError if it cannot be published.
     """
     tip, account = _ready_to_publish(session, settings, campaign)
-    return freeze(campaign, settings, tip, account.receipt_key or "", writing.final_details(campaign).sha256)
+    return freeze(campaign, settings, tip, account.receipt_key or "", writing.final_details(session, campaign).sha256)
 
 
 def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bool:

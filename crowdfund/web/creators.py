@@ -117,7 +117,7 @@ def preview(campaign_id: str) -> Answer:
             more=more_view(db, draft),
             terms_preview=[] if blocked or tip is None else _frozen(draft, tip),
             exact=None if blocked else service.terms_preview(db, settings, draft),
-            details_text=writing.final_details(draft).canonical(),
+            details_text=writing.final_details(db, draft).canonical(),
             publish_blocked=blocked,
             checklist=steps.checklist(settings, draft, service.chain_now(db, settings.network)),
             review=review.state_of(db, draft) if settings.review else None,
