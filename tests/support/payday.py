@@ -409,7 +409,8 @@ class Payday(RuleBasedStateMachine):
         assert decided, "a campaign is not decided"
         unpaid = self.judge.unsettled().keys() - self.judge.blocked() - excused()
         coins = {c.outpoint: c for c in self.judge.coins(self.chain.tip.hash)}
-        assert not unpaid, f"still owed: {[(coins[o], self.judge.planned.get(o)) for o in unpaid]}"
+        why = self.workers[0].view.in_the_way
+        assert not unpaid, f"still owed ({why}): {[(coins[o], self.judge.planned.get(o)) for o in unpaid]}"
 
     def _count(self, blocked: set[Outpoint]) -> None:
         TALLY["blocked coins"] += len(blocked)
@@ -442,7 +443,7 @@ class Payday(RuleBasedStateMachine):
         if way == "some":
             return self.some(mask >> number, [tx for txs in held for tx in txs])
         if way == "others" and number < len(held):
-            ours = self.judge.signed
+            ours = self.judge.signed | self.judge.timelocked
             paid = [tx for tx in held[number] if tx.txid not in ours]
             return [self.chain.tx(tx.spends, [(9_000, NOBODY)]) for tx in paid] + self.some(mask, self.candidates())
         return []
