@@ -193,8 +193,7 @@ class Payday(RuleBasedStateMachine):
         if chance == 5:
             while self.chain.tip.height < height:
                 self.chain.mine([], 600)
-            backers = [made.sealed.tx for made in self.judge.timelocked.values()]
-            self.chain.mine(self.some(mask, backers), 600)
+            self.chain.mine(self.some(mask, self.held_refunds()), 600)
 
     @rule(depth=st.integers(1, 6), length=st.integers(-2, 3), mask=NUMBERS, way=st.sampled_from(WAYS),
           remember=st.booleans(), seconds=SECONDS)  # fmt: skip
@@ -450,9 +449,15 @@ class Payday(RuleBasedStateMachine):
 
     def candidates(self) -> list[Tx]:
         """All that a miner may hold: what waits, all that was ever signed, and payments that were lost."""
-        signed = [made.sealed.tx for made in (self.judge.signed | self.judge.timelocked).values()]
+        signed = [made.sealed.tx for made in self.judge.signed.values()] + self.held_refunds()
         waiting = [tx for tx in self.chain.pool.values() if tx.txid not in self.judge.signed]
         return [*signed, *waiting, *list(self.chain.strangers.values())[-6:]]
+
+    def held_refunds(self) -> list[Tx]:
+        """Time-locked refunds that backers have. They get them from the database; one whose signature was lost on the
+        way there was nobody's."""
+        held = self.judge.shelf.held_refunds()
+        return [made.sealed.tx for txid, made in self.judge.timelocked.items() if txid in held]
 
     def some(self, mask: int, there: Sequence[Tx]) -> list[Tx]:
         """Some of these."""
