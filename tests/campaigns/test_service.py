@@ -18,11 +18,12 @@ from crowdfund.campaigns import creators, queries, service
 from crowdfund.campaigns.models import Account, Campaign, Pledge
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
-from crowdfund.db import ROOT, Database
+from crowdfund.db import ROOT
 from crowdfund.errors import NotFound, Problems, UserError, WorldError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.signer_client import Account as OfferedAccount
+from support import fresh
 from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper, coin
 
 CROWD = f"""
@@ -182,8 +183,7 @@ def test_what_publishing_needs_is_named(paper: Paper) -> None:
 
 def test_without_a_block_nothing_is_published(tmp_path: Path) -> None:
     settings = Settings.from_env({"CROWDFUND_DATA_DIR": str(tmp_path)})
-    database = Database(settings.database_url)
-    database.upgrade()
+    database = fresh.database(settings.database_url)
     with Paper(tmp_path / "other") as paper, database.transaction() as session:
         session.add(Account(index=0, xpub="x", fingerprint="f"))
         creator = creators.sign_up(session, "alice", "correct horse battery", START).id
