@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
+from argon2 import extract_parameters
+from argon2.profiles import RFC_9106_LOW_MEMORY
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -13,6 +15,8 @@ from crowdfund.campaigns import creators
 from crowdfund.campaigns.models import ApiToken, Creator
 from crowdfund.db import Database
 from crowdfund.errors import UserError
+from support import fresh
+from support.fresh import CHEAP_HASHER, PRODUCTION_HASHER
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -20,8 +24,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    made = Database(database_url)
-    made.upgrade()
+    made = fresh.database(database_url)
     yield made
     made.close()
 
@@ -32,7 +35,14 @@ def session(database: Database) -> Iterator[Session]:
         yield opened
 
 
-def test_signing_up_and_logging_in(session: Session) -> None:
+def test_a_guess_at_a_password_costs_what_the_rfc_asks_for() -> None:
+    costs = extract_parameters(PRODUCTION_HASHER.hash(PASSWORD))
+    assert costs == RFC_9106_LOW_MEMORY
+    assert not CHEAP_HASHER.check_needs_rehash(CHEAP_HASHER.hash(PASSWORD)), "the other tests take this one"
+
+
+def test_signing_up_and_logging_in(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(creators, "_hasher", PRODUCTION_HASHER)
     made = creators.sign_up(session, " Alice ", PASSWORD, NOW)
     assert made.name == "Alice" and made.password_hash.startswith("$argon2id$")
     assert PASSWORD not in made.password_hash

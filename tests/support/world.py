@@ -20,13 +20,12 @@ from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
-from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
-from support import ledger
+from support import fresh, ledger
 from support.node import new_address
 
 DAY = timedelta(days=1)
@@ -50,8 +49,7 @@ class World:
         )
         if self.settings.signer == "socket":
             self._start_signer(folder)
-        self.database = Database(self.settings.database_url)
-        self.database.upgrade()
+        self.database = fresh.database(self.settings.database_url)
         self.backend = watched_backend(self.settings)
         self.second = second_backend(self.settings)
         self.core = CoreBackend(self.settings.bitcoind_url, self.settings.bitcoind_cookie_file)
