@@ -18,7 +18,21 @@ def create_app(settings: Settings) -> Flask:
 
     from crowdfund.campaigns import books
     from crowdfund.db import ROOT, Database
-    from crowdfund.web import api, bench, creators, filters, health, keepsakes, live, pledging, public, security, site
+    from crowdfund.web import (
+        accounts,
+        api,
+        bench,
+        creators,
+        entering,
+        filters,
+        health,
+        keepsakes,
+        live,
+        pledging,
+        public,
+        security,
+        site,
+    )  # fmt: skip
 
     app = Flask("crowdfund", template_folder=str(ROOT / "templates"), static_folder=str(ROOT / "static"))
     database = Database(settings.database_url)
@@ -27,7 +41,7 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     security.install(app)
     filters.register(app)
-    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, bench, live, health, api)
+    parts: tuple[Any, ...] = (public, pledging, keepsakes, creators, entering, accounts, bench, live, health, api)
     for part in parts:
         app.register_blueprint(part.pages)
     security.protect.exempt(api.pages)

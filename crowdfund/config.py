@@ -37,6 +37,8 @@ KNOWN = {
     "CA_FILE": "certificate of an Electrum or Esplora server that no public authority vouches for",
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
+    "TRUSTED_PROXIES": "how many proxies of yours stand before the site (0): whose X-Forwarded-For is believed",
+    "LIMIT_FACTOR": "multiplies the limits on attempts, 0 for none: 1, on regtest 100",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
     "SIGNER": "socket (default), or cold: the seed is on another machine and signatures come in files",
     "SIGNER_PEER": "user (name or number) that the signer hears beside its own: the worker's",
@@ -95,6 +97,8 @@ class Settings:
     timelock_blocks: int
     test_bench: bool
     source_url: str
+    trusted_proxies: int
+    limit_factor: int
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -133,6 +137,8 @@ class Settings:
             timelock_blocks=_integer(values, "TIMELOCK_BLOCKS", 144 if network == "regtest" else 4320, 144, 52_560),
             test_bench=_test_bench(values, network),
             source_url=_source_url(values.get("SOURCE_URL") or ""),
+            trusted_proxies=_integer(values, "TRUSTED_PROXIES", 0, 0, 9),
+            limit_factor=_integer(values, "LIMIT_FACTOR", 100 if network == "regtest" else 1, 0, 10_000),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -162,6 +168,8 @@ class Settings:
             "TIMELOCK_BLOCKS": str(self.timelock_blocks),
             "TEST_BENCH": "1" if self.test_bench else "0",
             "SOURCE_URL": self.source_url,
+            "TRUSTED_PROXIES": str(self.trusted_proxies),
+            "LIMIT_FACTOR": str(self.limit_factor),
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 

@@ -17,12 +17,17 @@ from typing import Any
 import pytest
 from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
+from crowdfund.accounts import history, limits, passkeys, people, second, sessions
+from crowdfund.accounts.history import Visit
+from crowdfund.accounts.models import PasskeyChallenge
+from crowdfund.accounts.passkeys import Site
 from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
-from crowdfund.campaigns import books, creators
+from crowdfund.campaigns import books
 from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
 from crowdfund.chain.regtest import RegtestNode
@@ -38,6 +43,7 @@ from crowdfund.wallet.words import words_of
 from support import ledger
 from support.dying import dies_at
 from support.node import new_node
+from support.passkeys import SoftKey
 from support.postgres import new_database
 from support.restoring import CHEAP, SECRET, back_up, log_of, seed_of
 from support.terminal import environment
@@ -88,7 +94,8 @@ def fill_rare_tables(database: Database) -> None:
     """A row in each table that a quiet day leaves empty."""
     now = datetime.now(UTC)
     with database.transaction() as session:
-        creators.create_token(session, "alice", now)
+        people.create_token(session, "alice", now)
+        fill_account(session, now)
         coin = session.scalars(select(Coin).order_by(Coin.id)).first()
         assert coin is not None
         incident = Incident(kind="reorganisation", height=coin.height, depth=1, began_at=now, ended_at=now)
@@ -96,6 +103,22 @@ def fill_rare_tables(database: Database) -> None:
         session.add_all([incident, halt, RivalRow(txid="a", by="b", height=None)])
         session.flush()
         session.add(IncidentCoin(incident_id=incident.id, coin_id=coin.id))
+
+
+def fill_account(session: Session, now: datetime) -> None:
+    """All that an account can have, in the tables of accounts."""
+    alice, visit = people.find(session, "alice"), Visit("192.0.2.7", "Firefox/140", now)
+    assert alice is not None
+    key, site = SoftKey(), Site("localhost", "http://localhost:8000", "Seedbed")
+    asked = passkeys.ask_for_new(session, site, "add", "alice", alice.id, now)
+    handle = session.get_one(PasskeyChallenge, asked.challenge).user_handle
+    answer = key.make(asked.options)
+    passkeys.add(session, site, passkeys.Asked(asked.challenge, alice.id, handle), alice.id, answer, "Phone", now)
+    second.begin_app(session, alice.id, now)
+    second.new_codes(session, alice.id, now)
+    sessions.begin(session, alice.id, "password", visit)
+    history.note(session, alice.id, "failed", visit)
+    limits.count(session, limits.FAILED, "alice", now)
 
 
 @pytest.fixture
@@ -189,7 +212,7 @@ def assert_sound(database: Database) -> None:
             session.execute(text(edit))
     with database.transaction() as session:
         highest = session.scalar(select(func.max(Creator.id))) or 0
-        assert creators.sign_up(session, "somebody new", "correct horse battery", datetime.now(UTC)).id > highest
+        assert people.sign_up(session, "somebody new", "correct horse battery", datetime.now(UTC)).id > highest
         session.rollback()
 
 

@@ -9,8 +9,8 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from crowdfund.accounts.people import log_in, sign_up
 from crowdfund.campaigns import queries, service
-from crowdfund.campaigns.creators import log_in, sign_up
 from crowdfund.cli import main
 from crowdfund.db import Database
 from support.paper import REFUND, START, Paper, coin
@@ -29,7 +29,10 @@ BEYOND = (
     "UPDATE watched_scripts SET id = 9",
     "INSERT INTO accounts VALUES (9, 'x', 'x')",
     "UPDATE accounts SET xpub = 'x'",
-    "UPDATE creators SET password_hash = 'x'",
+    "UPDATE creators SET created_at = now()",
+    "DELETE FROM creators",
+    "UPDATE passkeys SET public_key = 'x'",
+    "UPDATE account_events SET kind = 'x'",
     "ALTER TABLE pledges DISABLE TRIGGER ALL",
     "CREATE TABLE decisions_too (x int)",
     "DROP TABLE coins CASCADE",

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, MetaData, Table, func, inspect, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Integer, LargeBinary, TypeDecorator, TypeEngine
 
+from crowdfund.accounts import models as account_models
 from crowdfund.backup.form import Part
 from crowdfund.campaigns import ledger_models, models
 from crowdfund.db import ROOT, Base
@@ -26,7 +27,7 @@ from crowdfund.errors import WorldError
 
 ROWS_AT_ONCE = 1_000
 TABLES = Base.metadata.sorted_tables
-assert models.Campaign.metadata is ledger_models.Transfer.metadata is Base.metadata
+assert models.Campaign.metadata is ledger_models.Transfer.metadata is account_models.Passkey.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:

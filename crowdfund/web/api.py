@@ -9,15 +9,16 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
+from crowdfund.accounts import limits, people
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import creators, incidents, queries, service
+from crowdfund.campaigns import incidents, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
 from crowdfund.campaigns.models import Creator
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
-from crowdfund.web import keepsakes, openapi
+from crowdfund.web import door, keepsakes, openapi
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
@@ -83,6 +84,7 @@ def campaign(campaign_id: str) -> Answer:
 def pledge_new(campaign_id: str) -> Answer:
     """A new pledge with its own address."""
     body = _body()
+    door.limit_address(limits.PLEDGE)
     pledge_id = service.open_pledge(
         here().database,
         here().settings,
@@ -235,7 +237,7 @@ def _creator(db: Session) -> Creator:
 
 def _bearer(db: Session) -> Creator | None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
+    return people.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
 
 
 def _owns(db: Session, snapshot: Snapshot) -> bool:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns import queries, service
 from crowdfund.errors import NotFound, UserError
+from crowdfund.web import door
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.public import open_snapshot
+from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import pledge_view
 
@@ -22,6 +25,7 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     form = PledgeForm()
     code = 200
     if form.is_submitted():
+        code = 422
         amount_sats, unreadable = _read_amount(form)
         try:
             if form.validate():
@@ -30,7 +34,7 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
             raise
         except UserError as error:
             show_problems(form, error, unreadable)
-        code = 422
+            code = code_of(error)
     _, campaign = open_snapshot(campaign_id)
     return render_template("pledge_new.html", campaign=campaign, form=form), code
 
@@ -56,6 +60,7 @@ def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:
 
 
 def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
+    door.limit_address(limits.PLEDGE)
     return service.open_pledge(
         here().database,
         here().settings,

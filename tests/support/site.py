@@ -18,7 +18,7 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from crowdfund import create_app
-from crowdfund.campaigns.creators import create_token
+from crowdfund.accounts.people import create_token
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.web.site import Site
 from support.world import PASSWORD, World

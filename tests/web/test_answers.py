@@ -45,8 +45,10 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "scope": "campaign",
         "key": campaign,
         "filename": "site.css",
+        "passkey_id": "1",
+        "session_id": "1",
     }
-    return rule.rule.replace("path:", "").replace("<", "{").replace(">", "}").format(**values)
+    return rule.rule.replace("path:", "").replace("int:", "").replace("<", "{").replace(">", "}").format(**values)
 
 
 def test_every_address_answers_with_the_same_headers(
