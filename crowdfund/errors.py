@@ -35,3 +35,13 @@ class Problems(UserError):
     def __init__(self, by_field: dict[str, str]) -> None:
         super().__init__(" ".join(by_field.values()))
         self.by_field = by_field
+
+
+class TooMany(UserError):
+    """The same was tried too often. `retry_after_s` says when it may be tried again."""
+
+    def __init__(self, retry_after_s: int) -> None:
+        minutes = -(-retry_after_s // 60)
+        wait = "a minute" if minutes == 1 else f"{minutes} minutes"
+        super().__init__(f"That was tried too often. Please wait {wait} and try again; nothing is lost.")
+        self.retry_after_s = retry_after_s

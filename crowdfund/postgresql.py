@@ -30,7 +30,15 @@ WRITER_LOCK = 0x63726F776466756E
 CHANNEL = "crowdfund"
 # All that visitors and creators can bring about, with what triggers write behind it.
 WEB_MAY = {
-    "creators": "INSERT",
+    "creators": "INSERT, UPDATE (name, key, password_hash)",
+    "api_tokens": "DELETE",
+    "passkeys": "INSERT, UPDATE (name, sign_count, last_used_at), DELETE",
+    "passkey_challenges": "INSERT, DELETE",
+    "authenticators": "INSERT, UPDATE (last_step, confirmed_at), DELETE",
+    "recovery_codes": "INSERT, UPDATE (active, used_at), DELETE",
+    "sessions": "INSERT, UPDATE (token_sha256, seen_at, proven_at), DELETE",
+    "account_events": "INSERT, UPDATE (times), DELETE",
+    "attempt_windows": "INSERT, UPDATE (attempts), DELETE",
     "campaigns": "INSERT, UPDATE",
     "pledges": "INSERT, UPDATE (address, script)",
     "watched_scripts": "INSERT",
@@ -123,8 +131,9 @@ class Listener:
 
 def grants(role: str, process: str = "web") -> list[str]:
     """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
-    process, or `notify`, has to: no coin, no decision, no transaction. Nothing of money can be deleted, only addresses
-    for mail and webhooks, and pictures, which triggers keep from the moment of publishing on. Raises UserError."""
+    process, or `notify`, has to: no coin, no decision, no transaction. Nothing of money can be deleted, only ways
+    into accounts, addresses for mail and webhooks, and pictures, which triggers keep from the moment of publishing on.
+    Raises UserError."""
     if not ROLE.fullmatch(role):
         raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
     may = NOTIFY_MAY if process == "notify" else WEB_MAY

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
 
+from crowdfund.accounts.people import log_in, sign_up
 from crowdfund.campaigns import (
     delivery,
     gallery,
@@ -22,7 +23,6 @@ from crowdfund.campaigns import (
     service,
     updates,
 )
-from crowdfund.campaigns.creators import log_in, sign_up
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.cli import main
 from crowdfund.db import Database
@@ -56,12 +56,15 @@ BEYOND = (
     "UPDATE watched_scripts SET id = 9",
     "INSERT INTO accounts VALUES (9, 'x', 'x')",
     "UPDATE accounts SET xpub = 'x'",
-    "UPDATE creators SET password_hash = 'x'",
     "INSERT INTO review_verdicts VALUES (1, true, '', now())",
     "UPDATE rewards SET stock = 9",
     "UPDATE reward_claims SET reserved_at = now()",
     "UPDATE project_members SET joined_at = now()",
     "DELETE FROM help_offers",
+    "UPDATE creators SET created_at = now()",
+    "DELETE FROM creators",
+    "UPDATE passkeys SET public_key = 'x'",
+    "UPDATE account_events SET kind = 'x'",
     "ALTER TABLE pledges DISABLE TRIGGER ALL",
     "CREATE TABLE decisions_too (x int)",
     "DROP TABLE coins CASCADE",

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
-from crowdfund.campaigns.creators import create_token
+from crowdfund.accounts.people import create_token
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.projects import people
 from crowdfund.projects.models import Project, ProjectMember
