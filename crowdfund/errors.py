@@ -38,10 +38,12 @@ class Problems(UserError):
 
 
 class TooMany(UserError):
-    """The same was tried too often. `retry_after_s` says when it may be tried again."""
+    """The same was tried too often. `retry_after_s` says when it may be tried again. `sentence` is for where there is
+    more to say than to wait; `{wait}` in it becomes the time."""
 
-    def __init__(self, retry_after_s: int) -> None:
+    def __init__(self, retry_after_s: int, sentence: str = "", field: str | None = None) -> None:
         minutes = -(-retry_after_s // 60)
-        wait = "a minute" if minutes == 1 else f"{minutes} minutes"
-        super().__init__(f"That was tried too often. Please wait {wait} and try again; nothing is lost.")
+        wait = f"{-(-minutes // 60)} hours" if minutes > 99 else "a minute" if minutes == 1 else f"{minutes} minutes"
+        sentence = sentence or "That was tried too often. Please wait {wait} and try again; nothing is lost."
+        super().__init__(sentence.format(wait=wait), field)
         self.retry_after_s = retry_after_s

@@ -13,6 +13,9 @@ from crowdfund.accounts.models import AccountEvent
 KEPT = timedelta(days=400)
 AGAIN = timedelta(hours=1)
 SHOWN = 50
+# What strangers can bring about: as many as they like of these must not push the rest out of sight.
+KNOCKS = ("failed", "recovery_failed")
+KNOCKS_SHOWN = 15
 TEXT_LIMIT = 200
 
 
@@ -45,6 +48,8 @@ def note(session: Session, creator_id: int, kind: str, visit: Visit, detail: str
 
 
 def latest(session: Session, creator_id: int) -> list[AccountEvent]:
-    """The newest lines first."""
-    mine = select(AccountEvent).where(AccountEvent.creator_id == creator_id)
-    return list(session.scalars(mine.order_by(AccountEvent.id.desc()).limit(SHOWN)))
+    """The newest lines first; of failed attempts by whoever it was, only some."""
+    mine = select(AccountEvent).where(AccountEvent.creator_id == creator_id).order_by(AccountEvent.id.desc())
+    knocks = session.scalars(mine.where(AccountEvent.kind.in_(KNOCKS)).limit(KNOCKS_SHOWN))
+    others = session.scalars(mine.where(AccountEvent.kind.not_in(KNOCKS)).limit(SHOWN))
+    return sorted([*knocks, *others], key=lambda line: line.id, reverse=True)

@@ -45,6 +45,10 @@ RECOVERY_PAIR = Rule("recovery_pair", 10, 3_600)
 RECOVERY_ADDRESS = Rule("recovery_address", 30, 3_600)
 PLEDGE = Rule("pledge", 30, 600)
 WORDS = Rule("words", 30, 600)
+# A reward of which there are only so many is kept for two days for whoever asks, and asking costs nothing: so one
+# address keeps few, and all of them together take no campaign's rewards in a minute.
+RESERVE = Rule("reserve", 5, 172_800)
+RESERVE_ALL = Rule("reserve_all", 60, 600)
 
 Hit = tuple[Rule, str]
 
@@ -62,9 +66,14 @@ def take(database: Database, hits: Sequence[Hit], now: datetime, factor: int = 1
                 raise _too_many(rule, now)
     with database.transaction() as session:
         session.execute(delete(AttemptWindow).where(AttemptWindow.ends_at < now))
-        for rule, subject in hits:
-            if count(session, rule, subject, now) > rule.most * factor:
-                raise _too_many(rule, now)
+        take_within(session, hits, now, factor)
+
+
+def take_within(session: Session, hits: Sequence[Hit], now: datetime, factor: int = 1) -> None:
+    """The same as a part of a transaction: what is undone was not counted. Raises TooMany."""
+    for rule, subject in hits:
+        if factor and count(session, rule, subject, now) > rule.most * factor:
+            raise _too_many(rule, now)
 
 
 def count(session: Session, rule: Rule, subject: str, now: datetime) -> int:

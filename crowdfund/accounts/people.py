@@ -21,12 +21,19 @@ from crowdfund.accounts.models import (
     WebSession,
 )
 from crowdfund.campaigns.models import ApiToken, Campaign, Creator
+from crowdfund.campaigns.picture_models import Picture, PictureRow
 from crowdfund.errors import UserError
+from crowdfund.notices.models import Subscription, Webhook
+from crowdfund.projects import people as teams
+from crowdfund.projects.models import Project
 
 NAME_LIMIT = 40
+WORDS_OF_DRAFT = ("title", "summary", "story", "payout_address", "project_url", "details")
 WRONG = "Name and password do not fit together."
 # Everything that a person takes along; campaigns and the creator's row itself stay, as others point at them.
-OWN = (Passkey, PasskeyChallenge, Authenticator, RecoveryCode, WebSession, AccountEvent, ApiToken)
+OWN = (
+    Passkey, PasskeyChallenge, Authenticator, RecoveryCode, WebSession, AccountEvent, ApiToken, Subscription, Webhook,
+)  # fmt: skip
 
 
 def sign_up(session: Session, name: str, password: str, now: datetime) -> Creator:
@@ -95,10 +102,13 @@ def rename(session: Session, creator_id: int, name: str) -> str:
 def close(session: Session, creator_id: int) -> None:
     """End the account: its ways in, its log and the words of its drafts go, its name is free again.
 
-    Raises UserError once a campaign is published: backers must be able to see who made it.
+    Raises UserError once a campaign is published: backers must be able to see who made it. What others work at, too,
+    is left to them; a project of which one is the last owner has to get another one first.
     """
     if has_published(session, creator_id):
         raise UserError("An account with a published campaign cannot be closed: its terms name you for ever.")
+    for project in teams.projects_of(session, creator_id):
+        _leave(session, creator_id, project)
     creator = session.get_one(Creator, creator_id)
     # No name that can be typed has such a key; the tables let the last way in go only behind it.
     creator.name, creator.key = f"Closed account {creator_id}", f"closed\n{creator_id}"
@@ -106,8 +116,23 @@ def close(session: Session, creator_id: int) -> None:
     session.flush()
     for table in OWN:
         session.execute(delete(table).where(table.creator_id == creator_id))
-    blank = dict.fromkeys(("title", "summary", "story", "payout_address", "project_url"), "")
-    session.execute(update(Campaign).where(Campaign.creator_id == creator_id).values(**blank))
+
+
+def _leave(session: Session, creator_id: int, project: Project) -> None:
+    """Go from a project that others are in; forget what one is in alone. Raises UserError."""
+    if len(teams.members_of(session, project.id)) > 1:
+        teams.leave(session, creator_id, project.id, creator_id)
+        return
+    mine = Campaign.project_id == project.id
+    if session.scalar(select(func.count()).where(mine, Campaign.terms.is_not(None))):
+        raise UserError(f"“{project.name}” has a published campaign, and you are the last one in it: backers need you.")
+    pictures = select(Picture.id).where(Picture.campaign_id.in_(select(Campaign.id).where(mine)))
+    session.execute(delete(PictureRow).where(PictureRow.picture_id.in_(pictures)))
+    session.execute(delete(Picture).where(Picture.id.in_(pictures)))
+    session.execute(update(Campaign).where(mine).values(dict.fromkeys(WORDS_OF_DRAFT, "")))
+    project.name = "Closed project"
+    project.summary = project.repository_url = project.site_url = project.forks_of = project.bom_url = ""
+    session.flush()
 
 
 def clean_name(name: str) -> str:

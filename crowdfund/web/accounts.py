@@ -134,6 +134,7 @@ def password() -> Answer:
             with here().database.transaction() as db:
                 ended = ways.set_password(db, creator.id, row.id, password_hash, visit)
                 token = sessions.rotate(db, row.id, visit.now)
+            door.remember(creator.id)
             return _done(account_words.password_set(ended), token)
         except UserError as error:
             code = refusal(form, error)
@@ -258,6 +259,7 @@ def name() -> Answer:
     (creator, row), form, code = _who(), NameForm(data={"name": _who()[0].name}), 200
     if form.validate_on_submit():
         try:
+            door.limit_address(limits.SIGN_UP)  # it tells, as signing up does, whether there is such a name
             visit = door.visit()
             with here().database.transaction() as db:
                 kept = people.rename(db, creator.id, form.name.data or "")
@@ -275,8 +277,12 @@ def close() -> Answer:
     """The end of an account without a published campaign."""
     creator, _ = _who()
     if request.method == "POST":
-        with here().database.transaction() as db:
-            people.close(db, creator.id)
+        try:
+            with here().database.transaction() as db:
+                people.close(db, creator.id)
+        except UserError as error:
+            flash(error.sentence, "bad")
+            return redirect(url_for("accounts.account"), 303)
         leave()
         flash("Your account is closed, and what it held is gone.", "good")
         return redirect(url_for("public.front"), 303)

@@ -107,6 +107,7 @@ def pledge_new(campaign_id: str) -> Answer:
         _text(body, "name", required=False),
         _text(body, "message", required=False),
         None if body.get("reward") is None else _integer(body, "reward", least=0),
+        door.limit_reserving(campaign_id),
     )
     if own is not None:
         with here().database.transaction() as db:

@@ -23,7 +23,7 @@ from crowdfund.web.filters import fours, sats, when
 from crowdfund.web.forms import DraftForm, read_amount, read_cap, read_deadline, show_problems
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
-from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here
+from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here, refuse_asleep
 from crowdfund.web.views import campaign_view
 
 pages = Blueprint("creators", __name__)
@@ -113,6 +113,8 @@ def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
     if form.validate_on_submit():
         draft, unreadable = _read_draft(form)
         try:
+            if campaign is None or campaign.payout_address != draft.payout_address.strip():
+                refuse_asleep()
             with here().database.transaction() as db:
                 saved = service.save_draft(db, here().settings, creator_id(), draft, campaign.id if campaign else None)
             flash("The draft is saved. Only you can see it.", "good")

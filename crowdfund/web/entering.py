@@ -150,8 +150,8 @@ def logout() -> Answer:
 
 def _with_code(half: WebSession | None, form: RecoveryForm) -> Entered:
     """Try a recovery code, with what else the form has. Raises UserError."""
-    name = form.name.data or ""
-    door.limit_name(limits.RECOVERY_PAIR, limits.RECOVERY_ADDRESS, str(half.creator_id) if half else name)
+    name = door.name_of(half.creator_id) if half else form.name.data or ""
+    door.limit_name(limits.RECOVERY_PAIR, limits.RECOVERY_ADDRESS, name)
     texts = (form.password.data or "", form.app_code.data or "", form.recovery_code.data or "")
     return entering.recover(here().database, name, *texts, visit=door.visit(), half=half)
 
@@ -200,9 +200,9 @@ def refusal(form: FlaskForm, error: UserError) -> int:
 
 
 def _welcome(token: str, creator: Creator) -> Answer:
-    door.let_in(token, creator.name)
+    door.let_in(token, creator.id)
     flash(f"Welcome, {creator.name}. Write your first draft; nothing is public before you publish.", "good")
-    return redirect(url_for("wizard.start"), 303)
+    return redirect(local_path(request.args.get("next")) or url_for("wizard.start"), 303)
 
 
 def _onwards(entered: Entered) -> Answer:
@@ -211,16 +211,14 @@ def _onwards(entered: Entered) -> Answer:
     if entered.second_due:
         begin_session(entered.token)
         return redirect(url_for("entering.second", next=target), 303)
-    with here().database.reading() as db:
-        name = db.get_one(Creator, entered.creator_id).name
-    door.let_in(entered.token, name)
+    door.let_in(entered.token, entered.creator_id)
     return redirect(target or url_for("creators.dashboard"), 303)
 
 
 def _recovered(entered: Entered) -> Answer:
     with here().database.reading() as db:
-        name, left = db.get_one(Creator, entered.creator_id).name, ways.of_creator(db, entered.creator_id).codes
-    door.let_in(entered.token, name)
+        left = ways.of_creator(db, entered.creator_id).codes
+    door.let_in(entered.token, entered.creator_id)
     flash(
         f"You came in with a recovery code; {left} are left. Nothing was removed: take out what you have lost, add a "
         "way in that you have, and make new codes.",

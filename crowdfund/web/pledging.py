@@ -92,6 +92,7 @@ def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
         form.name.data or "",
         form.message.data or "",
         _reward(form.reward.data),
+        door.limit_reserving(campaign_id),
     )
 
 

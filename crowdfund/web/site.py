@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from flask import Flask, current_app, g, redirect, request, session, url_for
 from sqlalchemy.orm import Session
@@ -24,9 +25,13 @@ from crowdfund.campaigns.models import ChainView, Creator
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
-from crowdfund.errors import NotFound
+from crowdfund.errors import NotFound, UserError
 from crowdfund.web import words
 
+ASLEEP = (
+    "You were away for more than twelve hours. Open “Account” and “Show that it is you” in another tab, then send this "
+    "again; what you typed is still here."
+)
 # The worker writes every ten seconds that it is alive; a silence longer than this is told to visitors.
 SILENCE = timedelta(seconds=40)
 # Far above the longest story that fits, so that one too long comes back with its sentence and all that was typed.
@@ -196,10 +201,23 @@ def _guarded(view: Callable[P, R], enough: Callable[[WebSession, datetime], bool
     return guarded
 
 
+def refuse_asleep() -> None:
+    """For what binds and is typed, so that a redirection would lose it. Raises UserError after a long absence."""
+    row = current_session()
+    if row is not None and not sessions.awake(row, datetime.now(UTC)):
+        raise UserError(ASLEEP)
+
+
 def _by_way_of(endpoint: str) -> Response:
-    """To that page, and back here. What can only be posted has no page to come back to."""
+    """To that page, and back here; or, from what can only be posted, back to the page that it was sent from."""
     readable = request.url_rule is not None and "GET" in (request.url_rule.methods or ())
-    return redirect(url_for(endpoint, next=request.path if readable else None), 303)
+    return redirect(url_for(endpoint, next=request.path if readable else _page_before()), 303)
+
+
+def _page_before() -> str | None:
+    """The page of this site that a form was sent from, where the browser says so."""
+    before = urlsplit(request.referrer or "")
+    return local_path(before.path) if before.netloc == request.host else None
 
 
 def install(app: Flask, settings: Settings, database: Database) -> None:
@@ -209,7 +227,8 @@ def install(app: Flask, settings: Settings, database: Database) -> None:
     app.secret_key = settings.secret_key or _kept_secret(settings.data_dir / "secret_key")
     secure = settings.base_url.startswith("https://")
     app.config.update(
-        SESSION_COOKIE_NAME="session",
+        # Under such a name browsers take it from this very host alone: no other one of the domain can put in its own.
+        SESSION_COOKIE_NAME="__Host-session" if secure else "session",
         SESSION_COOKIE_HTTPONLY=True,
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_SECURE=secure,

@@ -14,9 +14,18 @@ from sqlalchemy.exc import IntegrityError
 from crowdfund.accounts import entering, history, passwords, people, second, sessions, ways
 from crowdfund.accounts.history import Visit
 from crowdfund.accounts.models import AccountEvent, Passkey, WebSession
+from crowdfund.campaigns import gallery
 from crowdfund.campaigns.models import Campaign, Creator
+from crowdfund.campaigns.picture_models import Picture
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, UserError
+from crowdfund.notices import hooks, subscribing
+from crowdfund.notices.models import Subscription, Webhook
+from crowdfund.projects import people as teams
+from crowdfund.projects import writing
+from crowdfund.projects.models import Project
+from crowdfund.projects.pictures import PictureFile
+from crowdfund.projects.roles import Role
 from support.together import together
 
 PASSWORD = "correct horse battery"
@@ -259,10 +268,12 @@ def test_the_log_cannot_be_rewritten(database: Database, visit: Visit, alice: in
 
 def draft(database: Database, creator_id: int, visit: Visit, terms: str | None) -> None:
     with database.transaction() as session:
+        project = writing.find_or_make(session, creator_id, "https://example.org/alice", "MIT")
         session.add(
             Campaign(
                 id=f"c{terms}", creator_id=creator_id, title="t", summary="s", story="s", goal_sats=5, license="MIT",
                 deadline_at=visit.now, payout_address="a", project_url="u", created_at=visit.now, terms=terms,
+                details='{"about":"me"}', project_id=project.id,
             )
         )  # fmt: skip
 
@@ -291,6 +302,9 @@ def test_a_closed_account_leaves_nothing_but_its_number(
     draft(database, alice, visit, None)
     with database.transaction() as session:
         token = people.create_token(session, "Alice", visit.now)
+        gallery.add(session, alice, "cNone", [PictureFile("webp", 9, 9, b"x")], "A picture")
+        hooks.register(session, alice, "https://example.org/", ["campaign.decided"], visit.now)
+        subscribing.follow_creator(session, alice, "alice@example.org", visit.now)
         people.close(session, alice)
     with database.transaction() as session:
         assert people.creator_of_token(session, token) is None
@@ -298,11 +312,53 @@ def test_a_closed_account_leaves_nothing_but_its_number(
         kept = session.get_one(Creator, alice)
         assert kept.name == f"Closed account {alice}" and kept.password_hash == ""
         found = session.scalars(select(Campaign)).one()
-        assert (found.title, found.story, found.payout_address) == ("", "", "")
+        assert (found.title, found.story, found.payout_address, found.details) == ("", "", "", "")
+        project = session.scalars(select(Project)).one()
+        assert (project.name, project.site_url + project.repository_url) == ("Closed project", "")
+        assert not session.scalars(select(Subscription)).all() and not session.scalars(select(Webhook)).all()
+        assert not session.scalars(select(Picture)).all()
         assert people.sign_up(session, "Alice", PASSWORD, visit.now).id != alice, "the name is free"
     for name in (f"Closed account {alice}", f"closed\n{alice}"):
         with pytest.raises(UserError):
             entering.by_password(database, name, "", visit)
+
+
+def test_what_others_work_at_stays_when_an_account_is_closed(database: Database, visit: Visit, alice: int) -> None:
+    draft(database, alice, visit, None)
+    with database.transaction() as session:
+        bob = people.sign_up(session, "Bob", PASSWORD, visit.now).id
+        project = session.scalars(select(Project)).one()
+        teams.add_member(session, project.id, bob, Role.EDITOR)
+    with pytest.raises(UserError, match="last owner"), database.transaction() as session:
+        people.close(session, alice)
+    with database.transaction() as session:
+        teams.change_role(session, alice, project.id, bob, Role.OWNER)
+        people.close(session, alice)
+    with database.reading() as session:
+        assert session.scalars(select(Campaign)).one().title == "t"
+        assert [m.creator_id for m in teams.members_of(session, project.id)] == [bob]
+
+
+def test_nobody_leaves_backers_alone_by_closing_an_account(database: Database, visit: Visit, alice: int) -> None:
+    with database.transaction() as session:
+        bob = people.sign_up(session, "Bob", PASSWORD, visit.now).id
+    draft(database, bob, visit, "{}")
+    with database.transaction() as session:
+        project = session.scalars(select(Project)).one()
+        teams.add_member(session, project.id, alice, Role.OWNER)
+        teams.leave(session, bob, project.id, bob)
+    with pytest.raises(UserError, match="backers need you"), database.transaction() as session:
+        people.close(session, alice)
+
+
+def test_knocking_at_the_door_pushes_nothing_out_of_the_log(database: Database, visit: Visit, alice: int) -> None:
+    with database.transaction() as session:
+        history.note(session, alice, "recovered", replace(visit, address="198.51.100.66"), "9 codes left")
+        for number in range(80):
+            history.note(session, alice, "failed", replace(visit, address=f"203.0.113.{number}"))
+        shown = history.latest(session, alice)
+    assert [line.kind for line in shown] == ["failed"] * 15 + ["recovered"]
+    assert shown[0].address == "203.0.113.79"
 
 
 def test_the_tables_let_nobody_remove_the_last_way_in(database: Database, alice: int) -> None:

@@ -78,7 +78,7 @@ def test_a_life_with_passkeys(keyed: Bring) -> None:
     alice = keyed()
     alice.page.goto("/signup")
     alice.page.fill("#passkey-account", "Alice of the fingerprint")
-    alice.use_passkey("/drafts/new")
+    alice.use_passkey("/drafts/start")
     alice.log_out()
 
     alice.page.goto("/login?next=/account")
@@ -115,7 +115,7 @@ def test_a_cloned_authenticator_is_refused(keyed: Bring) -> None:
     alice = keyed()
     alice.page.goto("/signup")
     alice.page.fill("#passkey-account", "Alice who was copied")
-    alice.use_passkey("/drafts/new")
+    alice.use_passkey("/drafts/start")
     copied = alice.credential(alice.authenticator)
     for _ in range(2):
         alice.log_out()
@@ -191,7 +191,7 @@ def test_every_page_of_an_account_fits(keyed: Bring, scheme: str) -> None:
     alice = keyed(color_scheme=scheme)
     alice.page.goto("/signup")
     alice.page.fill("#passkey-account", f"Alice of the narrow {scheme} screen")
-    alice.use_passkey("/drafts/new")
+    alice.use_passkey("/drafts/start")
     alice.page.goto("/account/password")
     alice.fill(password=PASSWORD)
     alice.press("Set the password")

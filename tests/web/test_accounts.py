@@ -16,11 +16,12 @@ from sqlalchemy import delete, select, update
 
 from crowdfund.accounts import limits, passwords
 from crowdfund.accounts.models import AccountEvent, AttemptWindow, WebSession
-from crowdfund.campaigns.models import Creator
+from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.chain.regtest import RegtestNode
+from crowdfund.projects.models import Project
 from support.node import new_address
 from support.passkeys import SoftKey
-from support.site import Visitor, draft_form, field_error, sentences, site_of
+from support.site import TOKEN_FIELD, Visitor, draft_form, field_error, sentences, site_of
 from support.world import PASSWORD, World
 
 SECRET = re.compile(r"<span>([A-Z2-7]{4})</span>")
@@ -124,7 +125,7 @@ def test_the_codes_are_shown_once(app: Flask) -> None:
 
 def test_sign_up_and_log_in_by_passkey(app: Flask, key: SoftKey) -> None:
     alice = Visitor(app)
-    assert passkey(alice, key, "/signup/passkey", "sign_up", name="alice of the keys").location == "/drafts/new"
+    assert passkey(alice, key, "/signup/passkey", "sign_up", name="alice of the keys").location == "/drafts/start"
     assert "passkey First passkey" in sentences(alice.get("/account"))
     again = Visitor(app)
     assert passkey(again, key, "/login/passkey?next=/account", "log_in").location == "/account"
@@ -225,10 +226,76 @@ def test_after_half_a_day_publishing_asks_too(town: World, app: Flask) -> None:
     draft = alice.send("/drafts/new", draft_form(town)).location.split("/")[2]
     aged(town, seen_at=timedelta(hours=13), proven_at=timedelta(hours=13))
     assert alice.get(f"/drafts/{draft}/preview").status_code == 200
-    assert alice.post(f"/drafts/{draft}/publish", page="/account").location.startswith("/account/confirm")
+    asleep = alice.post(
+        f"/drafts/{draft}/publish", page="/account", headers={"Referer": f"http://localhost/drafts/{draft}/preview"}
+    )
+    assert asleep.location == f"/account/confirm?next=/drafts/{draft}/preview", "and then back to the button"
+    foreign = alice.post(f"/drafts/{draft}/publish", page="/account", headers={"Referer": "http://evil.example/x"})
+    assert foreign.location == "/account/confirm"
     assert town.snapshot(draft).campaign.terms is None
     assert alice.send("/account/confirm", {"password": PASSWORD}).status_code == 303
     assert alice.post(f"/drafts/{draft}/publish", page="/account").location == f"/campaigns/{draft}"
+
+
+def test_after_half_a_day_no_payout_address_changes_and_nobody_is_taken_in(
+    town: World, app: Flask, node: RegtestNode
+) -> None:
+    alice = signed_up(app, "alice who was away")
+    form = draft_form(town)
+    draft = alice.send("/drafts/new", form).location.split("/")[2]
+    slug = slug_of(town, draft)
+    aged(town, seen_at=timedelta(hours=13), proven_at=timedelta(hours=13))
+    elsewhere = new_address(node)
+    for path, fields in (
+        (f"/drafts/{draft}/edit", {**form, "payout_address": elsewhere}),
+        (f"/drafts/{draft}/write/money", {**form, "payout_address": elsewhere}),
+        ("/drafts/new", {**form, "payout_address": elsewhere}),
+    ):
+        answer = alice.send(path, fields)
+        assert answer.status_code == 422 and "away for more than twelve hours" in sentences(answer), path
+        assert elsewhere in answer.text, "nothing is lost"
+    assert town.snapshot(draft).campaign.payout_address == form["payout_address"]
+    assert alice.send(f"/drafts/{draft}/edit", {**form, "title": "Other words"}).status_code == 303
+    invited = alice.post(f"/projects/{slug}/people", {"deed": "invite", "role": "owner"}, page="/account")
+    assert invited.location.startswith("/account/confirm")
+    assert alice.get("/join/some-token").location == "/account/confirm?next=/join/some-token"
+    assert alice.post(f"/drafts/{draft}/review", page="/account").location.startswith("/account/confirm")
+    alice.send("/account/confirm", {"password": PASSWORD})
+    assert alice.send(f"/drafts/{draft}/edit", {**form, "payout_address": elsewhere}).status_code == 303
+    invited = alice.post(f"/projects/{slug}/people", {"deed": "invite", "role": "editor"}, page="/account")
+    assert invited.status_code == 200 and "/join/" in invited.text
+
+
+def slug_of(town: World, draft: str) -> str:
+    with town.database.reading() as db:
+        return db.get_one(Project, db.get_one(Campaign, draft).project_id).slug
+
+
+def test_who_was_invited_comes_back_to_the_invitation(app: Flask) -> None:
+    guest = Visitor(app)
+    door = guest.get("/join/some-token").location
+    assert door == "/login?next=/join/some-token"
+    assert "/signup?next=/join/some-token" in guest.get(door).text
+    form = {"name": "a guest with a link", "password": PASSWORD}
+    assert guest.send("/signup?next=/join/some-token", form).location == "/join/some-token"
+    form["name"] = "a guest led astray"
+    assert Visitor(app).send("/signup?next=//evil.example/", form).location == "/drafts/start"
+
+
+def test_cookies_are_of_this_host_alone_where_there_is_https(town: World) -> None:
+    with site_of(town, base_url="https://fund.example.org") as site:
+        answer = site.test_client().get("/login", base_url="https://fund.example.org")
+        assert answer.headers["Set-Cookie"].startswith("__Host-session=")
+        assert "Secure" in answer.headers["Set-Cookie"] and "Domain" not in answer.headers["Set-Cookie"]
+        alice = site.test_client()
+        token = TOKEN_FIELD.search(alice.get("/signup", base_url="https://fund.example.org").text)
+        assert token is not None
+        made = alice.post(
+            "/signup", data={"csrf_token": token[1], "name": "alice of https", "password": PASSWORD},
+            base_url="https://fund.example.org", headers={"Referer": "https://fund.example.org/signup"},
+        )  # fmt: skip
+        known = [c for c in made.headers.getlist("Set-Cookie") if c.startswith("__Host-known=")]
+        assert made.status_code == 303 and len(known) == 1 and "Path=/;" in known[0] and "Secure" in known[0]
 
 
 def test_a_session_ends_after_thirty_days(town: World, app: Flask) -> None:
@@ -337,6 +404,64 @@ def test_passwords_cannot_be_guessed_for_long_and_nobody_is_locked_out(town: Wor
         assert answer.status_code == 429, "nor from a browser that another account knows"
         answer = alice.send("/login", {"name": "alice under attack", "password": PASSWORD})
         assert answer.status_code == 303, "her own browser is counted by itself"
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_browser_is_known_to_a_person_and_a_password_not_to_a_name(town: World) -> None:
+    """Whoever had the name before, or learnt the password once, is counted like anybody."""
+    wrong = {"name": "the wanted name", "password": "wrong password"}
+    with strict(town) as site:
+        squatter = signed_up(site, "the wanted name")
+        assert squatter.send("/account/name", {"name": "another name"}).status_code == 303
+        squatter.post("/logout", page="/account")
+        owner = signed_up(site, "the wanted name")
+        thief = entered(site, "the wanted name")
+        assert owner.send("/account/password", {"password": "a whole new sentence"}).status_code == 303
+        owner.post("/logout", page="/account")
+        with town.database.transaction() as db:
+            db.execute(delete(AttemptWindow))
+            for _ in range(10):
+                limits.count(db, limits.PAIR, "127.0.0.1 the wanted name", datetime.now(UTC))
+        for visitor in (squatter, thief):
+            assert visitor.send("/login", wrong).status_code == 429
+        for _ in range(10):
+            assert owner.send("/login", wrong).status_code == 422, "the browser that set the password is known"
+        assert owner.send("/login", wrong).status_code == 429
+
+
+@pytest.mark.usefixtures("cheap")
+def test_logging_in_again_and_again_does_not_make_more_room(town: World) -> None:
+    with strict(town) as site:
+        alice = signed_up(site, "alice in and out")
+        for _ in range(10):
+            alice.post("/logout", page="/account")
+            answer = alice.send("/login", {"name": "alice in and out", "password": PASSWORD})
+            assert answer.status_code == 303
+        alice.post("/logout", page="/account")
+        assert alice.send("/login", {"name": "alice in and out", "password": PASSWORD}).status_code == 429
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_number_that_is_a_name_locks_nobody_out_of_recovery(town: World, app: Flask) -> None:
+    alice = signed_up(app, "alice and a number")
+    with_app(alice)
+    codes = with_codes(alice)
+    with town.database.reading() as db:
+        number = db.scalars(select(Creator.id).where(Creator.key == "alice and a number")).one()
+    with strict(town) as site:
+        half = entered(site, "alice and a number")
+        thief = Visitor(site)
+        for _ in range(11):
+            refused = thief.send("/login/recover", {"name": str(number), "recovery_code": "x"})
+        assert refused.status_code == 429
+        assert half.send("/login/recover", {"recovery_code": codes[0]}).location == "/account"
+
+
+def test_names_cannot_be_asked_for_by_renaming(town: World) -> None:
+    with strict(town) as site:
+        alice = signed_up(site, "alice who asks for names")
+        codes = [alice.send("/account/name", {"name": f"Alice of the web {n}"}).status_code for n in range(10)]
+        assert codes == [303] * 9 + [429]
 
 
 @pytest.mark.usefixtures("cheap")
