@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 import webauthn
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
-from webauthn.helpers import base64url_to_bytes, exceptions, structs
+from webauthn.helpers import (
+    base64url_to_bytes,
+    decode_credential_public_key,
+    decoded_public_key_to_cryptography,
+    exceptions,
+    structs,
+)
 
 from crowdfund.accounts.models import Passkey, PasskeyChallenge
 from crowdfund.db import Database
@@ -27,6 +33,9 @@ CHALLENGE_LIFE = timedelta(minutes=5)
 MOST = 20
 NAME_LIMIT = 40
 CREDENTIAL_LIMIT = 20_000  # characters of JSON; those of real authenticators are a tenth of it
+# What the library runs into where an answer is of another form than any authenticator's.
+UNREADABLE = (exceptions.WebAuthnException, ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
+ID_BYTES, KEY_BYTES = (16, 1023), (32, 4096)
 REFUSED = "This passkey was not accepted. Nothing has changed; please try again."
 CLONED = (
     "This passkey was refused: its counter went back, as that of a copy does. Come in by another way, and remove it "
@@ -150,7 +159,8 @@ def add(
             expected_origin=site.origin,
             require_user_verification=True,
         )
-    except (exceptions.WebAuthnException, ValueError, KeyError, TypeError) as error:
+        _check_key(made.credential_id, made.credential_public_key)
+    except UNREADABLE as error:
         raise UserError(REFUSED) from error
     if session.scalar(select(Passkey.id).where(Passkey.credential_id == made.credential_id)) is not None:
         raise UserError("This passkey is known already.")
@@ -184,7 +194,7 @@ def show(session: Session, site: Site, asked: Asked, credential: str, now: datet
             credential_current_sign_count=0,  # judged below, where the signature is known to be right
             require_user_verification=True,
         )
-    except (exceptions.WebAuthnException, ValueError, KeyError, TypeError) as error:
+    except UNREADABLE as error:
         raise UserError(REFUSED) from error
     if not counts_on(passkey.sign_count, shown.new_sign_count):
         raise ClonedKey(passkey)
@@ -220,6 +230,14 @@ def _give_out(
     session.add(row)
     session.flush()
     return row.challenge
+
+
+def _check_key(credential_id: bytes, public_key: bytes) -> None:
+    """A key that no signature can ever be checked with is no way in. Raises one of UNREADABLE."""
+    decoded_public_key_to_cryptography(decode_credential_public_key(public_key))
+    for part, (low, high) in ((credential_id, ID_BYTES), (public_key, KEY_BYTES)):
+        if not low <= len(part) <= high:
+            raise ValueError("too short or too long")
 
 
 def _credential(text: str) -> dict[str, object]:

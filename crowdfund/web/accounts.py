@@ -106,7 +106,7 @@ def passkey_new() -> Answer:
     return render_template("account_passkey.html", form=form, ways=found), code
 
 
-@pages.post("/passkeys/<int:passkey_id>/rename")
+@pages.post("/passkeys/<number:passkey_id>/rename")
 @fresh_only
 def passkey_rename(passkey_id: int) -> Answer:
     """Another name for a passkey."""
@@ -116,7 +116,7 @@ def passkey_rename(passkey_id: int) -> Answer:
     )
 
 
-@pages.post("/passkeys/<int:passkey_id>/remove")
+@pages.post("/passkeys/<number:passkey_id>/remove")
 @fresh_only
 def passkey_remove(passkey_id: int) -> Answer:
     """One passkey less."""
@@ -225,7 +225,7 @@ def codes_confirm() -> Answer:
     return render_template("account_codes.html", form=form, codes=None), code
 
 
-@pages.post("/sessions/<int:session_id>/end")
+@pages.post("/sessions/<number:session_id>/end")
 @creators_only
 def session_end(session_id: int) -> Answer:
     """Log a browser out from here."""

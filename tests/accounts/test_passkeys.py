@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
+import cbor2
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -266,6 +268,53 @@ def test_junk_is_refused_with_a_sentence(database: Database, visit: Visit, alice
             passkeys.add(session, SITE, asked, alice, text, "", visit.now)
         with pytest.raises(UserError), database.transaction() as session:
             passkeys.show(session, SITE, Asked(asked.challenge, None, None), text, visit.now)
+
+
+COORDINATES = {-2: b"x" * 32, -3: b"y" * 32}
+
+
+@pytest.mark.parametrize(
+    "public_key",
+    [
+        {1: 2, 3: -7, -1: 1, -2: b"x", -3: b"y"},
+        {1: 2, 3: -7, -1: 1, -2: 5, -3: 6},
+        {1: 2, 3: -7, -1: 1, -2: b"x" * 5_000, -3: b"y" * 5_000},
+        {1: 2, 3: -7, -1: 1, **COORDINATES},  # no point of the curve
+        {1: 2, 3: -7, -1: 99, **COORDINATES},
+        {1: 3, 3: -257, -1: b"n" * 4_500, -2: b"\1\0\1"},
+        {},
+        [1],
+        5,
+        "x",
+    ],
+    ids=str,
+)
+def test_a_key_that_checks_nothing_is_no_way_in(
+    database: Database, visit: Visit, alice: int, public_key: object
+) -> None:
+    def bent(key: SoftKey) -> bytes:
+        name = len(key.credential_id).to_bytes(2, "big") + key.credential_id
+        return bytes(16) + name + bytes(cbor2.dumps(public_key))
+
+    assert refused_as(database, visit, alice, SoftKey(), bent)
+
+
+@pytest.mark.parametrize("length", [0, 15, 1_024, 2_000])
+def test_ids_of_no_length_that_authenticators_give_are_refused(
+    database: Database, visit: Visit, alice: int, length: int
+) -> None:
+    assert refused_as(database, visit, alice, SoftKey(credential_id=b"c" * length), lambda key: key.public())
+
+
+def refused_as(
+    database: Database, visit: Visit, alice: int, key: SoftKey, attested: Callable[[SoftKey], bytes]
+) -> bool:
+    """Is what was made with such facts refused in a sentence?"""
+    asked, options = taken(database, visit, "add", alice)
+    text = key.make(options, attested(key))
+    with pytest.raises(UserError, match="not accepted"), database.transaction() as session:
+        passkeys.add(session, SITE, asked, alice, text, "", visit.now)
+    return True
 
 
 def bend(honest: dict[str, dict[str, str]], cut: int) -> str:

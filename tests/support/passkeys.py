@@ -43,11 +43,11 @@ class SoftKey:
         """The same key in other hands."""
         return replace(self)
 
-    def make(self, options: str) -> str:
-        """Answer to being asked for a new passkey."""
+    def make(self, options: str, attested: bytes = b"") -> str:
+        """Answer to being asked for a new passkey; `attested` in place of what an honest key says of itself."""
         asked = json.loads(options)
         self.handle = unpacked(asked["user"]["id"])
-        statement = {"fmt": "none", "attStmt": {}, "authData": self._facts(self._public())}
+        statement = {"fmt": "none", "attStmt": {}, "authData": self._facts(attested or self.public())}
         parts = {
             "clientDataJSON": packed(self._client("webauthn.create", asked["challenge"])),
             "attestationObject": packed(cbor2.dumps(statement)),
@@ -79,7 +79,8 @@ class SoftKey:
         flags = PRESENT | (VERIFIED if self.verifies else 0) | (ATTESTED if attested else 0)
         return sha256(self.rp_id.encode()).digest() + bytes([flags]) + self.count.to_bytes(4, "big") + attested
 
-    def _public(self) -> bytes:
+    def public(self) -> bytes:
+        """What the key says of itself: its id, and its public half."""
         point = self.key.public_key().public_numbers()
         cose = {1: 2, 3: -7, -1: 1, -2: point.x.to_bytes(32, "big"), -3: point.y.to_bytes(32, "big")}
         return bytes(16) + len(self.credential_id).to_bytes(2, "big") + self.credential_id + bytes(cbor2.dumps(cose))
