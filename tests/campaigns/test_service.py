@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from crowdfund.campaigns import creators, queries, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, service
 from crowdfund.campaigns.models import Account, Campaign, Pledge
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
@@ -192,7 +193,7 @@ def test_without_a_block_nothing_is_published(tmp_path: Path) -> None:
     database = fresh.database(settings.database_url)
     with Paper(tmp_path / "other") as paper, database.transaction() as session:
         session.add(Account(index=0, xpub="x", fingerprint="f"))
-        creator = creators.sign_up(session, "alice", "correct horse battery", START).id
+        creator = people.sign_up(session, "alice", "correct horse battery", START).id
         soon = service.chain_now(session, "regtest") + timedelta(days=1)
         draft = service.save_draft(session, settings, creator, paper.draft(deadline_at=soon))
         with pytest.raises(UserError, match="No block"):

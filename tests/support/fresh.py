@@ -20,17 +20,17 @@ from argon2 import PasswordHasher
 from sqlalchemy import URL, Dialect, Engine, event, make_url
 
 from crowdfund import postgresql, sqlite
-from crowdfund.campaigns import creators
+from crowdfund.accounts import passwords
 from crowdfund.db import Database
 
-PRODUCTION_HASHER = creators._hasher
+PRODUCTION_HASHER = passwords._hasher
 CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 
 def save_time() -> None:
     """From now on in this process: cheap passwords, as a fifth of a second for each creator is for those who guess
     them; and a statement is put into SQL once, not once for each of the many databases that a process opens here."""
-    creators._hasher = CHEAP_HASHER
+    passwords._hasher = CHEAP_HASHER
     for kind in (sqlite, postgresql):
         setattr(kind, "open_engine", _sharing(kind.open_engine))  # noqa: B010 - each of them opens its own
 

@@ -10,7 +10,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
-from crowdfund.campaigns import creators, queries, recording, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, recording, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
@@ -106,7 +107,7 @@ class Paper:
         """A new creator's id."""
         self._creators += 1
         with self.database.transaction() as session:
-            return creators.sign_up(session, f"alice {self._creators}", "correct horse battery", START).id
+            return people.sign_up(session, f"alice {self._creators}", "correct horse battery", START).id
 
     def campaign(self, **changes: Any) -> str:
         """A published campaign's id."""

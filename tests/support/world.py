@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from crowdfund.campaigns import creators, queries, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
@@ -129,7 +130,7 @@ class World:
         """A new creator's id."""
         self._creators += 1
         with self.database.transaction() as session:
-            return creators.sign_up(session, name or f"alice {self._creators}", PASSWORD, datetime.now(UTC)).id
+            return people.sign_up(session, name or f"alice {self._creators}", PASSWORD, datetime.now(UTC)).id
 
     def campaign(self, creator_id: int | None = None, **changes: Any) -> str:
         """A published campaign's id."""

@@ -5,8 +5,8 @@ from alembic import op
 
 from crowdfund.triggers import frozen, guard, kept
 
-revision = "0014"
-down_revision = "0013"
+revision = "0015"
+down_revision = "0014"
 
 
 def _integer() -> sa.types.TypeEngine[int]:
