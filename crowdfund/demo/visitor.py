@@ -19,12 +19,19 @@ TOKEN = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
 PATIENCE_S = 60
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """Does not go where an answer sends it: the next page costs as much as the form itself, and nobody looks at it."""
+
+    def redirect_request(self, *_args: object) -> None:
+        """No further request."""
+
+
 class Visitor:
     """A session at a running site. Raises WorldError where a page does not take what was sent."""
 
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
-        self._opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        self._opener = urllib.request.build_opener(_Stay, urllib.request.HTTPCookieProcessor(CookieJar()))
         self._token = ""
 
     def sign_up(self, name: str, password: str) -> None:
@@ -40,7 +47,7 @@ class Visitor:
         return self._ask(urllib.request.Request(self.base_url + path))
 
     def send(self, path: str, fields: Mapping[str, str]) -> str:
-        """Send the form that stands at `path`; returns the page that comes after it."""
+        """Send the form that stands at `path`; returns the page that answers it, empty if it is elsewhere."""
         values = self._with_token(path, fields)
         return self._ask(urllib.request.Request(self.base_url + path, urlencode(values).encode()))
 
@@ -71,6 +78,8 @@ class Visitor:
             with self._opener.open(request, timeout=PATIENCE_S) as answer:
                 return str(answer.read().decode())
         except urllib.error.HTTPError as error:
+            if error.code == 303:
+                return ""
             said = " ".join(re.findall(r'class="error"[^>]*>([^<]+)<', error.read().decode()))
             raise WorldError(f"{request.selector} was answered with {error.code}: {said}", retryable=False) from error
         except OSError as error:
