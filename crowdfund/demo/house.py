@@ -44,7 +44,7 @@ def run_demo(data_dir: Path, port: int | None) -> None:
     on_stop(stop.set)
     with open_house(data_dir, port, click.echo) as house:
         if not house.client.get("/campaigns")["campaigns"]:
-            click.echo("Writing example campaigns on the chain: one open, one funded, one refunded …")
+            click.echo("Writing example campaigns on the chain: two open, one paid out, one refunded …")
             fill(house.client, house.node)
         click.echo(f"\n  Open {house.settings.base_url}\n")
         click.echo(f"  Log in as {CREATOR} with the password {PASSWORD}, or sign up yourself.")

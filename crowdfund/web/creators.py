@@ -42,8 +42,9 @@ pages.add_url_rule("/logout", view_func=entering.logout, methods=["POST"])
 def dashboard() -> Answer:
     """The creator's campaigns and drafts."""
     with here().database.reading() as db:
-        now = as_of(db)
-        campaigns = [campaign_view(s, here().network, now) for s in queries.of_creator(db, creator_id())]
+        now, found = as_of(db), queries.of_creator(db, creator_id())
+        pictures = views_of(db, [s.campaign.id for s in found])
+        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in found]
     return render_template("dashboard.html", campaigns=campaigns)
 
 

@@ -20,6 +20,7 @@ from crowdfund.web import door
 from crowdfund.web.creators import creator_id
 from crowdfund.web.forms import HelpForm, ProjectForm, project_data, read_project, show_problems
 from crowdfund.web.more import more_view
+from crowdfund.web.picture_views import views_of
 from crowdfund.web.public import json_file, open_snapshot
 from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here
@@ -37,7 +38,8 @@ def show(slug: str) -> Answer:
     with here().database.reading() as db:
         project, now = writing.by_slug(db, slug), as_of(db)
         snapshots = [queries.load(db, each) for each in _published(db, project)]
-        campaigns = [campaign_view(s, here().network, now) for s in snapshots]
+        pictures = views_of(db, [s.campaign.id for s in snapshots])
+        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in snapshots]
         delivered = [d for s in snapshots if s.outcome is Outcome.FUNDED for d in delivery.deliveries(db, s.campaign)]
         return render_template(
             "project.html",

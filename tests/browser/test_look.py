@@ -18,7 +18,7 @@ def filled(house: House) -> dict[str, str]:
     """The example campaigns, and a page of each kind: name -> path."""
     fill(house.client, house.node)
     campaigns = [c for c in house.client.get("/campaigns")["campaigns"] if c["creator"] == CREATOR]
-    paths = {f"campaign {c['state']}": f"/campaigns/{c['id']}" for c in campaigns}
+    paths = {f"campaign {c['state']}": f"/campaigns/{c['id']}" for c in reversed(campaigns)}
     first = campaigns[0]["id"]
     body: dict[str, object] = {
         "amount_sats": 2_100_000,
@@ -33,7 +33,11 @@ def filled(house: House) -> dict[str, str]:
     return {
         "front": "/",
         **paths,
-        "audit": f"/campaigns/{campaigns[1]['id']}/audit",
+        "audit": f"/campaigns/{campaigns[-1]['id']}/audit",
+        "project": house.client.get(f"/campaigns/{first}")["project"]["url"],
+        "talk": f"/campaigns/{first}/talk",
+        "updates": f"/campaigns/{first}/updates",
+        "campaign dashboard": f"/campaigns/{first}/dashboard",
         "pledge form": f"/campaigns/{first}/pledge",
         "pledge waiting": f"/p/{waiting}",
         "pledge short": f"/p/{paid}",
@@ -85,7 +89,7 @@ def test_a_licence_without_a_longer_name_is_named_once(meet: Meet, filled: dict[
     visitor.page.goto(filled["campaign open"])
     facts = visitor.page.locator(".facts > div").first.inner_text()
     assert facts.count("CERN-OHL-S-2.0 AND CC-BY-SA-4.0") == 1
-    visitor.page.goto(filled["campaign refunded"])
+    visitor.page.goto(filled["campaign released"])
     facts = visitor.page.locator(".facts > div").first.inner_text()
     assert "GNU General Public License v3.0 or later" in facts and "GPL-3.0-or-later" in facts
 
