@@ -13,12 +13,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from crowdfund.campaigns import endings, evidence, settling
+from crowdfund.campaigns import evidence, settling, shown_endings
 from crowdfund.campaigns.attempts import Job
-from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.evidence import Unseen
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settling import DueCampaign
+from crowdfund.campaigns.shown_endings import ShownEnding
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
 from crowdfund.db import Database
@@ -91,7 +91,7 @@ class Prover:
             evidence.keep(session, coins, found)
 
 
-def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Ending:
+def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> ShownEnding:
     """What shows how a campaign ends that can be decided now. Raises WorldError where the server lacks a part, or has
     another chain than the recorded one."""
     with database.reading() as session:
@@ -104,14 +104,14 @@ def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Endi
     same = all(headers[height].hash == block_hash for height, block_hash in due.proof.items())
     if not same or not all(_leads_to(headers[one.height], one) for one in held.values()):
         raise WorldError("The chain has moved while the end of a campaign was put together; that is done again.")
-    return Ending(raw, due.proof[min(due.proof)], held)
+    return ShownEnding(raw, due.proof[min(due.proof)], held)
 
 
 def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, with_coins: bool) -> OutcomeProof:
     """The proof of a decided campaign's end: as it was kept with the decision, or, where nothing was, as the chain has
     it now. Raises WorldError where the server lacks a part."""
     with database.reading() as session:
-        kept = endings.proof(session, campaign_id, with_coins=with_coins)
+        kept = shown_endings.proof(session, campaign_id, with_coins=with_coins)
         terms, closing_height = settling.ending(session, campaign_id)
         coins = settling.counted_coins(session, campaign_id) if with_coins and kept is None else []
     if kept is not None:

@@ -14,9 +14,8 @@ from itertools import groupby
 from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import books, endings
+from crowdfund.campaigns import books, shown_endings
 from crowdfund.campaigns.attempts import account_of, store_batch
-from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     CoinFacts,
@@ -33,6 +32,7 @@ from crowdfund.campaigns.lifecycle import (
 from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, DecisionRow, Pledge
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
+from crowdfund.campaigns.shown_endings import ShownEnding
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.chain.port import Outpoint
@@ -157,7 +157,7 @@ def decided_with_loose_coins(session: Session) -> list[str]:
     return list(rows)
 
 
-def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: Ending | None = None) -> bool:
+def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: ShownEnding | None = None) -> bool:
     """Store the decision, what shows it, and the plan that follows from it, in one transaction. False if it is too
     early, or if the recorded chain is not the one that `ending` shows."""
     if not store_decision(session, campaign_id, ending):
@@ -167,7 +167,7 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, end
     return True
 
 
-def store_decision(session: Session, campaign_id: str, ending: Ending | None = None) -> bool:
+def store_decision(session: Session, campaign_id: str, ending: ShownEnding | None = None) -> bool:
     """Store the decision and what shows it; the caller has the campaign posted. False as above."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
     closing = None if terms is None else closing_block(session, terms.deadline)
@@ -193,7 +193,7 @@ def store_decision(session: Session, campaign_id: str, ending: Ending | None = N
     )
     session.flush()
     if ending is not None:
-        endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
+        shown_endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
     tell_pages(session)
     return True
 
@@ -215,7 +215,7 @@ def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], fe
     if terms is None or decision is None:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
-    coin_ids, decided_on = {}, endings.counted(session, campaign_id)
+    coin_ids, decided_on = {}, shown_endings.counted(session, campaign_id)
     for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
         if kind is not None and decided_on is not None:
@@ -315,7 +315,7 @@ def _counted(coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_heigh
     return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
 
 
-def _shows(ending: Ending, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
+def _shows(ending: ShownEnding, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
     """Is it the ending of the recorded chain, or has that moved since it was put together?"""
     heights = {outpoint: one.height for outpoint, one in ending.coins.items()}
     return ending.closing_hash == closing.hash and heights == {o: coin.height for o, coin in counted.items()}

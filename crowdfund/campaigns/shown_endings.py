@@ -22,7 +22,7 @@ from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof
 
 
 @dataclass(frozen=True)
-class Ending:
+class ShownEnding:
     """Headers of 80 bytes each that lead through the closing block, its hash, and every coin that counts in its block;
     no coins where the goal was missed."""
 
@@ -31,7 +31,7 @@ class Ending:
     coins: Mapping[Outpoint, Inclusion]
 
 
-def keep(session: Session, campaign_id: str, ending: Ending, coin_ids: Mapping[Outpoint, int]) -> None:
+def keep(session: Session, campaign_id: str, ending: ShownEnding, coin_ids: Mapping[Outpoint, int]) -> None:
     """Keep the ending of a campaign that has just been decided."""
     session.add(EndingRow(campaign_id=campaign_id, headers=ending.headers))
     session.flush()
