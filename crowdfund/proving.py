@@ -12,8 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from crowdfund.campaigns import evidence, settling
+from crowdfund.campaigns import cancelling, evidence, settling
 from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.evidence import Unseen
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settling import CountedCoin
@@ -22,6 +23,8 @@ from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import parse_tx
+from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import TxInput, UnsignedTx
@@ -93,7 +96,10 @@ def outcome_proof(
     """The proof of a decided campaign's end, and the coins in it. Raises WorldError where the server lacks a part."""
     with database.reading() as session:
         terms, closing_height = settling.ending(session, campaign_id)
+        cancelled = cancelling.of_decided(session, campaign_id, terms)
         coins = settling.counted_coins(session, campaign_id) if with_coins else []
+    if cancelled is not None:
+        return _cancelled(backend, terms, cancelled), []
     headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, closing_height))
     found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
     proofs = []
@@ -101,6 +107,24 @@ def outcome_proof(
         held = found[(coin.txid, coin.height)]
         proofs.append(CoinProof(held.raw, coin.vout, coin.index, coin.height, held.branch, held.position))
     return OutcomeProof(headers, tuple(proofs)), coins
+
+
+def _cancelled(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> OutcomeProof:
+    headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, held.height))
+    spent = held.spent or _origin(backend, terms, held)
+    proof = CancellationProof(held.raw, spent, held.height, held.branch, held.position)
+    return OutcomeProof(headers, cancellation=proof)
+
+
+def _origin(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> bytes:
+    """What the cancellation spends, asked for once more. Raises WorldError where the server does not have it."""
+    origin = backend.origin(parse_tx(held.raw), held.block_hash, bytes.fromhex(terms.payout_script))
+    if origin is None or origin.raw is None:
+        raise WorldError(
+            f"“{terms.title}” was cancelled by {held.txid}, and the {backend.name} no longer has the transaction that "
+            "made the coin which that one spends: the creator can bring it on the page for cancelling."
+        )
+    return origin.raw
 
 
 def shown_coins(database: Database, backend: AnyBackend, spent: Sequence[TxInput]) -> list[ShownCoin]:

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import books
 from crowdfund.campaigns.attempts import account_of, store_batch
+from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     CoinFacts,
@@ -33,7 +34,7 @@ from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, Decisi
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.campaigns.tip import chain_tip
 
 REGISTERED_AT_ONCE = 1_000
 
@@ -91,11 +92,13 @@ class CountedCoin:
 
 
 def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
-    """Terms and height of the closing block of a decided campaign."""
-    terms = _terms(session, campaign_id)
+    """Terms and height of the closing block of a decided campaign. Where a cancellation was decided on that a
+    reorganisation has taken away since, the end as the chain has it now."""
+    terms, decision = _terms(session, campaign_id), session.get_one(DecisionRow, campaign_id)
     if terms is None:
         raise ValueError(f"campaign {campaign_id} has no terms")
-    return terms, session.get_one(DecisionRow, campaign_id).closing_height
+    now = None if decision.cancellation_id is None else ending_block(session, campaign_id, terms)
+    return terms, decision.closing_height if now is None else now.height
 
 
 def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
@@ -108,13 +111,13 @@ def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
-    """Undecided campaigns whose closing block is as deep as their terms ask for."""
+    """Undecided campaigns whose closing block, or cancellation, is as deep as their terms ask for."""
     due = []
     for campaign_id, terms in _undecided(session):
-        closing = closing_block(session, terms.deadline)
-        if closing is not None and depth(closing.height, tip_height) >= terms.confirmations:
-            deep = session.get_one(Block, closing.height + terms.confirmations - 1)
-            due.append(DueCampaign(campaign_id, {closing.height: closing.hash, deep.height: deep.hash}))
+        end = ending_block(session, campaign_id, terms)
+        if end is not None and depth(end.height, tip_height) >= terms.confirmations:
+            deep = session.get_one(Block, end.height + terms.confirmations - 1)
+            due.append(DueCampaign(campaign_id, {end.height: end.block.hash, deep.height: deep.hash}))
     return due
 
 
@@ -159,11 +162,11 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> 
 def store_decision(session: Session, campaign_id: str) -> bool:
     """Store the decision alone; the caller has the campaign posted. False if it is too early."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
-    closing = None if terms is None else closing_block(session, terms.deadline)
-    if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
+    end = None if terms is None else ending_block(session, campaign_id, terms)
+    if terms is None or end is None or session.get(DecisionRow, campaign_id) is not None:
         return False
     coins = list(_confirmed_coins(session, campaign_id))
-    decision = _decision(coins, terms, closing.height, tip_height)
+    decision = _decision(coins, terms, end, tip_height)
     if decision is None:
         return False
     session.add(
@@ -171,9 +174,10 @@ def store_decision(session: Session, campaign_id: str) -> bool:
             campaign_id=campaign_id,
             outcome=decision.outcome,
             counted_sats=decision.counted_sats,
-            closing_height=closing.height,
-            closing_hash=closing.hash,
+            closing_height=end.height,
+            closing_hash=end.block.hash,
             decided_height=tip_height,
+            cancellation_id=None if end.cancellation is None else end.cancellation.id,
         )
     )
     session.flush()
@@ -265,10 +269,10 @@ def _tip_height(session: Session) -> int:
 
 
 def _decision(
-    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, end: EndingBlock, tip_height: int
 ) -> Decision | None:
-    facts, heights = map(_facts, coins), (closing_height, tip_height)
-    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats)
+    facts, heights, cancelled = map(_facts, coins), (end.height, tip_height), end.cancellation is not None
+    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats, cancelled)
 
 
 def _standings(
