@@ -22,6 +22,7 @@ def create_app(settings: Settings) -> Flask:
         api,
         badges,
         bench,
+        cancelling,
         creators,
         dashboard,
         feeds,
@@ -52,7 +53,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, badges, pledging, keepsakes, creators, pictures, wizard, projects, talk, dashboard, telling, hooks,
-        feeds, bench, live, health,
+        feeds, cancelling, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:
