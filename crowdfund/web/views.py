@@ -272,7 +272,9 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         maturing_sats=facts.maturing_sats,
         over_cap_sats=facts.over_cap_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
-        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended, full),
+        steps=steps(
+            pledge.refund_address, facts, campaign.deadline_at, closed, ended, full, campaign.cancelled is not None
+        ),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
         settled_txid=None if settled is None else settled.spent_by,
         settled_kind=None if settled is None else snapshot.fate(settled),
