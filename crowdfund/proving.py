@@ -23,7 +23,7 @@ from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
-from crowdfund.wallet.blocks import parse_tx
+from crowdfund.wallet.blocks import parse_tx, without_witness
 from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
 from crowdfund.wallet.signer_client import SignerClient
@@ -112,7 +112,9 @@ def outcome_proof(
 def _cancelled(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> OutcomeProof:
     headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, held.height))
     spent = held.spent or _origin(backend, terms, held)
-    proof = CancellationProof(held.raw, spent, held.height, held.branch, held.position)
+    # Without their witnesses, which prove nothing here and may be long.
+    bare = without_witness(held.raw), without_witness(spent)
+    proof = CancellationProof(*bare, held.height, held.branch, held.position)
     return OutcomeProof(headers, cancellation=proof)
 
 

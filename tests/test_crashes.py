@@ -214,9 +214,9 @@ def _cancelled_cases(counts: dict[str, int], picked: dict[str, Iterable[int]]) -
 def test_killed_at_a_few_steps_of_a_cancellation(stage: Stage) -> None:
     """While it is recorded, decided, proven, signed and sent; at every step: the long test below."""
     chance, counts = random.Random(SEED), _cancelled_steps(stage)
-    picked = {who: sorted(chance.sample(range(1, n + 1), min(n, 5))) for who, n in counts.items()}
+    picked = {who: sorted(chance.sample(range(1, n + 1), min(n, 3))) for who, n in counts.items()}
     stage.perform(cases := _cancelled_cases(counts, dict(picked)))
-    assert len(hit(cases, life=0)) == len(cases) >= 8
+    assert len(hit(cases, life=0)) == len(cases) >= 5
 
 
 @pytest.mark.long

@@ -12,7 +12,9 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import cancelling
 from crowdfund.campaigns.cancel_models import CancellationDraft, CancellationSend
+from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Campaign, Creator, DecisionRow
 from crowdfund.campaigns.recording import tell_pages
@@ -23,10 +25,11 @@ from crowdfund.plain_text import clean_text
 from crowdfund.projects.roles import Action
 from crowdfund.wallet.blocks import parse_tx
 from crowdfund.wallet.cancel_psbt import build, cancelling_psbt, read_brought, read_coin
-from crowdfund.wallet.cancellation import REASON_LIMIT, check_cancels, mark, reason_hash
+from crowdfund.wallet.cancellation import REASON_LIMIT, check_cancels, mark, reason_hash, spends_from
 from crowdfund.wallet.transactions import UnsignedTx
 
 MOST_SENDS = 20
+MOST_DRAFTS = 50
 
 
 @dataclass(frozen=True)
@@ -60,27 +63,40 @@ def draft(
     now: datetime,
 ) -> CancellationDraft:
     """Keep what a creator asks for. `typed`: title, reason, and the raw transaction with a coin at the payout address.
-    Raises Problems with a sentence for each field, UserError, NotFound."""
+
+    Once the campaign is cancelled, by a transaction from elsewhere, only what is lacking is taken: the text of its
+    reason, and the transaction that made the coin which it spends, where the node no longer has it.
+
+    Raises Problems with a sentence for each field, UserError, NotFound.
+    """
     campaign, terms = open_campaign(session, creator, campaign_id)
     if creator is None:
         raise NotFound("There is no such campaign among yours.")
-    _refuse_ended(session, campaign, terms)
-    title, reason, coin = typed[0].strip(), clean_text(typed[1]), typed[2]
-    problems: dict[str, str] = {}
-    if title != terms.title:
-        problems["title"] = "This is not the title of the campaign; type it exactly as it is."
-    if not 0 < len(reason) <= REASON_LIMIT:
-        problems["reason"] = f"Tell your backers why, in at most {REASON_LIMIT} characters."
+    incomplete = _incomplete(session, campaign, terms)
+    if len(_drafts(session, campaign.id)) >= MOST_DRAFTS:
+        raise UserError("So many transactions were asked for already; sign the last one, or one of your own making.")
+    reason, problems = clean_text(typed[1]), _text_problems(typed, terms)
+    payout_script = bytes.fromhex(terms.payout_script)
     try:
-        spent, vout = read_coin(coin, bytes.fromhex(terms.payout_script))
-        build(spent, vout, bytes.fromhex(terms.payout_script), mark(terms.hash, bytes(32)), feerate_sat_vb)
+        spent, vout = read_coin(typed[2], payout_script)
+        if incomplete is None:
+            build(spent, vout, payout_script, mark(terms.hash, bytes(32)), feerate_sat_vb)
+        elif not spends_from(parse_tx(incomplete.raw), parse_tx(spent), payout_script):
+            problems["coin"] = f"The cancellation {incomplete.txid} spends another coin than this transaction made."
     except UserError as error:
         problems[error.field or "coin"] = error.sentence
+    if (
+        incomplete is not None
+        and incomplete.spent is not None
+        and reason_hash(reason).hex() != incomplete.reason_sha256
+    ):
+        # Where refunds wait for the transaction, it is taken with whatever reason; a wrong one is shown to nobody.
+        problems["reason"] = "This is not, letter by letter, the reason that the cancellation names by its hash."
     if problems:
         raise Problems(problems)
     row = CancellationDraft(
         campaign_id=campaign.id, creator_id=creator.id, reason=reason, spent=spent, vout=vout,
-        feerate_sat_vb=feerate_sat_vb, made_at=now,
+        feerate_sat_vb=max(1, feerate_sat_vb), made_at=now,
     )  # fmt: skip
     session.add(row)
     session.flush()
@@ -146,6 +162,36 @@ def note_sent(session: Session, send_id: int, answer: str, now: datetime) -> Non
     if row.answer != answer or row.sent_at is None:
         row.answer, row.sent_at = answer, now
         tell_pages(session)
+
+
+def lacks(held: HeldCancellation) -> bool:
+    """Is there something that only the creator can bring?"""
+    return held.reason is None or held.spent is None
+
+
+def _drafts(session: Session, campaign_id: str) -> Sequence[int]:
+    return session.scalars(select(CancellationDraft.id).where(CancellationDraft.campaign_id == campaign_id)).all()
+
+
+def _text_problems(typed: tuple[str, str, str], terms: CampaignTerms) -> dict[str, str]:
+    problems = {}
+    if typed[0].strip() != terms.title:
+        problems["title"] = "This is not the title of the campaign; type it exactly as it is."
+    if not 0 < len(clean_text(typed[1])) <= REASON_LIMIT:
+        problems["reason"] = f"Tell your backers why, in at most {REASON_LIMIT} characters."
+    return problems
+
+
+def _incomplete(session: Session, campaign: Campaign, terms: CampaignTerms) -> HeldCancellation | None:
+    """The cancellation of which something is lacking, None while there is none. Raises UserError where the campaign has
+    ended and nothing is."""
+    end = ending_block(session, campaign.id, terms)
+    if end is not None and end.cancellation is not None:
+        held = cancelling.held(session, end.cancellation, terms)
+        if lacks(held):
+            return held
+    _refuse_ended(session, campaign, terms)
+    return None
 
 
 def _refuse_ended(session: Session, campaign: Campaign, terms: CampaignTerms) -> None:

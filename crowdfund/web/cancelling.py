@@ -119,13 +119,14 @@ def _page(campaign_id: str, form: CancelForm, signed: SignedForm) -> Answer:
         now = as_of(db)
         view = campaign_view(queries.load(db, campaign_id), here().network, now)
         row, sent = cancel_desk.newest_draft(db, campaign_id), cancel_desk.sent(db, campaign_id)
-        paper = None if row is None else _paper_view(cancel_desk.paper(terms, row))
+        paper = None if row is None or view.closing_height else _paper_view(cancel_desk.paper(terms, row))
         told: dict[str, Any] = {"sent": sent, "paper": paper, "confirmations": terms.confirmations}
+        told["lacks"] = view.cancelled is not None and cancel_desk.lacks(view.cancelled)
         told["blocks_left"] = _blocks_left(terms.deadline, now)
     if not form.is_submitted():
         form.feerate.data = str(now.feerate_sat_vb if now else MIN_FEERATE_SAT_VB)
     fields = (form.title, form.reason, form.coin, form.feerate, signed.signed, signed.file)
-    code = 422 if any(field.errors for field in fields) else 200
+    code = 422 if form.form_errors or signed.form_errors or any(field.errors for field in fields) else 200
     return render_template("cancel.html", campaign=view, form=form, signed=signed, **told), code
 
 

@@ -12,16 +12,28 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from audit.auditing import bundle_of
+from crowdfund.audit import chain_facts
+from crowdfund.audit.verify import verify
 from crowdfund.campaigns import cancel_desk
+from crowdfund.campaigns.lifecycle import Outcome
 from crowdfund.campaigns.models import Campaign, Creator
+from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.port import Origin
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.wallet.blocks import parse_tx
+from crowdfund.wallet.blocks import ParsedTx, parse_tx
 from support.cancelling import REASON, Canceller
 from support.node import new_address
 from support.site import Visitor, field_error, sentences, site_of
 from support.world import PASSWORD, World
 
 KINDS = ("bech32", "bech32m", "p2sh-segwit", "legacy")
+
+
+@pytest.fixture(autouse=True)
+def small_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An audit derives forty addresses beyond those given out."""
+    monkeypatch.setattr(chain_facts, "GAP", 40)
 
 
 @pytest.fixture
@@ -43,8 +55,8 @@ def raw_coin(world: World, canceller: Canceller) -> str:
     return str(world.node.rpc("getrawtransaction", canceller.coin()[0]))
 
 
-def asked(visitor: Visitor, canceller: Canceller, campaign: str, coin: str, **changes: str) -> TestResponse:
-    good = {"title": canceller.terms.title, "reason": REASON, "coin": coin, "feerate": "3"}
+def asked(visitor: Visitor, canceller: Canceller, campaign: str, raw: str, /, **changes: str) -> TestResponse:
+    good = {"title": canceller.terms.title, "reason": REASON, "coin": raw, "feerate": "3"}
     return visitor.send(f"/campaigns/{campaign}/cancel", {**good, **changes})
 
 
@@ -192,4 +204,46 @@ def test_nobody_else_comes_to_the_page_and_an_ended_campaign_is_not_cancelled(wo
     world.close(campaign)
     assert "reached its deadline" in sentences(creator.get(path))
     answer = asked(creator, canceller, campaign, coin)
-    assert answer.status_code == 422 or "cannot be cancelled any more" in sentences(answer)
+    assert answer.status_code == 422 and "cannot be cancelled any more" in sentences(answer)
+
+
+def test_what_a_pruned_node_has_forgotten_the_creator_brings(
+    world: World, app: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made with another wallet, of a coin whose transaction the node no longer has: it cancels all the same."""
+    campaign = world.campaign()
+    bob = world.paid(campaign, 1_200_000)
+    honest = CoreBackend.origin
+
+    def forgetful(node: CoreBackend, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        return None if honest(node, tx, block_hash, script) is None else Origin(None)
+
+    monkeypatch.setattr(CoreBackend, "origin", forgetful)
+    creator, canceller = creator_of(world, app, campaign), Canceller(world, campaign)
+    coin, path = canceller.coin(), f"/campaigns/{campaign}/cancel"
+    raw = str(world.node.rpc("getrawtransaction", coin[0]))
+    world.node.rpc("sendrawtransaction", canceller.signed(coin))
+    world.node.mine()
+    world.sync()
+    assert world.snapshot(campaign).outcome is Outcome.FAILED, "the script that was spent is known"
+    assert "the creator can bring it" in world.worker.view.trouble
+    bundle = bundle_of(world, campaign)
+    assert bundle["cancellation"]["spent"] is None and verify(bundle, world.core).ok
+    page = sentences(creator.get(path))
+    assert "something is lacking" in page and "refunds have to wait" in page
+    other = str(world.node.rpc("getrawtransaction", canceller.coin()[0]))
+    assert "spends another coin" in field_error(asked(creator, canceller, campaign, other), "coin")
+    assert asked(creator, canceller, campaign, raw, reason="Something else").status_code == 303
+    page = sentences(creator.get(path))
+    assert "something is lacking" in page and "refunds have to wait" not in page
+    answer = asked(creator, canceller, campaign, raw, reason="Something else")
+    assert "letter by letter" in field_error(answer, "reason")
+    assert "Something else" not in sentences(Visitor(app).get(f"/campaigns/{campaign}"))
+    assert asked(creator, canceller, campaign, raw, feerate="").status_code == 303
+    assert "something is lacking" not in sentences(creator.get(path))
+    for _ in range(2):
+        world.node.mine()
+        world.sync()
+    assert world.worker.view.in_the_way == "" and world.pledge_state(bob) == "refunded"
+    assert REASON in sentences(Visitor(app).get(f"/campaigns/{campaign}"))
+    assert bundle_of(world, campaign)["cancellation"]["spent"] is not None
