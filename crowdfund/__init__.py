@@ -23,6 +23,7 @@ def create_app(settings: Settings) -> Flask:
         api,
         badges,
         bench,
+        cancelling,
         creators,
         dashboard,
         entering,
@@ -54,7 +55,7 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, projects, talk, dashboard,
-        telling, hooks, feeds, bench, live, health,
+        telling, hooks, feeds, cancelling, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -62,6 +62,8 @@ WEB_MAY = {
     "review_requests": "INSERT",
     "pictures": "INSERT, UPDATE (alt, position), DELETE",
     "picture_files": "INSERT, DELETE",
+    "cancellation_drafts": "INSERT",
+    "cancellation_sends": "INSERT",
 }
 # All that telling people writes: nothing that money hangs on.
 NOTIFY_MAY = {

@@ -75,7 +75,14 @@ def payout_form(draft: str, sats: str = "1000000") -> dict[str, str]:
     return {**MONEY, "deadline": "2026-11-22T20:00", "goal": sats, "payout_address": REFUND}
 
 
-OF_PUBLISHED = {Action.ANSWER, Action.UPDATE, Action.MODERATE, Action.DASHBOARD, Action.OWN_MONEY}
+OF_PUBLISHED = {
+    Action.ANSWER,
+    Action.UPDATE,
+    Action.MODERATE,
+    Action.DASHBOARD,
+    Action.OWN_MONEY,
+    Action.CANCEL,
+}
 
 
 def test_every_role_may_do_what_the_table_says_and_nothing_else(paper: Paper, app: Flask) -> None:
