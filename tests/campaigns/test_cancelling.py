@@ -195,7 +195,7 @@ def test_what_was_written_down_stays(paper: Paper) -> None:
         session.execute(text(f"INSERT INTO cancellation_sends VALUES {of}, 't', {blob(paper)}, {now}, NULL, '')"))
     for statement in WRONG:
         if paper.database.engine.dialect.name == "postgresql":
-            statement = statement.replace("x'", "'\\x")
+            statement = statement.replace(" x'", " '\\x")
         with pytest.raises(IntegrityError), paper.database.transaction() as session:
             session.execute(text(statement))
 
