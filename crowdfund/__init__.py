@@ -28,8 +28,10 @@ def create_app(settings: Settings) -> Flask:
         filters,
         health,
         hooks,
+        importing,
         keepsakes,
         live,
+        outside,
         pictures,
         pledging,
         projects,
@@ -47,12 +49,13 @@ def create_app(settings: Settings) -> Flask:
     database.upgrade()
     books.open_ledger(database)
     site.install(app, settings, database)
+    outside.install(app, settings)
     security.install(app)
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, pictures, wizard, projects, talk, dashboard, telling, hooks,
-        feeds, bench, live, health,
+        public, badges, pledging, keepsakes, creators, pictures, wizard, importing, projects, talk, dashboard, telling,
+        hooks, feeds, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:
