@@ -24,6 +24,7 @@ def create_app(settings: Settings) -> Flask:
         bench,
         creators,
         dashboard,
+        elsewhere,
         feeds,
         filters,
         health,
@@ -35,6 +36,7 @@ def create_app(settings: Settings) -> Flask:
         pictures,
         pledging,
         projects,
+        proofs,
         public,
         security,
         site,
@@ -54,8 +56,8 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, pictures, wizard, importing, projects, talk, dashboard, telling,
-        hooks, feeds, bench, live, health,
+        public, badges, pledging, keepsakes, creators, pictures, wizard, importing, projects, proofs, talk, dashboard,
+        telling, hooks, feeds, elsewhere, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -38,7 +38,7 @@ KNOWN = {
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
     "SMTP_URL": "smtp(s)://user:password@host:port of the mail server that takes our mails; without it they wait",
-    "MAIL_FROM": "address that mails come from; without it nobody is asked for an address",
+    "MAIL_FROM": "address that mails come from, and that funding.json names; without it nobody is asked for an address",
     "OPERATOR_MAIL": "address that hears of halts and incidents",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
     "SIGNER": "socket (default), or cold: the seed is on another machine and signatures come in files",

@@ -24,6 +24,7 @@ from crowdfund.campaigns import detail_models, ledger_models, models, picture_mo
 from crowdfund.db import ROOT, Base
 from crowdfund.errors import WorldError
 from crowdfund.notices import models as notices_models
+from crowdfund.projects import proof_models
 
 ROWS_AT_ONCE = 1_000
 # Rows with pictures in them are large: as few of them as keep memory small.
@@ -32,7 +33,7 @@ TABLES = Base.metadata.sorted_tables
 assert models.Campaign.metadata is ledger_models.Transfer.metadata is talk_models.Post.metadata is Base.metadata
 assert notices_models.Notice.metadata is Base.metadata
 assert detail_models.RewardRow.metadata is Base.metadata
-assert picture_models.Picture.metadata is Base.metadata
+assert picture_models.Picture.metadata is proof_models.ProjectProof.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:
