@@ -60,6 +60,8 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Delivery, Notice
+from crowdfund.projects import looking
+from crowdfund.projects.models import Project
 from crowdfund.projects.people import invite
 from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
@@ -170,6 +172,8 @@ def fill_rare_tables(database: Database) -> None:
         for number in range(9):  # more than are written at once
             file = PictureFile("webp", 9, 9, bytes([number]) * 100)
             gallery.add(session, draft.creator_id, draft.id, [file], f"Picture {number}")
+        project = session.get_one(Project, coin.pledge.campaign.project_id)
+        looking.ask(session, coin.pledge.campaign.creator_id, project, now)
         hooks.register(session, coin.pledge.campaign.creator_id, "https://example.org/", ["campaign.decided"], now)
         subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now), now)
         outbox.note(session, deriving.news(session, now), False, now)
