@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from crowdfund.campaigns.creators import create_token, sign_up
+from crowdfund.accounts.people import create_token, sign_up
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database

@@ -7,33 +7,10 @@ import pytest
 from crowdfund.demo.examples import CREATOR, PASSWORD, fill
 from crowdfund.demo.house import House
 from support.browsing import Meet, Person
+from support.fitting import misfits
 from support.node import new_address
 
 WIDTHS = (360, 768, 1440)
-# Texts of different blocks that share more than three pixels both ways.
-OVERLAPS = """() => {
-  const shown = (el) => el.checkVisibility() && !el.closest(".unseen, .defs, .skip, svg");
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  const boxes = [];
-  for (let node; (node = walker.nextNode()); ) {
-    if (!node.data.trim() || !shown(node.parentElement)) continue;
-    const range = document.createRange();
-    range.selectNodeContents(node);
-    for (const box of range.getClientRects()) boxes.push({ box, text: node.data.trim().slice(0, 40) });
-  }
-  const found = [];
-  boxes.forEach((a, i) => boxes.slice(i + 1).forEach((b) => {
-    const wide = Math.min(a.box.right, b.box.right) - Math.max(a.box.left, b.box.left);
-    const high = Math.min(a.box.bottom, b.box.bottom) - Math.max(a.box.top, b.box.top);
-    if (wide > 3 && high > 8) found.push(`“${a.text}” and “${b.text}”`);
-  }));
-  return found;
-}"""
-WIDEST = """() => {
-  const wide = [...document.querySelectorAll("main *, header *, footer *, aside *")].filter((el) =>
-    el.getBoundingClientRect().right > innerWidth + 1 && !el.closest(".scroll, pre, svg, .unseen"));
-  return [document.scrollingElement.scrollWidth, innerWidth, wide.slice(0, 3).map((el) => el.outerHTML.slice(0, 80))];
-}"""
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +70,6 @@ def log_in(person: Person) -> None:
     person.fill(name=CREATOR, password=PASSWORD)
     person.page.locator("main").get_by_role("button", name="Log in").click()
     person.page.wait_for_url("**/dashboard")
-
-
-def misfits(person: Person, width: int) -> list[str]:
-    """What does not fit on the open page at this width."""
-    person.page.set_viewport_size({"width": width, "height": 900})
-    has, inner, wide = person.page.evaluate(WIDEST)
-    found = [f"is {has} wide: {wide}"] if has > inner else []
-    return found + list(person.page.evaluate(OVERLAPS))
 
 
 def test_a_lone_campaign_fills_its_row(meet: Meet, filled: dict[str, str]) -> None:
