@@ -19,7 +19,6 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import ledger
-from crowdfund.campaigns.endings import ending_block, maybe_cancelled
 from crowdfund.campaigns.ledger import Bucket, Movement, Posted, Settled
 from crowdfund.campaigns.ledger_models import Balance, Halt, Transfer
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, CoinFacts, Kind, Outcome, Standing, over_cap, standing
@@ -37,7 +36,7 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
-from crowdfund.campaigns.tip import chain_tip
+from crowdfund.campaigns.tip import chain_tip, ending_block, maybe_cancelled
 from crowdfund.chain.port import Outpoint
 from crowdfund.db import Database
 

@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from crowdfund.campaigns import cancelling
 from crowdfund.campaigns.cancel_models import CancellationDraft, CancellationSend
 from crowdfund.campaigns.cancelling import HeldCancellation
-from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Campaign, Creator, DecisionRow
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import ending_block
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.plain_text import clean_text
 from crowdfund.projects.roles import Action

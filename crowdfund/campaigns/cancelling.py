@@ -11,9 +11,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.cancel_models import CancellationDraft
-from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Cancellation, DecisionRow
 from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import ending_block
 from crowdfund.wallet.blocks import parse_tx
 from crowdfund.wallet.cancellation import reason_hash, spending
 
@@ -37,12 +37,15 @@ class HeldCancellation:
     reason: str | None
 
 
-def of_decided(session: Session, campaign_id: str, terms: CampaignTerms) -> HeldCancellation | None:
-    """What ended this decided campaign: the cancellation as the chain has it now, or, where a reorganisation has taken
-    it away since, as it was; None where the campaign was not cancelled, or where its closing block came meanwhile."""
+def of_decided(
+    session: Session, campaign_id: str, terms: CampaignTerms, *, as_decided: bool
+) -> HeldCancellation | None:
+    """What ended this decided campaign, `as_decided`; or else as the chain has it now, and where a reorganisation has
+    taken it away since, as it was. None where the campaign was not cancelled, or, by the chain of now, where its
+    closing block came meanwhile."""
     decision, end = session.get_one(DecisionRow, campaign_id), ending_block(session, campaign_id, terms)
     row = decision.cancellation
-    if row is not None and end is not None:
+    if row is not None and end is not None and not as_decided:
         row = end.cancellation
     return None if row is None else held(session, row, terms)
 

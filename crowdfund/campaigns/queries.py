@@ -15,7 +15,6 @@ from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns import books, cancelling, moderation, own_money, thefts
 from crowdfund.campaigns.cancelling import HeldCancellation
-from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -48,7 +47,7 @@ from crowdfund.campaigns.models import (
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
 from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
-from crowdfund.campaigns.tip import chain_tip
+from crowdfund.campaigns.tip import EndingBlock, chain_tip, ending_block
 from crowdfund.errors import NotFound
 from crowdfund.projects.models import ProjectMember
 

@@ -7,16 +7,16 @@ have a hundred thousand pledges.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import books
+from crowdfund.campaigns import books, endings
 from crowdfund.campaigns.attempts import account_of, store_batch
-from crowdfund.campaigns.endings import EndingBlock, ending_block
+from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     CoinFacts,
@@ -34,7 +34,8 @@ from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, Decisi
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.campaigns.tip import chain_tip
+from crowdfund.campaigns.tip import chain_tip, closing_block, ending_block
+from crowdfund.chain.port import Outpoint
 
 REGISTERED_AT_ONCE = 1_000
 
@@ -60,10 +61,11 @@ class Registration:
 @dataclass(frozen=True)
 class DueCampaign:
     """An undecided campaign, and the blocks that its outcome rests on: height -> hash of the closing block and of the
-    one that makes it deep enough."""
+    one that makes it deep enough. `cancelled`: a cancellation is in the place of the closing block."""
 
     id: str
     proof: dict[int, str]
+    cancelled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,22 +94,32 @@ class CountedCoin:
 
 
 def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
-    """Terms and height of the closing block of a decided campaign. Where a cancellation was decided on that a
-    reorganisation has taken away since, the end as the chain has it now."""
-    terms, decision = _terms(session, campaign_id), session.get_one(DecisionRow, campaign_id)
-    if terms is None:
-        raise ValueError(f"campaign {campaign_id} has no terms")
-    now = None if decision.cancellation_id is None else ending_block(session, campaign_id, terms)
-    return terms, decision.closing_height if now is None else now.height
+    """Terms of a decided campaign, and the height of its closing block as the chain has it now; of one that was
+    cancelled, the height of the end as the chain has it now."""
+    terms, decided = _own_terms(session, campaign_id), session.get_one(DecisionRow, campaign_id)
+    if decided.cancellation_id is not None:
+        end = ending_block(session, campaign_id, terms)
+        return terms, decided.closing_height if end is None else end.height
+    closing = closing_block(session, terms.deadline)
+    return terms, decided.closing_height if closing is None else closing.height
 
 
 def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
     """Every coin that counts in a decided campaign, in the order of the chain."""
-    terms, closing_height = ending(session, campaign_id)
-    coins = list(_confirmed_coins(session, campaign_id))
-    stands = _standings(coins, terms, closing_height, _tip_height(session))
-    counted = [CountedCoin(c.txid, c.vout, c.height, c.index) for c, each in stands if each is Standing.COUNTED]
-    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+    terms, closing_height = _own_terms(session, campaign_id), session.get_one(DecisionRow, campaign_id).closing_height
+    counted = _counted(list(_confirmed_coins(session, campaign_id)), terms, closing_height)
+    return [CountedCoin(c.txid, c.vout, c.height, c.index) for c in counted]
+
+
+def outlook(session: Session, due: DueCampaign) -> tuple[CampaignTerms, list[CountedCoin]]:
+    """Terms of a campaign that can be decided, and the coins on which a release would rest: none if the goal is
+    missed."""
+    terms, closing_height = _own_terms(session, due.id), min(due.proof)
+    coins = list(_confirmed_coins(session, due.id))
+    decision = _decision(coins, terms, closing_height, _tip_height(session), due.cancelled)
+    if decision is None or decision.outcome is Outcome.FAILED:
+        return terms, []
+    return terms, [CountedCoin(c.txid, c.vout, c.height, c.index) for c in _counted(coins, terms, closing_height)]
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
@@ -117,7 +129,8 @@ def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
         end = ending_block(session, campaign_id, terms)
         if end is not None and depth(end.height, tip_height) >= terms.confirmations:
             deep = session.get_one(Block, end.height + terms.confirmations - 1)
-            due.append(DueCampaign(campaign_id, {end.height: end.block.hash, deep.height: deep.hash}))
+            proof = {end.height: end.block.hash, deep.height: deep.hash}
+            due.append(DueCampaign(campaign_id, proof, end.cancellation is not None))
     return due
 
 
@@ -150,24 +163,29 @@ def decided_with_loose_coins(session: Session) -> list[str]:
     return list(rows)
 
 
-def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> bool:
-    """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
-    if not store_decision(session, campaign_id):
+def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: Ending | None = None) -> bool:
+    """Store the decision, what shows it, and the plan that follows from it, in one transaction. False if it is too
+    early, or if the recorded chain is not the one that `ending` shows."""
+    if not store_decision(session, campaign_id, ending):
         return False
     _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
     books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
-def store_decision(session: Session, campaign_id: str) -> bool:
-    """Store the decision alone; the caller has the campaign posted. False if it is too early."""
+def store_decision(session: Session, campaign_id: str, ending: Ending | None = None) -> bool:
+    """Store the decision and what shows it; the caller has the campaign posted. False as above."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
     end = None if terms is None else ending_block(session, campaign_id, terms)
     if terms is None or end is None or session.get(DecisionRow, campaign_id) is not None:
         return False
     coins = list(_confirmed_coins(session, campaign_id))
-    decision = _decision(coins, terms, end, tip_height)
+    decision = _decision(coins, terms, end.height, tip_height, end.cancellation is not None)
     if decision is None:
+        return False
+    funded = decision.outcome is Outcome.FUNDED
+    counted = {(c.txid, c.vout): c for c in _counted(coins, terms, end.height)} if funded else {}
+    if ending is not None and not _shows(ending, end.block, counted):
         return False
     session.add(
         DecisionRow(
@@ -181,6 +199,8 @@ def store_decision(session: Session, campaign_id: str) -> bool:
         )
     )
     session.flush()
+    if ending is not None:
+        endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
     tell_pages(session)
     return True
 
@@ -202,9 +222,11 @@ def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], fe
     if terms is None or decision is None:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
-    coin_ids = {}
+    coin_ids, decided_on = {}, endings.counted(session, campaign_id)
     for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
+        if kind is not None and decided_on is not None:
+            kind = Kind.RELEASE if row.id in decided_on else Kind.REFUND  # whatever a reorganisation has moved since
         if kind is Kind.REFUND and not row.refund_script:
             continue  # found after a restore: an operator must say where to
         if kind is not None and _is_spendable(row, terms.confirmations, tip_height):
@@ -258,6 +280,13 @@ def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:
     return [(campaign_id, CampaignTerms.parse(terms or "")) for campaign_id, terms in rows]
 
 
+def _own_terms(session: Session, campaign_id: str) -> CampaignTerms:
+    terms = _terms(session, campaign_id)
+    if terms is None:
+        raise ValueError(f"campaign {campaign_id} has no terms")
+    return terms
+
+
 def _terms(session: Session, campaign_id: str) -> CampaignTerms | None:
     text = session.scalar(select(Campaign.terms).where(Campaign.id == campaign_id))
     return None if text is None else CampaignTerms.parse(text)
@@ -269,9 +298,9 @@ def _tip_height(session: Session) -> int:
 
 
 def _decision(
-    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, end: EndingBlock, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int, cancelled: bool
 ) -> Decision | None:
-    facts, heights, cancelled = map(_facts, coins), (end.height, tip_height), end.cancellation is not None
+    facts, heights = map(_facts, coins), (closing_height, tip_height)
     return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats, cancelled)
 
 
@@ -284,6 +313,19 @@ def _standings(
     for coin in coins:
         facts = _facts(coin)
         yield coin, Standing.OVER_CAP if facts.outpoint in over else standing(facts, *rules)
+
+
+def _counted(coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int) -> list[ConfirmedCoin]:
+    """Those that count, once there is a closing block, in the order of the chain."""
+    stands = _standings(coins, terms, closing_height, closing_height)
+    counted = [coin for coin, each in stands if each is Standing.COUNTED]
+    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+
+
+def _shows(ending: Ending, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
+    """Is it the ending of the recorded chain, or has that moved since it was put together?"""
+    heights = {outpoint: one.height for outpoint, one in ending.coins.items()}
+    return ending.closing_hash == closing.hash and heights == {o: coin.height for o, coin in counted.items()}
 
 
 def _facts(coin: ConfirmedCoin) -> CoinFacts:

@@ -15,11 +15,10 @@ from sqlalchemy.orm import Session, selectinload
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.detail_models import RewardClaim, RewardRow
 from crowdfund.campaigns.details import Details, Reward
-from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Campaign, Coin, Pledge
 from crowdfund.campaigns.rewards import HOLDING, Claim, ClaimState, left_of, paid_place, settle_claims
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.campaigns.tip import chain_tip
+from crowdfund.campaigns.tip import chain_tip, ending_block
 from crowdfund.errors import Problems
 
 
@@ -42,10 +41,13 @@ def lay_out(session: Session, campaign_id: str, details: Details) -> None:
     session.flush()
 
 
-def reserve(session: Session, pledge: Pledge, number: int | None) -> None:
-    """Reserve a reward for a new pledge. Raises Problems where there is none left, or the pledge is too small."""
+def reserve(session: Session, pledge: Pledge, number: int | None) -> bool:
+    """Reserve a reward for a new pledge; says whether it is one of so many, which others cannot have meanwhile.
+
+    Raises Problems where there is none left, or the pledge is too small.
+    """
     if number is None:
-        return
+        return False
     row = session.get(RewardRow, (pledge.campaign_id, number))
     if row is None:
         raise Problems({"reward": "There is no such reward; choose one of those on the page, or none."})
@@ -59,6 +61,7 @@ def reserve(session: Session, pledge: Pledge, number: int | None) -> None:
     )
     session.add(claim)
     session.flush()
+    return row.stock > 0
 
 
 def give_up(session: Session, pledge_id: str) -> None:

@@ -1,13 +1,16 @@
-"""Two questions to the recorded chain: where it ends, and where a campaign closes."""
+"""Questions to the recorded chain: where it ends, where a campaign closes, and what may end the campaign before."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import and_, func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.models import Block
+from crowdfund.campaigns.lifecycle import ending
+from crowdfund.campaigns.models import Block, Cancellation, DecisionRow
+from crowdfund.campaigns.terms import CampaignTerms
 
 
 def chain_tip(session: Session) -> Block | None:
@@ -19,3 +22,45 @@ def closing_block(session: Session, deadline: datetime) -> Block | None:
     """The first recorded block whose median time past is later than the deadline."""
     height = session.scalar(select(func.min(Block.height)).where(Block.median_time_past > int(deadline.timestamp())))
     return None if height is None else session.get(Block, height)
+
+
+@dataclass(frozen=True)
+class EndingBlock:
+    """The block that ends a campaign: its closing block, or that of the cancellation which takes its place."""
+
+    block: Block
+    cancellation: Cancellation | None = None
+
+    @property
+    def height(self) -> int:
+        """Of the block."""
+        return self.block.height
+
+
+def ending_block(session: Session, campaign_id: str, terms: CampaignTerms) -> EndingBlock | None:
+    """The end, None while no recorded block is one. A cancellation in a block that was lost is none."""
+    closing = closing_block(session, terms.deadline)
+    held = in_chain(session, campaign_id) if terms.cancellable else []
+    end = ending(terms.opened_height, None if closing is None else closing.height, [one.height for one in held])
+    if end is not None and end.cancelled:
+        first = next(one for one in held if one.height == end.height)
+        return EndingBlock(session.get_one(Block, end.height), first)
+    return None if closing is None else EndingBlock(closing)
+
+
+def in_chain(session: Session, campaign_id: str) -> list[Cancellation]:
+    """The cancellations that recorded blocks hold, in the order of the chain."""
+    rows = session.scalars(
+        select(Cancellation)
+        .join(Block, and_(Block.height == Cancellation.height, Block.hash == Cancellation.block_hash))
+        .where(Cancellation.campaign_id == campaign_id)
+        .order_by(Cancellation.height, Cancellation.position)
+    )
+    return list(rows)
+
+
+def maybe_cancelled(session: Session) -> list[str]:
+    """Undecided campaigns of which a cancellation was ever seen in a block, lost or not."""
+    decided = select(DecisionRow.campaign_id)
+    seen = select(Cancellation.campaign_id).where(Cancellation.campaign_id.not_in(decided))
+    return list(session.scalars(seen.distinct().order_by(Cancellation.campaign_id)))

@@ -6,7 +6,7 @@ from alembic import op
 from crowdfund.triggers import frozen, guard, kept
 
 revision = "0016"
-down_revision = "0013"
+down_revision = "0015"
 
 OWN = """SELECT id FROM cancellations WHERE id = NEW.cancellation_id AND campaign_id = NEW.campaign_id
     AND height = NEW.closing_height AND block_hash = NEW.closing_hash"""
