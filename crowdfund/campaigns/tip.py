@@ -17,5 +17,5 @@ def chain_tip(session: Session) -> Block | None:
 
 def closing_block(session: Session, deadline: datetime) -> Block | None:
     """The first recorded block whose median time past is later than the deadline."""
-    height = session.scalar(select(func.min(Block.height)).where(Block.median_time_past > int(deadline.timestamp())))
-    return None if height is None else session.get(Block, height)
+    height = select(func.min(Block.height)).where(Block.median_time_past > int(deadline.timestamp())).scalar_subquery()
+    return session.scalar(select(Block).where(Block.height == height))

@@ -136,9 +136,18 @@ class Shelf:
         rows = self.rows("SELECT sent_at FROM attempts WHERE raw = ?", raw)
         return len(rows) == 1 and rows[0][0] is not None
 
-    def attempts(self) -> set[str]:
-        """The txid of every attempt."""
-        return {row[0] for row in self.rows("SELECT txid FROM attempts")}
+    def written(self, campaign: str) -> tuple[int, ...]:
+        """How many attempts, planned coins, transfers and pledges the campaign has: where none came, no sum is
+        another."""
+        (row,) = self.rows(
+            "SELECT (SELECT count(*) FROM attempts JOIN batches ON batches.id = batch_id WHERE campaign_id = :one),"
+            " (SELECT count(*) FROM batch_inputs JOIN batches ON batches.id = batch_id WHERE campaign_id = :one),"
+            " (SELECT count(*) FROM transfers WHERE campaign_id = :one),"
+            " (SELECT count(*) FROM timelocked_refunds JOIN coins ON coins.id = coin_id JOIN pledges"
+            " ON pledges.id = pledge_id WHERE campaign_id = :one)",
+            {"one": campaign},
+        )
+        return row
 
     def held_refunds(self) -> set[str]:
         """The txid of every time-locked refund that a backer can have."""
@@ -193,9 +202,10 @@ class Shelf:
             for row in self.rows(f"SELECT {', '.join([*keys, *others])} FROM {table}")
         }
 
-    def rows(self, query: str, *values: object) -> list[Row]:
+    def rows(self, query: str, *values: Any) -> list[Row]:
         """What is committed now."""
-        return self._rows_of.execute(query, values).fetchall()
+        named = len(values) == 1 and isinstance(values[0], dict)
+        return self._rows_of.execute(query, values[0] if named else values).fetchall()
 
     def _learn(self) -> None:
         for table, may_change in FOREVER.items():

@@ -235,7 +235,7 @@ class Judge:
         assert rows == {(c.outpoint, c.sats, c.given.script, c.height, c.spent_by) for c in truth}, "other coins"
         for name in self.terms:
             own = [c for c in truth if c.given.campaign == name]
-            key = (own, len(self.shelf.attempts()), len(self.planned), self.decided.get(name))
+            key = (own, self.shelf.written(name), self.decided.get(name))
             if self._sums.get(name) != key:
                 self._sums[name] = key
                 right = self.where_it_is(name, own)
