@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from crowdfund.campaigns import cancelling, evidence, settling, shown_endings
@@ -118,11 +118,12 @@ def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, 
         terms, closing_height = settling.ending(session, campaign_id)
         cancelled = cancelling.of_decided(session, campaign_id, terms, then=kept is not None)
         coins = settling.counted_coins(session, campaign_id) if with_coins and kept is None else []
-    if kept is not None and cancelled is None:
-        return kept
+    if kept is not None:
+        return kept if cancelled is None else replace(kept, cancellation=_shown(backend, terms, cancelled))
+    last = closing_height + terms.confirmations - 1
+    headers = headers_from(backend, first_height(terms.opened_height), last)
     if cancelled is not None:
-        return _cancelled(backend, terms, cancelled, None if kept is None else kept.headers)
-    headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, closing_height))
+        return OutcomeProof(headers, cancellation=_shown(backend, terms, cancelled))
     found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
     proofs = []
     for coin in coins:
@@ -131,16 +132,10 @@ def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, 
     return OutcomeProof(headers, tuple(proofs))
 
 
-def _cancelled(
-    backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation, headers: bytes | None
-) -> OutcomeProof:
-    if headers is None:
-        headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, held.height))
-    spent = held.spent or _origin(backend, terms, held)
-    # Without their witnesses, which prove nothing here and may be long.
-    bare = without_witness(held.raw), without_witness(spent)
-    proof = CancellationProof(*bare, held.height, held.branch, held.position)
-    return OutcomeProof(headers, cancellation=proof)
+def _shown(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> CancellationProof:
+    """Without witnesses, which prove nothing here and may be long. Raises WorldError."""
+    bare = without_witness(held.raw), without_witness(held.spent or _origin(backend, terms, held))
+    return CancellationProof(*bare, held.height, held.branch, held.position)
 
 
 def _origin(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> bytes:
@@ -173,7 +168,3 @@ def _gathered(database: Database, backend: AnyBackend, items: Iterable[tuple[str
 
 def _leads_to(header: Header, one: Inclusion) -> bool:
     return verify_branch(one.txid, one.branch, one.position) == header.merkle_root
-
-
-def _last_height(terms: CampaignTerms, closing_height: int) -> int:
-    return closing_height + terms.confirmations - 1
