@@ -87,7 +87,7 @@ def add(campaign_id: str) -> Answer:
     return _page(campaign_id, form)
 
 
-@pages.post("/drafts/<campaign_id>/pictures/<int:picture_id>")
+@pages.post("/drafts/<campaign_id>/pictures/<number:picture_id>")
 @creators_only
 def change(campaign_id: str, picture_id: int) -> Answer:
     """Other words, another place, or away with it: the button says which."""
