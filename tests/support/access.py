@@ -20,10 +20,13 @@ False for what is sent and writes nothing down.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any
+
+from werkzeug.routing import Rule
 
 from crowdfund.projects.roles import Action
 from support.details import BUDGET, OPEN, PROJECT, STORY
@@ -64,6 +67,11 @@ class Line:
     names: Mapping[str, str] = field(default_factory=dict)
     changes: bool = False
     csrf: bool = False
+
+    def path(self, rule: Rule, things: Mapping[str, str]) -> str:
+        """The address with these things in it."""
+        named = {**things, **{name: value.format(**things) for name, value in self.names.items()}}
+        return re.sub(r"<(?:[^:>]*:)?([^>]*)>", lambda part: named[part[1]], rule.rule)
 
     def __str__(self) -> str:
         told = ", ".join(f"{name}={value}" for name, value in [*self.names.items(), *self.sends.items()][:2])

@@ -51,6 +51,10 @@ class Estate:
     things: dict[str, str] = field(default_factory=dict)
     secrets: list[Secret] = field(default_factory=list)
 
+    def about(self, state: str) -> dict[str, str]:
+        """The things with the campaign in this state."""
+        return {**self.things, "campaign_id": self.campaigns.get(state, ""), "number": "1"}
+
     def name(self, role: Role | None) -> str:
         """The account of somebody in the project; without a role, of somebody who has left it."""
         return f"{role or 'leaver'} of {self.letter}"

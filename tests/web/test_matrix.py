@@ -70,13 +70,13 @@ class Town:
 
     def things(self, tried: Try) -> dict[str, str]:
         """What stands in the address and the form."""
-        things = {**tried.whose.things, "campaign_id": tried.whose.campaigns.get(tried.state, ""), "number": "1"}
+        things = tried.whose.about(tried.state)
         return things | {name: value.format(**things) for name, value in tried.line.names.items()}
 
     def send(self, tried: Try, things: Mapping[str, str], token: str | None = None) -> TestResponse:
         """The request. `token` is what the form has for one against forgery; by default that of its sender."""
         line, rule = tried.line, self.rules[tried.line.endpoint, tried.line.method]
-        path = re.sub(r"<(?:[^:>]*:)?([^>]*)>", lambda part: things[part[1]], rule.rule)
+        path = line.path(rule, things)
         sends = {k: v.format(**things) if isinstance(v, str) else v for k, v in line.sends.items()}
         if is_api(rule):
             more: dict[str, Any] = {"json": sends} if line.method == "POST" else {}
@@ -241,7 +241,6 @@ def test_nobody_reaches_anothers_things_by_way_of_their_own(town: Town) -> None:
         for child in CHILDREN:
             things = town.things(tried)
             swapped = things | {child: other.things[child]}
-            swapped |= {name: value.format(**swapped) for name, value in tried.line.names.items()}
             if tried.whose is not own or not _names(town, tried, child) or swapped == named:
                 continue
             seen.add(child)
@@ -283,9 +282,7 @@ def test_a_link_is_good_as_a_whole_only(town: Town) -> None:
         for part in _parts(town, tried.line) & {"pledge_id", "invitation", "confirm", "off"}:
             whole = tried.whose.things[part]
             for broken in (whole[:-1], whole[:-1] + ("3" if whole[-1] == "2" else "2"), whole.swapcase()):
-                things = town.things(tried) | {part: broken}
-                things |= {name: value.format(**things) for name, value in tried.line.names.items()}
-                faults += town.faults(tried, things, {404}, False)
+                faults += town.faults(tried, town.things(tried) | {part: broken}, {404}, False)
     assert not faults, "\n".join(faults)
 
 
