@@ -303,10 +303,8 @@ def _reserve_index(
     message: str,
 ) -> Pledge:
     campaign = session.get(Campaign, campaign_id)
-    if campaign is None:
+    if campaign is None or campaign.terms is None:  # nobody learns here that there is a draft
         raise NotFound("There is no such campaign.")
-    if campaign.terms is None:
-        raise UserError("This campaign is not published yet, so it takes no pledges.")
     _refuse_while_restoring(session)
     terms = CampaignTerms.parse(campaign.terms)
     end = ending_block(session, campaign_id, terms)

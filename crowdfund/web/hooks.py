@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from flask import Blueprint, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
-from crowdfund.errors import UserError, WorldError
+from crowdfund.errors import NotFound, UserError, WorldError
 from crowdfund.notices import hooks, subscribing
 from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.notices.mail import masked
@@ -63,6 +63,8 @@ def again(hook_id: int, notice_id: int) -> Answer:
             hook = hooks.own_hook(db, _creator_id(), hook_id)
             hooks.send_again(db, hook, notice_id, datetime.now(UTC))
         flash("It is sent once more, with the same webhook-id.", "good")
+    except NotFound:
+        raise
     except UserError as error:
         flash(error.sentence, "bad")
     return redirect(url_for("hooks.show", hook_id=hook_id), 303)

@@ -63,6 +63,7 @@ def update_new(campaign_id: str) -> Answer:
 @creators_only
 def update_edit(campaign_id: str, number: int) -> Answer:
     """Another version of an update; the one before stays readable."""
+    _own(campaign_id, Action.UPDATE)
     with here().database.reading() as db:
         found = updates.find(db, campaign_id, number)
     if found.hidden:

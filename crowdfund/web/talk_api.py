@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, jsonify
 
 from crowdfund.campaigns import moderation, overview, posts, queries, updates
+from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.moderation import Hiding
 from crowdfund.campaigns.posts import PostView
 from crowdfund.campaigns.rights import may
@@ -26,10 +27,10 @@ pages = Blueprint("talk_api", __name__, url_prefix="/api/v1")
 def pledges(campaign_id: str) -> Answer:
     """The pledges that were ever paid, for the campaign's creator; without their secret ids."""
     with here().database.reading() as db:
-        creator, snapshot = token_holder(db), queries.load(db, campaign_id)
-        if not may(db, creator, Action.DASHBOARD, snapshot.campaign):
+        creator, campaign = token_holder(db), db.get(Campaign, campaign_id)
+        if campaign is None or not may(db, creator, Action.DASHBOARD, campaign):
             raise NotFound("There is no such campaign among yours.")
-        rows = overview.pledge_rows(snapshot)
+        rows = overview.pledge_rows(queries.load(db, campaign_id))
     return jsonify({"pledges": [asdict(row) for row in rows]})
 
 

@@ -14,6 +14,7 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.house import House, open_house
 from support.browser import FLAGS, chromium_path
 from support.browsing import Meet, Person
+from support.every_page import Pages, all_pages, visitor
 from support.node import wrapper_script
 
 
@@ -54,6 +55,20 @@ def meet(house: House, browser: Browser) -> Iterator[Meet]:
             return stack.enter_context(Person(browser, house.settings.base_url, scripts=scripts, **options))
 
         yield bring
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    """Every page of a site that has everything, without a node."""
+    with all_pages(tmp_path_factory.mktemp("paper")) as found:
+        yield found
+
+
+@pytest.fixture
+def owner(pages: Pages, browser: Browser) -> Iterator[Person]:
+    """Who may see all of them, in a browser."""
+    with visitor(pages, browser) as person:
+        yield person
 
 
 def _free_port() -> int:

@@ -1,9 +1,11 @@
-"""Without a mouse: every step of a pledge by keys alone, and the focus can always be seen. And one form too large."""
+"""Without a mouse: every step of a pledge and all of every page by keys alone, and the focus can always be seen. And
+one form too large."""
 
 from __future__ import annotations
 
 from crowdfund.demo.house import House
 from support.browsing import Meet, Person, draft_fields
+from support.every_page import Pages
 from support.node import new_address
 
 FOCUS = """() => {
@@ -11,6 +13,25 @@ FOCUS = """() => {
   return { id: el.id, text: (el.innerText || el.value || "").trim().replace(/\\s+/g, " "),
            seen: style.outlineStyle !== "none" && box.bottom > 0 && box.top < innerHeight };
 }"""
+
+# What can be pressed, typed into or chosen, each with its place; of radio buttons with one name, keys come to one.
+REACHABLE = """() => {
+  const all = [...document.querySelectorAll("a[href], button, input, select, textarea, summary, [tabindex='0']")];
+  const open = all.filter((el) => el.type !== "hidden" && !el.disabled && el.checkVisibility());
+  const first = (el) => open.findIndex((other) => other.type === "radio" && other.name === el.name);
+  window.place = (el) => (el.type === "radio" ? first(el) : open.indexOf(el));
+  return open.filter((el, i) => place(el) === i).map((el) => [place(el), el.outerHTML.slice(0, 120)]);
+}"""
+# The place of what has the focus, null once it has left the page; whether it has parts, of which the browser itself
+# shows the one with the focus; whether that is seen.
+STOP = """() => {
+  const el = document.activeElement, style = getComputedStyle(el), box = el.getBoundingClientRect();
+  if (el === document.body) return [null, false, true];
+  const parts = el.type === "datetime-local";
+  const drawn = style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2;
+  return [place(el), parts, (drawn || parts) && box.bottom > 0 && box.top < innerHeight];
+}"""
+MOST_STOPS = 250
 
 
 def tab_to(person: Person, *, text: str = "", name: str = "", most: int = 40) -> list[str]:
@@ -102,3 +123,27 @@ def test_a_story_that_is_far_too_long_comes_back_with_all_that_was_typed(meet: M
     alice.page.evaluate("document.getElementById('story').value = 'word '.repeat(600000)")
     alice.press("Save and preview")
     alice.shows("h1", "Too large")
+
+
+def test_all_of_every_page_is_reached_by_keys_and_the_focus_is_seen(pages: Pages, owner: Person) -> None:
+    faults: list[str] = []
+    for name, path in pages.paths.items():
+        owner.page.goto(path)
+        faults += [f"{name}: {fault}" for fault in stops(owner)]
+    assert not faults, "\n".join(faults)
+
+
+def stops(person: Person) -> list[str]:
+    """What keys do not come to on the open page, and where it is not seen that they have."""
+    wanted: dict[int, str] = dict(person.page.evaluate(REACHABLE))
+    reached: set[int] = set()
+    faults: list[str] = []
+    for _ in range(MOST_STOPS):
+        person.page.keyboard.press("Tab")
+        place, has_parts, is_seen = person.page.evaluate(STOP)
+        if place is None or (place in reached and place >= 0 and not has_parts):
+            break
+        reached.add(place)
+        if not is_seen:
+            faults.append(f"the focus on {wanted.get(place)} cannot be seen")
+    return faults + [f"{wanted[each]} is not reached" for each in wanted.keys() - reached]

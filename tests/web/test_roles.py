@@ -28,14 +28,6 @@ def draft(town: World, alice: Visitor) -> str:
     return answer.location.split("/")[2]
 
 
-@pytest.fixture(scope="module")
-def mallory(app: Flask) -> Visitor:
-    """Another creator."""
-    visitor = Visitor(app)
-    visitor.sign_up("mallory")
-    return visitor
-
-
 def is_draft(town: World, campaign_id: str) -> bool:
     return town.snapshot(campaign_id).terms is None
 
@@ -54,25 +46,6 @@ def test_what_can_only_be_posted_is_no_page_to_come_back_to(town: World, draft: 
     answer = bob.post(f"/drafts/{draft}/publish")
     assert answer.status_code == 303 and answer.location == "/login"
     assert is_draft(town, draft)
-
-
-def test_another_creators_draft_is_not_there(town: World, draft: str, mallory: Visitor) -> None:
-    title = town.snapshot(draft).campaign.title
-    for answer in (
-        mallory.get(f"/drafts/{draft}/edit"),
-        mallory.get(f"/drafts/{draft}/preview"),
-        mallory.post(f"/drafts/{draft}/edit", draft_form(town, title="Mallory's now")),
-        mallory.post(f"/drafts/{draft}/publish"),
-        mallory.get(f"/campaigns/{draft}"),
-        mallory.get(f"/campaigns/{draft}/audit"),
-        mallory.get(f"/campaigns/{draft}/audit.json"),
-        mallory.get(f"/campaigns/{draft}/terms.json"),
-        mallory.get(f"/campaigns/{draft}/pledge"),
-        mallory.post(f"/bench/jump/{draft}x"),
-    ):
-        assert answer.status_code == 404 and "secret" not in sentences(answer)
-    assert title not in sentences(mallory.get("/dashboard")) + sentences(mallory.get("/"))
-    assert is_draft(town, draft) and town.snapshot(draft).campaign.title == title
 
 
 def test_a_draft_is_seen_through_the_api_with_its_creators_token_only(town: World, app: Flask, draft: str) -> None:
