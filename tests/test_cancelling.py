@@ -13,12 +13,13 @@ from sqlalchemy import select
 from audit.auditing import bundle_of, lie, wrong
 from crowdfund.audit import chain_facts
 from crowdfund.audit.verify import verify
+from crowdfund.campaigns import drafts
 from crowdfund.campaigns.lifecycle import CampaignState, Outcome
 from crowdfund.campaigns.models import Cancellation, Pledge
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError, WorldError
-from crowdfund.wallet.cancellation import reason_hash
+from crowdfund.wallet.cancellation import RULE, reason_hash
 from support.cancelling import Canceller
 from support.servers import KINDS, server_settings
 from support.truth import even
@@ -43,7 +44,11 @@ def small_gap(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(node: RegtestNode, tmp_path: Path, servers: dict[str, str]) -> Iterator[World]:
+def world(
+    node: RegtestNode, tmp_path: Path, servers: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Campaigns are published as where a node is watched; the operator may have moved to another server since."""
+    monkeypatch.setattr(drafts, "cancelling_rule", lambda _: RULE)
     with World(node, tmp_path, CONFIRMATIONS=str(K), **servers) as whole:
         yield whole
 

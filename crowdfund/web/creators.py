@@ -9,7 +9,7 @@ from markupsafe import Markup
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns import queries, review, service, steps
-from crowdfund.campaigns.drafts import NO_DEADLINE, NO_GOAL_SATS, Draft
+from crowdfund.campaigns.drafts import NO_DEADLINE, NO_GOAL_SATS, Draft, cancelling_rule
 from crowdfund.campaigns.models import Block, Campaign
 from crowdfund.campaigns.terms import timelock_height
 from crowdfund.campaigns.tip import chain_tip
@@ -27,6 +27,9 @@ from crowdfund.web.site import as_of, awake_only, creators_only, current_creator
 from crowdfund.web.views import campaign_view
 
 pages = Blueprint("creators", __name__)
+
+CANCELLING = "Until the end, by a transaction from the payout address alone; then everybody is refunded"
+NO_CANCELLING = "Not possible: this site watches the chain in a way that could not find it"
 
 Answer = str | Response | tuple[str, int]
 
@@ -204,6 +207,7 @@ def _frozen(campaign: Campaign, tip: Block) -> list[tuple[str, Markup | str]]:
         ("Creator", campaign.creator.name),
         ("Outcome decided after", f"{settings.confirmations} confirmations of the closing block"),
         ("Opened at", f"block {tip.height} or later"),
+        ("Cancelling", CANCELLING if cancelling_rule(settings) else NO_CANCELLING),
         ("Time-locked refunds", f"valid from block {locked} or soon after it, whatever becomes of this site"),
     ]
 

@@ -229,3 +229,13 @@ def test_a_decision_names_its_own_cancellation_or_none(paper: Paper) -> None:
             session.add(DecisionRow(**{**good, **change}))
     with paper.database.transaction() as session:
         session.add(DecisionRow(**good))
+
+
+def test_published_where_an_electrum_server_is_watched_it_cannot_be_cancelled(paper: Paper) -> None:
+    """Such a server refuses the longest histories, and anybody can name the address of a large exchange."""
+    paper.settings = replace(paper.settings, backend="electrum")
+    terms = paper.snapshot(paper.campaign()).terms
+    assert terms is not None and terms.cancellable == ""
+    watch = RecordedWatch(paper.database)
+    watch.refresh()
+    assert not watch.cancellable
