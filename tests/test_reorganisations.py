@@ -440,20 +440,9 @@ def stays_decided(case: Case, how: str) -> None:
     if how == "conflicting":
         case.ends(None, "releasing" if funded else "refunding")
         assert "A reorganisation has taken" in trouble(world)
-    elif lost and funded and case.state == "planned":
-        # The signer was away at the decision, and on the chain as it is now the payment came too late to count.
-        case.ends(Bucket.IN_SETTLEMENT, "releasing")
-        assert "is not proven to count" in trouble(world)
     else:
         case.ends(Bucket.PAID_OUT if funded else Bucket.REFUNDED, "released" if funded else "refunded")
-        assert alarmed(world, case) or not trouble(world)
-
-
-def alarmed(world: World, case: Case) -> bool:
-    """Has a case before this one left an alarm that stays: a payment that is lost, a release that is not signed?"""
-    with world.database.reading() as session:
-        jobs = [attempts.job(session, batch_id) for batch_id in attempts.open_batches(session)]
-    return lost_before(world, case) or any(job.raw is None and job.campaign_id != case.campaign for job in jobs)
+        assert lost_before(world, case) or not trouble(world)
 
 
 def lost_before(world: World, case: Case) -> bool:
