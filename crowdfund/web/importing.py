@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, redirect, render_template, request, url_for
 from sqlalchemy.orm import Session
 from werkzeug.datastructures import MultiDict
 from werkzeug.wrappers import Response
@@ -35,6 +35,7 @@ from crowdfund.web.forms import (
     read_project,
     show_problems,
 )
+from crowdfund.web.security import code_of
 from crowdfund.web.site import creators_only, here
 
 pages = Blueprint("importing", __name__)
@@ -94,6 +95,7 @@ def look(form: ImportForm, current: Mapping[str, str]) -> Found | None:
         told = _told(kept, name, address, which)
     except UserError as error:
         show_problems(form, error if error.field in ("address", "file") else _at(error, "file" if name else "address"))
+        g.refused = code_of(error)
         return None
     except WorldError as error:
         show_problems(form, UserError(error.sentence, "address"))
@@ -227,7 +229,7 @@ def _number(text: str) -> int | None:
 
 def _draft_page(campaign: Campaign, form: ImportForm) -> Answer:
     page = render_template("import_draft.html", draft=campaign, form=form, fetches=outside.is_open())
-    return page, 422 if form.is_submitted() else 200
+    return page, g.get("refused", 422) if form.is_submitted() else 200
 
 
 def _take(campaign: Campaign, current: Mapping[str, str]) -> Answer:

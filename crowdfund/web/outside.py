@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from flask import Flask, current_app
 
+from crowdfund.accounts import limits
 from crowdfund.config import Settings
 from crowdfund.projects.fetching import fetcher_of
 from crowdfund.projects.urls import LOCAL, STRICT, Fetch, Rules
+from crowdfund.web import door
 from crowdfund.web.site import here
 
 FETCH = "crowdfund-fetch"
 """Key of `app.extensions` for what fetches."""
-LIMITER = "crowdfund-limiter"
-"""Key of `app.extensions` for a function that raises UserError where an address has asked for too much; given a word
-for what is asked. Nothing is limited by address while there is none."""
 
 
 def install(app: Flask, settings: Settings) -> None:
@@ -38,7 +37,5 @@ def is_open() -> bool:
 
 
 def not_too_often(what: str) -> None:
-    """Raises UserError where somebody asks for this too often."""
-    limiter = current_app.extensions.get(LIMITER)
-    if limiter is not None:
-        limiter(what)
+    """Count it against the address that asks. Raises TooMany."""
+    door.limit_address(limits.LOOK, what)

@@ -27,6 +27,7 @@ from crowdfund.projects.proof_models import SHOWN, ProjectProof
 from crowdfund.projects.roles import Action
 from crowdfund.web.creators import creator_id
 from crowdfund.web.outside import not_too_often
+from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, creators_only, here
 
 pages = Blueprint("proofs", __name__)
@@ -73,7 +74,7 @@ def proof(slug: str) -> Answer:
     except NotFound:
         raise
     except UserError as error:
-        return _page(slug, error.sentence), 422
+        return _page(slug, error.sentence), code_of(error)
     flash("We look now. What we see appears here, usually within a minute.", "good")
     return redirect(url_for("proofs.proof", slug=slug), 303)
 

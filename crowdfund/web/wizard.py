@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint, flash, jsonify, redirect, render_template, request, url_for
+from flask import Blueprint, flash, g, jsonify, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from crowdfund.campaigns import queries, review, service, steps
@@ -63,7 +63,11 @@ def start() -> Answer:
         return _start_page(form, box, code=200)
     if do == "look" or (do == "" and (importing.is_filled(box) or not importing.is_written(typed))):
         found = importing.look(box, importing.current_of_form(typed))
-        return _start_page(form, box) if found is None else importing.found_page(found, typed=typed)
+        return (
+            _start_page(form, box, code=g.get("refused", 422))
+            if found is None
+            else importing.found_page(found, typed=typed)
+        )
     try:
         if form.validate():
             return redirect(url_for("wizard.step", campaign_id=_begin(form), step="story"), 303)

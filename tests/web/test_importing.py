@@ -18,12 +18,12 @@ from sqlalchemy import func, select
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns.models import Campaign
-from crowdfund.errors import UserError
 from crowdfund.projects.fetching import Fetcher, fetcher_of
 from crowdfund.projects.manifests.syntax import SIZE_LIMIT
 from crowdfund.projects.models import Project
-from crowdfund.web.outside import FETCH, LIMITER
+from crowdfund.web.outside import FETCH
 from support.details import PROJECT, begun, details, member, paper_site, row
 from support.internet import Authority, Internet, Server, files, http, redirect, saying, serving
 from support.paper import Paper
@@ -493,20 +493,14 @@ def test_on_the_private_network_a_server_of_ones_own(paper: Paper) -> None:
         assert server.requests[0].startswith("GET /funding.json")
 
 
-def test_one_fetcher_for_the_process_and_its_limits(app: Flask, alice: Visitor, net: Internet) -> None:
-    asked: list[str] = []
-
-    def limiter(what: str) -> None:
-        asked.append(what)
-        raise UserError("Too often. Wait a minute.")
-
-    app.extensions[LIMITER] = limiter
-    try:
-        answer = send(alice, {"do": "look", "address": "https://drill.example.org/", "name": "Kept"})
-    finally:
-        del app.extensions[LIMITER]
-    assert answer.status_code == 422 and "Too often" in field_error(answer, "address") and asked == ["import"]
-    assert net.asked == [] and 'value="Kept"' in answer.get_data(as_text=True)
+def test_one_address_has_only_so_many_looked_at(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LOOK", limits.Rule("look", 0, 86_400))
+    with paper_site(paper, fetching="local", limit_factor=1) as near, serving(files({})) as server:
+        erin, here = member(near, "erin"), f"http://127.0.0.1:{server.port}/"
+        answer = send(erin, {"do": "look", "address": here, "name": "Kept"})
+        assert answer.status_code == 429 and "too often" in field_error(answer, "address")
+        assert not server.requests and 'value="Kept"' in answer.get_data(as_text=True)
+        assert int(answer.headers["Retry-After"]) > 0
 
 
 def test_strangers_and_published_campaigns(app: Flask, paper: Paper, alice: Visitor) -> None:

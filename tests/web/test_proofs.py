@@ -16,7 +16,6 @@ from sqlalchemy import select
 from crowdfund.campaigns import service
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.config import Settings
-from crowdfund.errors import UserError
 from crowdfund.processes import _looking_again
 from crowdfund.projects import looking, rechecking, writing
 from crowdfund.projects.fetching import Fetcher
@@ -25,7 +24,6 @@ from crowdfund.projects.proof import Way
 from crowdfund.projects.proof_models import ProjectProof
 from crowdfund.projects.rechecking import Looker
 from crowdfund.projects.urls import Fetch, Fetched, NoFile
-from crowdfund.web.outside import LIMITER
 from support.details import PROJECT, begun, member, more_accounts, paper_site, written
 from support.internet import Authority, Internet, Server, files, http, serving
 from support.paper import Paper
@@ -354,16 +352,6 @@ def test_who_may_ask_and_how_often(house: House, app: Flask, alice: Visitor, mon
     ask(alice, slug)
     answer = alice.send(path, {})
     assert answer.status_code == 422 and "wait half a minute" in sentences(answer) and len(house.rows(slug)) == 1
-
-    def limiter(what: str) -> None:
-        raise UserError(f"Too often: {what}.")
-
-    app.extensions[LIMITER] = limiter
-    try:
-        answer = alice.send(path, {})
-    finally:
-        del app.extensions[LIMITER]
-    assert answer.status_code == 422 and "Too often: look." in sentences(answer)
 
 
 def test_the_token_is_the_projects_own_and_stays(paper: Paper, alice: Visitor) -> None:
