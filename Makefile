@@ -63,6 +63,11 @@ bench-watch: .venv/dev ## how fast the chain is watched
 bench-settle: .venv/dev ## how long a hundred thousand pledges take to settle
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.settle
 
+.PHONY: pictures
+pictures: .venv/dev ## draw the demo's pictures, and photograph its pages for README and guides
+	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m support.pages drawings
+	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m support.pages guide
+
 .PHONY: lint
 lint: .venv/dev ## style, types, import directions
 	.venv/bin/ruff check .

@@ -18,7 +18,8 @@ from typing import Any
 from playwright.sync_api import Page, sync_playwright
 from sqlalchemy import insert, update
 
-from crowdfund.campaigns import creators, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Block, Campaign, Coin, Pledge
 from crowdfund.chain.backends import watched_backend
@@ -145,7 +146,7 @@ def _campaign(found: Installation) -> str:
         payout_address=new_address(found.node), project_url="https://example.org", license="MIT",
     )  # fmt: skip
     with found.database.transaction() as session:
-        creator_id = creators.sign_up(session, "alice", "correct horse battery", datetime.now(UTC)).id
+        creator_id = people.sign_up(session, "alice", "correct horse battery", datetime.now(UTC)).id
         campaign = service.save_draft(session, found.settings, creator_id, draft)
         return service.publish(session, found.settings, creator_id, campaign.id).id
 

@@ -19,11 +19,13 @@ def create_app(settings: Settings) -> Flask:
     from crowdfund.campaigns import books
     from crowdfund.db import ROOT, Database
     from crowdfund.web import (
+        accounts,
         api,
         badges,
         bench,
         creators,
         dashboard,
+        entering,
         feeds,
         filters,
         health,
@@ -51,8 +53,8 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, pictures, wizard, projects, talk, dashboard, telling, hooks,
-        feeds, bench, live, health,
+        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, projects, talk, dashboard,
+        telling, hooks, feeds, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -126,7 +126,7 @@ def token() -> None:
 @click.argument("name")
 def token_create(name: str) -> None:
     """Print a new token of the creator NAME, who is made if there is none."""
-    from crowdfund.campaigns.creators import create_token
+    from crowdfund.accounts.people import create_token
     from crowdfund.db import Database
 
     database = Database(Settings.from_env().database_url)

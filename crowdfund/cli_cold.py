@@ -245,7 +245,7 @@ def _shown(settings: Settings, database: Database, jobs: Sequence[Job]) -> dict[
         own = [job for job in jobs if job.campaign_id == campaign_id]
         with_coins = any(job.kind == "release" for job in own)
         try:
-            proof, _ = outcome_proof(database, backend, campaign_id, with_coins=with_coins)
+            proof = outcome_proof(database, backend, campaign_id, with_coins=with_coins)
             inputs = [i for job in own for i in job.tx.inputs]
             found[campaign_id] = (proof, tuple(shown_coins(database, backend, inputs)))
         except WorldError as error:

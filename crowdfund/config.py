@@ -40,6 +40,8 @@ KNOWN = {
     "SMTP_URL": "smtp(s)://user:password@host:port of the mail server that takes our mails; without it they wait",
     "MAIL_FROM": "address that mails come from; without it nobody is asked for an address",
     "OPERATOR_MAIL": "address that hears of halts and incidents",
+    "TRUSTED_PROXIES": "how many proxies of yours stand before the site (0): whose X-Forwarded-For is believed",
+    "LIMIT_FACTOR": "multiplies the limits on attempts, 0 for none: 1, on regtest 100",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
     "SIGNER": "socket (default), or cold: the seed is on another machine and signatures come in files",
     "SIGNER_PEER": "user (name or number) that the signer hears beside its own: the worker's",
@@ -106,6 +108,8 @@ class Settings:
     mail_from: str
     operator_mail: str
     review: bool
+    trusted_proxies: int
+    limit_factor: int
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -149,6 +153,8 @@ class Settings:
             mail_from=_mail_address(values, "MAIL_FROM"),
             operator_mail=_mail_address(values, "OPERATOR_MAIL"),
             review=_review(values),
+            trusted_proxies=_integer(values, "TRUSTED_PROXIES", 0, 0, 9),
+            limit_factor=_integer(values, "LIMIT_FACTOR", 100 if network == "regtest" else 1, 0, 10_000),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -183,6 +189,8 @@ class Settings:
             "MAIL_FROM": self.mail_from,
             "OPERATOR_MAIL": self.operator_mail,
             "REVIEW": "on" if self.review else "",
+            "TRUSTED_PROXIES": str(self.trusted_proxies),
+            "LIMIT_FACTOR": str(self.limit_factor),
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 

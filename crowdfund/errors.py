@@ -35,3 +35,15 @@ class Problems(UserError):
     def __init__(self, by_field: dict[str, str]) -> None:
         super().__init__(" ".join(by_field.values()))
         self.by_field = by_field
+
+
+class TooMany(UserError):
+    """The same was tried too often. `retry_after_s` says when it may be tried again. `sentence` is for where there is
+    more to say than to wait; `{wait}` in it becomes the time."""
+
+    def __init__(self, retry_after_s: int, sentence: str = "", field: str | None = None) -> None:
+        minutes = -(-retry_after_s // 60)
+        wait = f"{-(-minutes // 60)} hours" if minutes > 99 else "a minute" if minutes == 1 else f"{minutes} minutes"
+        sentence = sentence or "That was tried too often. Please wait {wait} and try again; nothing is lost."
+        super().__init__(sentence.format(wait=wait), field)
+        self.retry_after_s = retry_after_s

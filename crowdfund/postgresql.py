@@ -30,7 +30,15 @@ WRITER_LOCK = 0x63726F776466756E
 CHANNEL = "crowdfund"
 # All that visitors and creators can bring about, with what triggers write behind it.
 WEB_MAY = {
-    "creators": "INSERT",
+    "creators": "INSERT, UPDATE (name, key, password_hash)",
+    "api_tokens": "DELETE",
+    "passkeys": "INSERT, UPDATE (name, sign_count, last_used_at), DELETE",
+    "passkey_challenges": "INSERT, DELETE",
+    "authenticators": "INSERT, UPDATE (last_step, confirmed_at), DELETE",
+    "recovery_codes": "INSERT, UPDATE (active, used_at), DELETE",
+    "sessions": "INSERT, UPDATE (token_sha256, seen_at, proven_at), DELETE",
+    "account_events": "INSERT, UPDATE (times), DELETE",
+    "attempt_windows": "INSERT, UPDATE (attempts), DELETE",
     "campaigns": "INSERT, UPDATE",
     "pledges": "INSERT, UPDATE (address, script)",
     "watched_scripts": "INSERT",
@@ -64,6 +72,8 @@ NOTIFY_MAY = {
     "mail_asks": "DELETE",
     "webhooks": "UPDATE (failing_since, disabled_at, disabled_reason)",
 }
+# What nobody needs to read who tells people: it opens accounts, or says who was where.
+NOT_FOR_NOTIFY = "passkeys, passkey_challenges, authenticators, recovery_codes, sessions, account_events, api_tokens"
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 
@@ -122,16 +132,21 @@ class Listener:
 
 
 def grants(role: str, process: str = "web") -> list[str]:
-    """Statements, for the owner to run after each upgrade, that let `role` read everything and write what the web
-    process, or `notify`, has to: no coin, no decision, no transaction. Nothing of money can be deleted, only addresses
-    for mail and webhooks, and pictures, which triggers keep from the moment of publishing on. Raises UserError."""
+    """Statements, for the owner to run after each upgrade, that let `role` read everything (`notify`: all but what
+    opens accounts) and write what the web process, or `notify`, has to: no coin, no decision, no transaction.
+
+    Nothing of money can be deleted, only ways into accounts, addresses for mail and webhooks, and pictures, which
+    triggers keep from the moment of publishing on. Raises UserError.
+    """
     if not ROLE.fullmatch(role):
         raise UserError(f"{role!r} is no name of a role: use small letters, digits and _.")
     may = NOTIFY_MAY if process == "notify" else WEB_MAY
+    hidden = [f"REVOKE SELECT ON {NOT_FOR_NOTIFY} FROM {role};"] if process == "notify" else []
     return [
         f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {role};",
         f"GRANT USAGE ON SCHEMA public TO {role};",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};",
+        *hidden,
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};",
         *(f"GRANT {rights} ON {table} TO {role};" for table, rights in may.items()),
     ]

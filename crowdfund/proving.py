@@ -2,7 +2,8 @@
 
 The signer sees no chain. It signs for coins alone whose transactions it was shown, and settles nothing before it was
 shown headers up to the closing block and beyond; for a release, also every coin that counts, with the branch that leads
-to its block. Transactions and branches are kept as soon as a coin is confirmed, while its block is at hand.
+to its block. Transactions and branches are kept as soon as a coin is confirmed, while its block is at hand; and all of
+that with the decision, as the signer may be away until another chain has won.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from crowdfund.campaigns import evidence, settling
+from crowdfund.campaigns import endings, evidence, settling
 from crowdfund.campaigns.attempts import Job
+from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.evidence import Unseen
 from crowdfund.campaigns.lifecycle import Kind
-from crowdfund.campaigns.settling import CountedCoin
-from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import HEADER_SIZE
+from crowdfund.wallet.headers import Header, read_header
+from crowdfund.wallet.merkle import verify_branch
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import TxInput, UnsignedTx
@@ -38,7 +42,7 @@ class Prover:
     database: Database
     backend: AnyBackend
     _kept_at: str = ""
-    _ended: dict[int, set[tuple[str, int]]] = field(default_factory=dict)
+    _ended: dict[int, set[str]] = field(default_factory=dict)
     _seen: set[tuple[int, str, int]] = field(default_factory=set)
 
     def keep(self, tip_hash: str) -> None:
@@ -57,12 +61,12 @@ class Prover:
         """See to it that the signer knows what this job rests on. Raises WorldError."""
         self.show_coins(signer, job.terms, job.account_index, job.tx)
         ended = self._ended.get(job.account_index)
-        spent = {(i.txid, i.vout) for i in job.tx.inputs} if job.plan.kind is Kind.RELEASE else set()
+        spent = {f"{i.txid}:{i.vout}" for i in job.tx.inputs} if job.plan.kind is Kind.RELEASE else set()
         if ended is not None and spent <= ended:
             return
-        proof, coins = outcome_proof(self.database, self.backend, job.campaign_id, with_coins=bool(spent))
+        proof = outcome_proof(self.database, self.backend, job.campaign_id, with_coins=bool(spent))
         signer.prove(job.terms, job.account_index, proof)
-        self._ended[job.account_index] = {(coin.txid, coin.vout) for coin in coins}
+        self._ended[job.account_index] = {coin.outpoint for coin in proof.coins}
 
     def show_coins(self, signer: SignerClient, terms: str, account_index: int, tx: UnsignedTx) -> None:
         """Show the signer the transactions that made the coins which `tx` spends. Raises WorldError."""
@@ -87,20 +91,39 @@ class Prover:
             evidence.keep(session, coins, found)
 
 
-def outcome_proof(
-    database: Database, backend: AnyBackend, campaign_id: str, *, with_coins: bool
-) -> tuple[OutcomeProof, list[CountedCoin]]:
-    """The proof of a decided campaign's end, and the coins in it. Raises WorldError where the server lacks a part."""
+def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Ending:
+    """What shows how a campaign ends that can be decided now. Raises WorldError where the server lacks a part, or has
+    another chain than the recorded one."""
     with database.reading() as session:
+        terms, coins = settling.outlook(session, due)
+    first = first_height(terms.opened_height)
+    raw = headers_from(backend, first, max(due.proof))
+    headers = {first + n: read_header(raw[n * HEADER_SIZE :][:HEADER_SIZE]) for n in range(len(raw) // HEADER_SIZE)}
+    found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
+    held = {(coin.txid, coin.vout): found[(coin.txid, coin.height)] for coin in coins}
+    same = all(headers[height].hash == block_hash for height, block_hash in due.proof.items())
+    if not same or not all(_leads_to(headers[one.height], one) for one in held.values()):
+        raise WorldError("The chain has moved while the end of a campaign was put together; that is done again.")
+    return Ending(raw, due.proof[min(due.proof)], held)
+
+
+def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, with_coins: bool) -> OutcomeProof:
+    """The proof of a decided campaign's end: as it was kept with the decision, or, where nothing was, as the chain has
+    it now. Raises WorldError where the server lacks a part."""
+    with database.reading() as session:
+        kept = endings.proof(session, campaign_id, with_coins=with_coins)
         terms, closing_height = settling.ending(session, campaign_id)
-        coins = settling.counted_coins(session, campaign_id) if with_coins else []
-    headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, closing_height))
+        coins = settling.counted_coins(session, campaign_id) if with_coins and kept is None else []
+    if kept is not None:
+        return kept
+    last = closing_height + terms.confirmations - 1
+    headers = headers_from(backend, first_height(terms.opened_height), last)
     found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
     proofs = []
     for coin in coins:
         held = found[(coin.txid, coin.height)]
         proofs.append(CoinProof(held.raw, coin.vout, coin.index, coin.height, held.branch, held.position))
-    return OutcomeProof(headers, tuple(proofs)), coins
+    return OutcomeProof(headers, tuple(proofs))
 
 
 def shown_coins(database: Database, backend: AnyBackend, spent: Sequence[TxInput]) -> list[ShownCoin]:
@@ -120,5 +143,5 @@ def _gathered(database: Database, backend: AnyBackend, items: Iterable[tuple[str
     return found | {(one.txid, one.height): one for one in inclusions(backend, lacking)} if lacking else found
 
 
-def _last_height(terms: CampaignTerms, closing_height: int) -> int:
-    return closing_height + terms.confirmations - 1
+def _leads_to(header: Header, one: Inclusion) -> bool:
+    return verify_branch(one.txid, one.branch, one.position) == header.merkle_root

@@ -32,7 +32,7 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
 from crowdfund.promising import Promises
-from crowdfund.proving import Prover
+from crowdfund.proving import Prover, ending_of
 from crowdfund.registering import Registrar
 from crowdfund.rescan import Rescan
 from crowdfund.wallet.fees import clamp_feerate
@@ -327,19 +327,21 @@ class Worker:
                 self._note_dispute(campaign.id, doubt)
                 continue
             try:
-                self._decide(campaign.id, status, feerate_sat_vb)
+                self._decide(campaign, status, feerate_sat_vb)
             except WorldError as error:
                 troubles.append(error)
         return first, troubles
 
-    def _decide(self, campaign_id: str, status: NodeStatus, feerate_sat_vb: int) -> None:
+    def _decide(self, campaign: DueCampaign, status: NodeStatus, feerate_sat_vb: int) -> None:
+        campaign_id = campaign.id
         self._checker.before_deciding(campaign_id)
         self._checker.refuse_halted(campaign_id)  # a forged address must bring no coins into the books
         self._agree_on_coins(campaign_id, status)
         self._checker.before_deciding(campaign_id)
+        ending = ending_of(self.database, self.backend, campaign)
         with self.database.transaction() as session:
             if halts.stopping(session, campaign_id) is None and settling.decide_campaign(
-                session, campaign_id, feerate_sat_vb
+                session, campaign_id, feerate_sat_vb, ending
             ):
                 incidents.end_dispute(session, campaign_id, datetime.now(UTC))
                 log.info("campaign %s is decided", campaign_id)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from crowdfund.chain.regtest import RegtestNode
+from support import fresh
 from support.node import new_node
 from support.postgres import DATABASES, database_of
 from support.world import World
@@ -18,6 +19,7 @@ from support.world import World
 settings.register_profile("same", deadline=None, derandomize=True, database=None)
 settings.register_profile("new", deadline=None, print_blob=True)
 settings.load_profile("same")
+fresh.save_time()
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
 LONGEST = ("test_crashes.py", "test_backends.py", "test_reorganisations.py", "test_model.py", "test_faulty_proxy.py")

@@ -19,13 +19,16 @@ from sqlalchemy import func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from crowdfund.accounts import history, limits, passkeys, people, second, sessions
+from crowdfund.accounts.history import Visit
+from crowdfund.accounts.models import PasskeyChallenge
+from crowdfund.accounts.passkeys import Site
 from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
 from crowdfund.backup.restoring import check, restore_backup
 from crowdfund.backup.signer_past import head_of, read_past
 from crowdfund.campaigns import (
     books,
-    creators,
     delivery,
     gallery,
     helping,
@@ -46,7 +49,7 @@ from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Delivery, Notice
-from crowdfund.projects import people
+from crowdfund.projects.people import invite
 from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
 from crowdfund.wallet import sealed_stream
@@ -59,6 +62,7 @@ from support import ledger
 from support.details import GOOD
 from support.dying import dies_at
 from support.node import new_node
+from support.passkeys import SoftKey
 from support.postgres import new_database
 from support.restoring import CHEAP, SECRET, back_up, log_of, seed_of
 from support.terminal import environment
@@ -113,7 +117,7 @@ def fill_details(world: World) -> None:
         draft = service.save_draft(session, world.settings, creator, world.draft(), details=GOOD)
         review.ask(session, creator, draft)
         review.decide(session, draft.id, True)
-        people.invite(session, creator, draft.project_id or "", Role.EDITOR)
+        invite(session, creator, draft.project_id or "", Role.EDITOR)
         service.publish(session, world.settings, creator, draft.id)
         delivery.report(session, creator, draft.id, 0, "there", "https://example.org")
         helping.offer(session, draft.id, 0, 1, "Bob", "bob", "I weld.")
@@ -126,7 +130,8 @@ def fill_rare_tables(database: Database) -> None:
     """A row in each table that a quiet day leaves empty."""
     now = datetime.now(UTC)
     with database.transaction() as session:
-        creators.create_token(session, "alice", now)
+        people.create_token(session, "alice", now)
+        fill_account(session, now)
         coin = session.scalars(select(Coin).order_by(Coin.id)).first()
         assert coin is not None
         incident = Incident(kind="reorganisation", height=coin.height, depth=1, began_at=now, ended_at=now)
@@ -173,6 +178,22 @@ def fill_talk(session: Session, pledge: Pledge) -> None:
     posts.comment_as_backer(session, snapshot, pledge, "", "Go on!", now)
     moderation.hide(session, campaign, moderation.Target.post(question.id), moderation.OPERATOR, "Why not", now)
     own_money.declare(session, creator, pledge, True, now)
+
+
+def fill_account(session: Session, now: datetime) -> None:
+    """All that an account can have, in the tables of accounts."""
+    alice, visit = people.find(session, "alice"), Visit("192.0.2.7", "Firefox/140", now)
+    assert alice is not None
+    key, site = SoftKey(), Site("localhost", "http://localhost:8000", "Seedbed")
+    asked = passkeys.ask_for_new(session, site, "add", "alice", alice.id, now)
+    handle = session.get_one(PasskeyChallenge, asked.challenge).user_handle
+    answer = key.make(asked.options)
+    passkeys.add(session, site, passkeys.Asked(asked.challenge, alice.id, handle), alice.id, answer, "Phone", now)
+    second.begin_app(session, alice.id, now)
+    second.new_codes(session, alice.id, now)
+    sessions.begin(session, alice.id, "password", visit)
+    history.note(session, alice.id, "failed", visit)
+    limits.count(session, limits.FAILED, "alice", now)
 
 
 @pytest.fixture
@@ -266,7 +287,7 @@ def assert_sound(database: Database) -> None:
             session.execute(text(edit))
     with database.transaction() as session:
         highest = session.scalar(select(func.max(Creator.id))) or 0
-        assert creators.sign_up(session, "somebody new", "correct horse battery", datetime.now(UTC)).id > highest
+        assert people.sign_up(session, "somebody new", "correct horse battery", datetime.now(UTC)).id > highest
         session.rollback()
 
 

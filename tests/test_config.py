@@ -30,6 +30,7 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
     made = settings(NETWORK="mainnet")
     assert (made.network, made.bitcoind_url, made.confirmations) == ("mainnet", "http://127.0.0.1:8332", 6)
     assert not made.test_bench and made.timelock_blocks == 4_320
+    assert (made.limit_factor, made.trusted_proxies) == (1, 0)
     for network in ("signet", "testnet4"):
         assert settings(NETWORK=network).confirmations == 6
 
@@ -51,6 +52,10 @@ def test_mainnet_must_be_asked_for_and_is_careful() -> None:
         ("TIMELOCK_BLOCKS", "143"),
         ("TIMELOCK_BLOCKS", "52561"),
         ("TIMELOCK_BLOCKS", "a month"),
+        ("TRUSTED_PROXIES", "-1"),
+        ("TRUSTED_PROXIES", "10"),
+        ("LIMIT_FACTOR", "10001"),
+        ("LIMIT_FACTOR", "half"),
         ("SIGNER", "hot"),
         ("SIGNER", "Cold"),
         ("SIGNER_PEER", "a b"),

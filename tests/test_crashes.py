@@ -81,9 +81,9 @@ def cases_of(
     return [Case(f"{name}-{n + 1}", ending, k, sleeps, every_statement) for n, k in enumerate(kills)]
 
 
-def one_of_two(chance: random.Random, last: int) -> list[int]:
-    """Steps come in pairs that leave the same things behind (after one thing, before the next): one of each pair."""
-    return [1, *(n + chance.randint(0, 1) for n in range(2, last, 2)), last]
+def one_of(many: int, chance: random.Random, last: int) -> list[int]:
+    """The first step, the last one, and between them one of every so many."""
+    return [1, *(min(n + chance.randrange(many), last - 1) for n in range(2, last, many)), last]
 
 
 def hit(cases: Iterable[Case], life: int) -> set[tuple[str, str, str, int]]:
@@ -156,28 +156,30 @@ def test_killed_once_at_every_step_on_postgresql(tmp_path: Path) -> None:
 
 
 def test_killed_again_while_it_recovers(stage: Stage) -> None:
-    """At one of every two steps, then at one of the recovery's, chosen by a seed. All: the long test below."""
+    """At one of every four steps, then at one of the recovery's, chosen by a seed. All: the long test below."""
     chance = random.Random(SEED)
     cases = []
     for ending in ENDINGS:
         by_stage = {}
         for name in STAGES:
             last = len(stage.steps(ending, name, "worker"))
-            firsts = one_of_two(chance, last)
+            firsts = one_of(4, chance, last)
             by_stage[name] = [[Kill("worker", n), Kill("worker", chance.randint(1, last - n + 1))] for n in firsts]
         cases += cases_of(f"{ending}-double", ending, by_stage)
     stage.perform(cases)
     assert len(hit(cases, life=1)) > len(STAGES) * len(ENDINGS), "no crash during recovery was hit"
 
 
-def test_dead_while_the_chain_goes_on(stage: Stage) -> None:
+# Steps come in pairs that leave the same things behind (after one thing, before the next).
+@pytest.mark.parametrize("many", [4, pytest.param(2, marks=pytest.mark.long)])
+def test_dead_while_the_chain_goes_on(stage: Stage, many: int) -> None:
     """Killed in the middle of a settlement, and started again only when the next block is there."""
     chance = random.Random(SEED)
     cases = []
     for ending in ENDINGS:
-        steps = {s: one_of_two(chance, len(stage.steps(ending, s, "worker"))) for s in PLANNING}
+        steps = {s: one_of(many, chance, len(stage.steps(ending, s, "worker"))) for s in PLANNING}
         by_stage = {s: [[Kill("worker", n)] for n in numbers] for s, numbers in steps.items()}
-        cases += cases_of(f"{ending}-asleep", ending, by_stage, sleeps=True)
+        cases += cases_of(f"{ending}-asleep-{many}", ending, by_stage, sleeps=True)
     stage.perform(cases)
 
 

@@ -107,9 +107,10 @@ def test_the_demo_serves_stops_and_goes_on_where_it_was(tmp_path: Path, env: dic
     with demo(folder, env, free_port()) as first:
         assert "Log in as alice" in first.said.read_text()
         titles = [c["title"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]]
-        assert len(titles) == 3 and all(title in first.get("/") for title in titles)
-        states = {c["state"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]}
-        assert states == {"open", "released", "refunded"}
+        assert len(titles) == 4 and all(title in first.get("/") for title in titles)
+        states = [c["state"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]]
+        assert sorted(states) == ["open", "open", "refunded", "released"]
+        campaigns_are_complete(first)
         names = " ".join(processes_of(folder))
         assert all(part in names for part in ("bitcoind", "signer", "worker", "notify", "serve")), names
         before = ApiClient(first.url).get("/campaigns")["campaigns"][0]
@@ -126,6 +127,37 @@ def test_the_demo_serves_stops_and_goes_on_where_it_was(tmp_path: Path, env: dic
         unmoved = ("id", "terms", "descriptor", "counted_sats", "seen_sats", "buckets", "pledge_count")
         assert {name: after[name] for name in unmoved} == {name: before[name] for name in unmoved}
         leave_no_orphans(again)
+
+
+def campaigns_are_complete(running: Demo) -> None:
+    """Each campaign has pictures that are served, news, answers, and a project with people; the sums are as told."""
+    client = ApiClient(running.url)
+    percents = {}
+    for each in client.get("/campaigns")["campaigns"]:
+        path = f"/campaigns/{each['id']}"
+        campaign, said = client.get(path), client.get(f"{path}/talk")
+        percents[campaign["state"], each["counted_sats"] * 100 // each["goal_sats"]] = campaign["title"]
+        for picture in campaign["pictures"]:
+            with urllib.request.urlopen(picture["url"], timeout=20) as answer:
+                assert answer.headers["Content-Type"] == "image/webp" and len(answer.read()) > 10_000
+        assert campaign["pictures"] and all(len(picture["alt"]) > 20 for picture in campaign["pictures"])
+        assert client.get(f"{path}/updates")["updates"] and any(q["answers"] for q in said["questions"])
+        assert said["comments"] and campaign["risks"] and campaign["about"]
+        project = running.get(campaign["project"]["url"])
+        assert all(
+            words in project
+            for words in ("git.example.org", "owner", "editor" if "Drift" not in project else "treasurer")
+        )
+    assert [state for state, _ in sorted(percents)] == ["open", "open", "refunded", "released"]
+    assert [percent for _, percent in sorted(percents)] == [52, 90, 5, 109]
+    hardware = next(c for c in client.get("/campaigns")["campaigns"] if "any village" in c["title"])
+    wanted = client.get(f"/campaigns/{hardware['id']}")
+    assert [need["accepted"] for need in wanted["needs"]] == [2, 15, 0]
+    assert [reward["left"] for reward in wanted["rewards"]] == [7, 2]
+    delivered = client.get(
+        f"/campaigns/{next(c['id'] for c in client.get('/campaigns')['campaigns'] if c['outcome'] == 'funded')}"
+    )
+    assert [piece["state_now"] for piece in delivered["deliverables"]] == ["there", "planned", "there"]
 
 
 def leave_no_orphans(running: Demo) -> None:

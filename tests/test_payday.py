@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crowdfund.errors import WorldError
 from support.payday import TALLY, Payday
-from support.payhouse import beginning, prepared
+from support.payhouse import HOUR, beginning, prepared
 from support.sabotage import QUICK, SLOW, Patch
 
 SEED = int(os.environ.get("PAYDAY_SEED") or os.environ.get("MODEL_SEED") or 20261128)
@@ -58,6 +58,33 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_everybody_is_paid_once() -> None:
     told(FEW_STEPS, 0)
+
+
+@pytest.mark.parametrize("seconds", [1, 5 * HOUR], ids=["closes later", "closes before anything is paid"])
+def test_what_was_decided_while_the_signer_was_away_is_settled_on_another_chain(seconds: int) -> None:
+    """A reorganisation deeper than the terms foresee: no coin would count any more, but nobody's money is stuck."""
+    story = Payday()
+    story.it_begins("over", poor=0)
+    story.the_deadline_passes(full=False)
+    story.vault.away, story.signer_back_in = True, 10
+    story.work(3)
+    decided = story.judge.shelf.decisions()
+    assert [one.outcome for one in decided.values()] == ["failed", "funded", "funded"]
+    assert not story.judge.signed
+    story.reorganise(18, 1, 0, "none", remember=True, seconds=seconds)
+    story.blocks(3, 600, full=True)
+    story.work(3)
+    story.nothing_is_wrong()
+    for name, terms in story.judge.terms.items():
+        now = story.judge.verdict(story.chain.tip.hash, terms)
+        assert now is None or now.closing_hash != decided[name].closing_hash
+    story.teardown()
+    assert story.judge.decided == decided
+    for coin in story.judge.coins(story.chain.tip.hash):
+        name = coin.given.campaign
+        assert coin.spent_by is not None and coin.height > decided[name].closing_height
+        counted = coin.outpoint in story.judge.counted[name]
+        assert story.judge.signed[coin.spent_by].kind == ("release" if counted else "refund")
 
 
 @pytest.mark.long

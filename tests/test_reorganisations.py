@@ -9,7 +9,9 @@ cannot be in another branch, and a depth that undoes more than the state is abou
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Self
 
 import pytest
 
@@ -23,7 +25,7 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
-from support.node import new_address, new_node
+from support.node import new_address
 from support.truth import even
 from support.world import DAY, World
 
@@ -32,17 +34,47 @@ DEPTHS = range(1, K + 3)
 QUICK = (1, K, K + 2)  # the depths in between, where no rule changes, are played with the long tests
 SATS = 400_000
 CREATOR = 1
+CASES_IN_A_HOUSE = 8
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One installation and one node for all cases: each is a campaign of its own."""
-    with (
-        new_node(tmp_path_factory.mktemp("node")) as node,
-        World(node, tmp_path_factory.mktemp("house"), CONFIRMATIONS=str(K)) as whole,
-    ):
-        assert whole.creator() == CREATOR
-        yield whole
+def houses(node: RegtestNode, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Houses]:
+    """On one node."""
+    with Houses(node, tmp_path_factory) as held:
+        yield held
+
+
+@pytest.fixture
+def world(houses: Houses) -> World:
+    """An installation in which some cases have been before: each is a campaign of its own."""
+    return houses.next()
+
+
+class Houses:
+    """One installation after the other. Use as a context manager.
+
+    All books are read over and over, those of every campaign: so there is a new house before there are too many.
+    """
+
+    def __init__(self, node: RegtestNode, folders: pytest.TempPathFactory) -> None:
+        self._node, self._folders, self._visits = node, folders, 0
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def next(self) -> World:
+        """The house for the next case."""
+        if self._visits % CASES_IN_A_HOUSE == 0:
+            self._stack.close()
+            world = World(self._node, self._folders.mktemp("house"), CONFIRMATIONS=str(K))
+            self._world = self._stack.enter_context(world)
+            assert world.creator() == CREATOR
+        self._visits += 1
+        return self._world
 
 
 def long_unless(quick: bool) -> tuple[pytest.MarkDecorator, ...]:

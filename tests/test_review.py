@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from crowdfund.campaigns import review, service
+from crowdfund.campaigns import gallery, review, service
 from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.review import ReviewState
 from crowdfund.cli import main
 from crowdfund.config import Settings
 from crowdfund.errors import UserError
+from crowdfund.projects.pictures import PictureFile
 from support.paper import Paper
 
 
@@ -54,6 +55,11 @@ def test_list_return_and_approve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert state() == (ReviewState.DRAFT, "")
         with paper.database.transaction() as session, pytest.raises(UserError, match="ask for review"):
             service.publish(session, reviewing, creator, draft)
+        ask()
+        run("approve", draft)
+        with paper.database.transaction() as session:
+            gallery.add(session, creator, draft, [PictureFile("webp", 9, 9, b"x")], "Not seen by the operator")
+        assert state() == (ReviewState.DRAFT, ""), "pictures are part of what was approved"
         ask()
         run("approve", draft)
         with paper.database.transaction() as session:

@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import pyotp
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import make_url, select, text
+from sqlalchemy import delete, make_url, select, text
 from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.orm import Session
 
+from crowdfund.accounts import history, limits, passkeys, second, sessions, ways
+from crowdfund.accounts.history import Visit
+from crowdfund.accounts.models import PasskeyChallenge
+from crowdfund.accounts.people import close, log_in, rename, sign_up
 from crowdfund.campaigns import (
     delivery,
     gallery,
@@ -22,7 +28,6 @@ from crowdfund.campaigns import (
     service,
     updates,
 )
-from crowdfund.campaigns.creators import log_in, sign_up
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.cli import main
 from crowdfund.db import Database
@@ -31,11 +36,12 @@ from crowdfund.notices.models import Notice, Subscription
 from crowdfund.notices.posting import PinnedPoster
 from crowdfund.notices.sender import Sender
 from crowdfund.postgresql import grants
-from crowdfund.projects import people
+from crowdfund.projects import people, writing
 from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
 from support.details import GOOD
 from support.paper import REFUND, START, Paper, coin
+from support.passkeys import SoftKey
 from support.postgres import new_database, shared
 
 ROLE = "web_of_the_tests"
@@ -56,12 +62,15 @@ BEYOND = (
     "UPDATE watched_scripts SET id = 9",
     "INSERT INTO accounts VALUES (9, 'x', 'x')",
     "UPDATE accounts SET xpub = 'x'",
-    "UPDATE creators SET password_hash = 'x'",
     "INSERT INTO review_verdicts VALUES (1, true, '', now())",
     "UPDATE rewards SET stock = 9",
     "UPDATE reward_claims SET reserved_at = now()",
     "UPDATE project_members SET joined_at = now()",
     "DELETE FROM help_offers",
+    "UPDATE creators SET created_at = now()",
+    "DELETE FROM creators",
+    "UPDATE passkeys SET public_key = 'x'",
+    "UPDATE account_events SET kind = 'x'",
     "ALTER TABLE pledges DISABLE TRIGGER ALL",
     "CREATE TABLE decisions_too (x int)",
     "DROP TABLE coins CASCADE",
@@ -104,6 +113,36 @@ def web(paper: Paper) -> Iterator[Database]:
     database.close()
 
 
+def fill_account(session: Session, creator_id: int) -> None:
+    """Do what a person does with an account, from adding ways in to closing another one."""
+    visit = Visit("192.0.2.7", "Firefox/140", datetime.now(UTC))
+    key, site = SoftKey(), passkeys.Site("localhost", "http://localhost:8000", "Seedbed")
+    asked = passkeys.ask_for_new(session, site, "add", "guest", creator_id, visit.now)
+    handle = session.get_one(PasskeyChallenge, asked.challenge).user_handle
+    question = passkeys.Asked(asked.challenge, creator_id, handle)
+    made = passkeys.add(session, site, question, creator_id, key.make(asked.options), "Phone", visit.now)
+    shown = passkeys.ask_for_known(session, site, "log_in", None, visit.now)
+    passkeys.show(session, site, passkeys.Asked(shown.challenge, None, None), key.show(shown.options), visit.now)
+    session.execute(delete(PasskeyChallenge))
+    ways.rename_passkey(session, creator_id, made.id, "Old phone", visit)
+    app = pyotp.TOTP(second.begin_app(session, creator_id, visit.now).secret)
+    second.confirm_app(session, creator_id, app.at(visit.now), visit.now)
+    codes = second.new_codes(session, creator_id, visit.now)
+    second.activate_codes(session, creator_id, codes[0])
+    assert second.use_code(session, creator_id, codes[1], visit.now)
+    sessions.begin(session, creator_id, "password", visit)
+    sessions.rotate(session, sessions.of_creator(session, creator_id)[0].id, visit.now, proven=True)
+    for _ in range(2):
+        history.note(session, creator_id, "failed", visit)
+        limits.count(session, limits.FAILED, "guest", visit.now)
+    ways.remove_app(session, creator_id, visit)
+    ways.remove_passkey(session, creator_id, made.id, visit)
+    leaver = sign_up(session, "leaver", PASSWORD, visit.now)
+    rename(session, leaver.id, "leaver for good")
+    writing.find_or_make(session, leaver.id, "https://example.org/leaver", "MIT")
+    close(session, leaver.id)
+
+
 def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
     web.upgrade()
     with web.transaction() as session:
@@ -123,6 +162,7 @@ def test_the_web_process_can_do_its_work(paper: Paper, web: Database) -> None:
         project = session.get_one(Campaign, campaign).project_id or ""
         token = people.invite(session, creator.id, project, Role.EDITOR)
         guest = sign_up(session, "guest", PASSWORD, START)
+        fill_account(session, guest.id)
         people.accept(session, guest.id, token)
         people.change_role(session, creator.id, project, guest.id, Role.TREASURER)
         people.leave(session, guest.id, project, guest.id)
@@ -168,7 +208,13 @@ def test_the_web_process_keeps_addresses_and_the_sender_does_the_rest(paper: Pap
     database = Database(url.render_as_string(hide_password=False))
     sender = Sender(database, paper.settings, None, PinnedPoster(timeout_s=0.1))
     assert sender.note() > 0 and sender.step("webhook")
-    for statement in ("UPDATE coins SET value_sats = 1", "DELETE FROM pledges", "INSERT INTO webhooks VALUES (9)"):
+    for statement in (
+        "UPDATE coins SET value_sats = 1",
+        "DELETE FROM pledges",
+        "INSERT INTO webhooks VALUES (9)",
+        "SELECT secret FROM authenticators",
+        "SELECT address FROM sessions",
+    ):
         with pytest.raises(ProgrammingError, match="permission denied"), database.transaction() as session:
             session.execute(text(statement))
     database.close()

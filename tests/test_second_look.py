@@ -28,6 +28,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.projects.models import Project
 from crowdfund.worker import Worker
+from support import fresh
 from support.books import MuteSigner
 from support.copying import copy_plans, copy_rows
 from support.node import new_address, new_node
@@ -42,8 +43,7 @@ class SecondLook:
 
     def __init__(self, world: World, path: Path, backend: AnyBackend) -> None:
         self._world = world
-        self.database = Database(f"sqlite:///{path}")
-        self.database.upgrade()
+        self.database = fresh.database(f"sqlite:///{path}")
         self._worker = Worker(self.database, backend, MuteSigner(), "regtest")
         with world.database.reading() as source, self.database.transaction() as target:
             copy_rows(source, target, PROMISES)

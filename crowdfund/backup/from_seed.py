@@ -19,11 +19,11 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from crowdfund.accounts.people import create_token
 from crowdfund.backup import tables
 from crowdfund.backup.restoring import empty_database, mark
 from crowdfund.backup.signer_past import read_past, whole_lines
 from crowdfund.campaigns import stock
-from crowdfund.campaigns.creators import create_token
 from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.models import Account, Campaign, Creator
 from crowdfund.campaigns.service import CAMPAIGN_ID_LENGTH, new_id

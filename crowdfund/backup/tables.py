@@ -19,6 +19,7 @@ from sqlalchemy import Connection, MetaData, Table, func, inspect, select, text
 from sqlalchemy.orm import Session
 from sqlalchemy.types import Boolean, DateTime, Integer, LargeBinary, TypeDecorator, TypeEngine
 
+from crowdfund.accounts import models as account_models
 from crowdfund.backup.form import Part
 from crowdfund.campaigns import detail_models, ledger_models, models, picture_models, talk_models
 from crowdfund.db import ROOT, Base
@@ -33,6 +34,7 @@ assert models.Campaign.metadata is ledger_models.Transfer.metadata is talk_model
 assert notices_models.Notice.metadata is Base.metadata
 assert detail_models.RewardRow.metadata is Base.metadata
 assert picture_models.Picture.metadata is Base.metadata
+assert account_models.Passkey.metadata is Base.metadata
 
 
 def revision_of(session: Session) -> str:

@@ -1,4 +1,4 @@
-"""The details of a campaign: what becomes open, what the money pays for, rewards, help wanted, risks. Pure.
+"""The details of a campaign: what becomes open, what the money pays for, rewards, help wanted, risks, pictures. Pure.
 
 They are one canonical JSON text; terms of version 3 hold its SHA-256, so they are as frozen as the terms themselves. A
 draft's details may have gaps, which `detail_checks` tells of; here is only the form, and `parse` asks for every byte.
@@ -93,8 +93,17 @@ class ProjectFacts:
 
 
 @dataclass(frozen=True)
+class PictureFact:
+    """A picture: the SHA-256 of its widest file in hex, which is its address on the site, too, and what it shows."""
+
+    sha256: str = ""
+    alt: str = ""
+
+
+@dataclass(frozen=True)
 class Details:
-    """All of it. The order of the lines is part of it: a reward or a need is known by its number, from 0."""
+    """All of it. The order of the lines is part of it: a reward or a need is known by its number, from 0. Project and
+    pictures are added when the details freeze."""
 
     deliverables: tuple[Deliverable, ...] = ()
     budget: tuple[BudgetLine, ...] = ()
@@ -104,10 +113,14 @@ class Details:
     risks: str = ""
     about: str = ""
     project: ProjectFacts = ProjectFacts()
+    pictures: tuple[PictureFact, ...] = ()
 
     def canonical(self) -> str:
-        """The JSON text whose UTF-8 bytes are hashed."""
-        return canonical_json({"version": VERSION, **asdict(self)})
+        """The JSON text whose UTF-8 bytes are hashed. Where there are no pictures it does not speak of them."""
+        value = {"version": VERSION, **asdict(self)}
+        if not self.pictures:
+            del value["pictures"]
+        return canonical_json(value)
 
     @property
     def sha256(self) -> str:
@@ -160,10 +173,11 @@ def line_of(kind: type[T], values: Mapping[str, object]) -> T:
 def _details(value: Mapping[str, Any]) -> Details:
     if type(value.get("version")) is not int or value["version"] != VERSION:
         raise ValueError("the details are of another version")
-    if value.keys() != {"version", *(field.name for field in fields(Details))}:
+    if value.keys() | {"pictures"} != {"version", *(field.name for field in fields(Details))}:
         raise ValueError("the details lack something, or have more than belongs there")
     if not all(isinstance(value[name], str) for name in ("risks", "about")):
         raise ValueError("risks and about are texts")
     lines = {name: tuple(line_of(kind, each) for each in value[name]) for name, kind in LINES.items()}
     project = line_of(ProjectFacts, value["project"])
-    return Details(risks=value["risks"], about=value["about"], project=project, **lines)
+    pictures = tuple(line_of(PictureFact, each) for each in value.get("pictures", ()))
+    return Details(risks=value["risks"], about=value["about"], project=project, pictures=pictures, **lines)

@@ -80,9 +80,10 @@ def held(session: Session, items: Collection[tuple[str, int]]) -> dict[tuple[str
         )
         for txid, height, raw, branch, position in rows:
             if height is not None and (txid, height) in wanted:
-                found[(txid, height)] = Inclusion(txid, height, raw, _steps(branch), position)
+                found[(txid, height)] = Inclusion(txid, height, raw, steps(branch), position)
     return found
 
 
-def _steps(branch: bytes) -> tuple[str, ...]:
+def steps(branch: bytes) -> tuple[str, ...]:
+    """A Merkle branch as kept, in hex."""
     return tuple(branch[i : i + HASH_SIZE].hex() for i in range(0, len(branch), HASH_SIZE))

@@ -17,7 +17,7 @@ from crowdfund.campaigns.picture_models import Picture, PictureRow
 from crowdfund.campaigns.service import own_campaign
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.models import ProjectMember
-from crowdfund.projects.pictures import PictureFile, pictures_text
+from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Action
 
 MOST = 9
@@ -108,11 +108,6 @@ def of_campaigns(session: Session, campaign_ids: Iterable[str]) -> dict[str, lis
     for picture in session.scalars(chosen.options(selectinload(Picture.files))):
         found.setdefault(picture.campaign_id, []).append(picture)
     return found
-
-
-def committed_text(session: Session, campaign_id: str) -> str:
-    """What the terms can commit to: see `pictures_text`."""
-    return pictures_text([(picture.sha256, picture.alt) for picture in of_campaign(session, campaign_id)])
 
 
 def published(session: Session, kind: str, sha256: str) -> bytes | None:

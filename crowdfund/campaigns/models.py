@@ -375,6 +375,29 @@ class CoinEvidence(Base):
     position: Mapped[int]
 
 
+class EndingRow(Base):
+    """Headers (80 bytes each) that show how a decided campaign ended, as the chain was then. Never changed."""
+
+    __tablename__ = "endings"
+
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("decisions.campaign_id"), primary_key=True)
+    headers: Mapped[bytes]
+
+
+class CountedCoinRow(Base):
+    """A coin that a funded campaign was decided on, with what shows it in its block, as the chain was then (see
+    `CoinEvidence`). Never changed."""
+
+    __tablename__ = "counted_coins"
+
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), primary_key=True, autoincrement=False)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("endings.campaign_id"), index=True)
+    height: Mapped[int]
+    raw: Mapped[bytes]
+    branch: Mapped[bytes]
+    position: Mapped[int]
+
+
 class ChainView(Base):
     """One row: how the worker sees the node, and a counter that grows with every change a page could show.
 

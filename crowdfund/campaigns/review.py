@@ -31,7 +31,7 @@ class ReviewState(StrEnum):
     RETURNED = "sent back"
 
 
-def fingerprint(campaign: Campaign) -> str:
+def fingerprint(session: Session, campaign: Campaign) -> str:
     """SHA-256 of all that a project writes and that would freeze, in hex."""
     return sha256(
         canonical_json(
@@ -45,7 +45,7 @@ def fingerprint(campaign: Campaign) -> str:
                 "payout_address": campaign.payout_address,
                 "project_url": campaign.project_url,
                 "license": campaign.license,
-                "details": writing.final_details(campaign).canonical(),
+                "details": writing.final_details(session, campaign).canonical(),
             }
         ).encode()
     ).hexdigest()
@@ -57,7 +57,7 @@ def state_of(session: Session, campaign: Campaign) -> tuple[ReviewState, str]:
     last = _last(session, campaign.id)
     if last is None:
         return ReviewState.DRAFT, ""
-    same = last.draft_sha256 == fingerprint(campaign)
+    same = last.draft_sha256 == fingerprint(session, campaign)
     verdict = last.verdict
     if verdict is not None and not verdict.approved:
         return (ReviewState.RETURNED if same else ReviewState.DRAFT), verdict.reason
@@ -74,7 +74,7 @@ def ask(session: Session, creator_id: int, campaign: Campaign) -> None:
     session.add(
         ReviewRequest(
             campaign_id=campaign.id,
-            draft_sha256=fingerprint(campaign),
+            draft_sha256=fingerprint(session, campaign),
             creator_id=creator_id,
             asked_at=datetime.now(UTC),
         )
@@ -96,7 +96,7 @@ def waiting(session: Session) -> list[ReviewRequest]:
         .order_by(ReviewRequest.id)
         .options(selectinload(ReviewRequest.campaign), selectinload(ReviewRequest.creator))
     ).all()
-    return [r for r in open_requests if r.campaign.terms is None and fingerprint(r.campaign) == r.draft_sha256]
+    return [r for r in open_requests if r.campaign.terms is None and fingerprint(session, r.campaign) == r.draft_sha256]
 
 
 def decide(session: Session, campaign_id: str, approved: bool, reason: str = "") -> None:

@@ -7,7 +7,7 @@ with one sentence where it cannot be done.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
@@ -157,7 +157,7 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     if campaign.terms is not None:
         return campaign
     tip, account = _ready_to_publish(session, settings, campaign)
-    details = writing.final_details(campaign)
+    details = writing.final_details(session, campaign)
     terms = freeze(campaign, settings, tip, account.receipt_key or "", details.sha256)
     if _is_published(session, creator_id, terms):
         raise UserError("You have published a campaign with exactly these terms already; change something in this one.")
@@ -179,7 +179,7 @@ def terms_preview(session: Session, settings: Settings, campaign: Campaign) -> C
     Raises UserError if it cannot be published.
     """
     tip, account = _ready_to_publish(session, settings, campaign)
-    return freeze(campaign, settings, tip, account.receipt_key or "", writing.final_details(campaign).sha256)
+    return freeze(campaign, settings, tip, account.receipt_key or "", writing.final_details(session, campaign).sha256)
 
 
 def _is_published(session: Session, creator_id: int, terms: CampaignTerms) -> bool:
@@ -241,8 +241,11 @@ def open_pledge(
     name: str = "",
     message: str = "",
     reward: int | None = None,
+    when_scarce: Callable[[Session], None] | None = None,
 ) -> str:
     """A new pledge with its own address; returns its id. `reward` is the number of the one chosen, None for none.
+
+    `when_scarce` is called where one of a limited number is reserved, and may refuse by an exception.
 
     First transaction: the index is advanced and stored. Then the address is derived, twice. Second transaction:
     the address is stored. Only then may it be shown. A crash in between leaves an index that nobody was told.
@@ -250,7 +253,8 @@ def open_pledge(
     for _ in range(ADDRESS_TRIES):
         with database.transaction() as session:
             pledge = _reserve_index(session, settings, campaign_id, amount_sats, refund_address, name, message)
-            stock.reserve(session, pledge, reward)
+            if stock.reserve(session, pledge, reward) and when_scarce:
+                when_scarce(session)
             descriptor = pledge.campaign.descriptor or ""
             pledge_id, index = pledge.id, pledge.index
         address, script = derive_address(descriptor, index, settings.network)

@@ -7,15 +7,16 @@ have a hundred thousand pledges.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
 from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import books
+from crowdfund.campaigns import books, endings
 from crowdfund.campaigns.attempts import account_of, store_batch
+from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     CoinFacts,
@@ -34,6 +35,7 @@ from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.chain.port import Outpoint
 
 REGISTERED_AT_ONCE = 1_000
 
@@ -91,20 +93,28 @@ class CountedCoin:
 
 
 def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
-    """Terms and height of the closing block of a decided campaign."""
-    terms = _terms(session, campaign_id)
-    if terms is None:
-        raise ValueError(f"campaign {campaign_id} has no terms")
-    return terms, session.get_one(DecisionRow, campaign_id).closing_height
+    """Terms of a decided campaign, and the height of its closing block as the chain has it now."""
+    terms, decided = _own_terms(session, campaign_id), session.get_one(DecisionRow, campaign_id)
+    closing = closing_block(session, terms.deadline)
+    return terms, decided.closing_height if closing is None else closing.height
 
 
 def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
     """Every coin that counts in a decided campaign, in the order of the chain."""
-    terms, closing_height = ending(session, campaign_id)
-    coins = list(_confirmed_coins(session, campaign_id))
-    stands = _standings(coins, terms, closing_height, _tip_height(session))
-    counted = [CountedCoin(c.txid, c.vout, c.height, c.index) for c, each in stands if each is Standing.COUNTED]
-    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+    terms, closing_height = _own_terms(session, campaign_id), session.get_one(DecisionRow, campaign_id).closing_height
+    counted = _counted(list(_confirmed_coins(session, campaign_id)), terms, closing_height)
+    return [CountedCoin(c.txid, c.vout, c.height, c.index) for c in counted]
+
+
+def outlook(session: Session, due: DueCampaign) -> tuple[CampaignTerms, list[CountedCoin]]:
+    """Terms of a campaign that can be decided, and the coins on which a release would rest: none if the goal is
+    missed."""
+    terms, closing_height = _own_terms(session, due.id), min(due.proof)
+    coins = list(_confirmed_coins(session, due.id))
+    decision = _decision(coins, terms, closing_height, _tip_height(session))
+    if decision is None or decision.outcome is Outcome.FAILED:
+        return terms, []
+    return terms, [CountedCoin(c.txid, c.vout, c.height, c.index) for c in _counted(coins, terms, closing_height)]
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
@@ -147,17 +157,18 @@ def decided_with_loose_coins(session: Session) -> list[str]:
     return list(rows)
 
 
-def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int) -> bool:
-    """Store the decision and the plan that follows from it, in one transaction. False if it is too early."""
-    if not store_decision(session, campaign_id):
+def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: Ending | None = None) -> bool:
+    """Store the decision, what shows it, and the plan that follows from it, in one transaction. False if it is too
+    early, or if the recorded chain is not the one that `ending` shows."""
+    if not store_decision(session, campaign_id, ending):
         return False
     _plan(session, campaign_id, list(_confirmed_coins(session, campaign_id)), feerate_sat_vb)
     books.post_whole(session, [campaign_id])  # now every coin of it is planned to be spent, or left behind
     return True
 
 
-def store_decision(session: Session, campaign_id: str) -> bool:
-    """Store the decision alone; the caller has the campaign posted. False if it is too early."""
+def store_decision(session: Session, campaign_id: str, ending: Ending | None = None) -> bool:
+    """Store the decision and what shows it; the caller has the campaign posted. False as above."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
     closing = None if terms is None else closing_block(session, terms.deadline)
     if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
@@ -165,6 +176,10 @@ def store_decision(session: Session, campaign_id: str) -> bool:
     coins = list(_confirmed_coins(session, campaign_id))
     decision = _decision(coins, terms, closing.height, tip_height)
     if decision is None:
+        return False
+    funded = decision.outcome is Outcome.FUNDED
+    counted = {(c.txid, c.vout): c for c in _counted(coins, terms, closing.height)} if funded else {}
+    if ending is not None and not _shows(ending, closing, counted):
         return False
     session.add(
         DecisionRow(
@@ -177,6 +192,8 @@ def store_decision(session: Session, campaign_id: str) -> bool:
         )
     )
     session.flush()
+    if ending is not None:
+        endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
     tell_pages(session)
     return True
 
@@ -198,9 +215,11 @@ def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], fe
     if terms is None or decision is None:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
-    coin_ids = {}
+    coin_ids, decided_on = {}, endings.counted(session, campaign_id)
     for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
+        if kind is not None and decided_on is not None:
+            kind = Kind.RELEASE if row.id in decided_on else Kind.REFUND  # whatever a reorganisation has moved since
         if kind is Kind.REFUND and not row.refund_script:
             continue  # found after a restore: an operator must say where to
         if kind is not None and _is_spendable(row, terms.confirmations, tip_height):
@@ -254,6 +273,13 @@ def _undecided(session: Session) -> list[tuple[str, CampaignTerms]]:
     return [(campaign_id, CampaignTerms.parse(terms or "")) for campaign_id, terms in rows]
 
 
+def _own_terms(session: Session, campaign_id: str) -> CampaignTerms:
+    terms = _terms(session, campaign_id)
+    if terms is None:
+        raise ValueError(f"campaign {campaign_id} has no terms")
+    return terms
+
+
 def _terms(session: Session, campaign_id: str) -> CampaignTerms | None:
     text = session.scalar(select(Campaign.terms).where(Campaign.id == campaign_id))
     return None if text is None else CampaignTerms.parse(text)
@@ -280,6 +306,19 @@ def _standings(
     for coin in coins:
         facts = _facts(coin)
         yield coin, Standing.OVER_CAP if facts.outpoint in over else standing(facts, *rules)
+
+
+def _counted(coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int) -> list[ConfirmedCoin]:
+    """Those that count, once there is a closing block, in the order of the chain."""
+    stands = _standings(coins, terms, closing_height, closing_height)
+    counted = [coin for coin, each in stands if each is Standing.COUNTED]
+    return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
+
+
+def _shows(ending: Ending, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
+    """Is it the ending of the recorded chain, or has that moved since it was put together?"""
+    heights = {outpoint: one.height for outpoint, one in ending.coins.items()}
+    return ending.closing_hash == closing.hash and heights == {o: coin.height for o, coin in counted.items()}
 
 
 def _facts(coin: ConfirmedCoin) -> CoinFacts:

@@ -41,10 +41,13 @@ def lay_out(session: Session, campaign_id: str, details: Details) -> None:
     session.flush()
 
 
-def reserve(session: Session, pledge: Pledge, number: int | None) -> None:
-    """Reserve a reward for a new pledge. Raises Problems where there is none left, or the pledge is too small."""
+def reserve(session: Session, pledge: Pledge, number: int | None) -> bool:
+    """Reserve a reward for a new pledge; says whether it is one of so many, which others cannot have meanwhile.
+
+    Raises Problems where there is none left, or the pledge is too small.
+    """
     if number is None:
-        return
+        return False
     row = session.get(RewardRow, (pledge.campaign_id, number))
     if row is None:
         raise Problems({"reward": "There is no such reward; choose one of those on the page, or none."})
@@ -58,6 +61,7 @@ def reserve(session: Session, pledge: Pledge, number: int | None) -> None:
     )
     session.add(claim)
     session.flush()
+    return row.stock > 0
 
 
 def give_up(session: Session, pledge_id: str) -> None:

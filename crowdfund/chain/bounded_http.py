@@ -39,8 +39,9 @@ class Reply:
 class BoundedHttp:
     """One server. One connection a thread, kept from question to question.
 
-    An answer must be there within `timeout_s`, and a little later for each byte that has come: a big answer may take
-    as long as `SLOWEST_BYTES_S` needs, but no trickle keeps us.
+    An answer must be there within `timeout_s`, and a little later for each byte of its body that has come: a big answer
+    may take as long as `SLOWEST_BYTES_S` needs, but no trickle keeps us, and no head without end (by RFC 9110 a server
+    may say 100 Continue as often as it likes).
     """
 
     def __init__(self, url: str, called: str, ca_file: Path | None = None, timeout_s: float = 20) -> None:
@@ -149,9 +150,10 @@ def _has_unread(sock: socket.socket) -> bool:
 
 
 class _Clock:
-    """When the answer that is under way must be whole."""
+    """When the answer that is under way must be whole; later for each byte once the head `is_read`."""
 
     ends_at = 0.0
+    is_read = False
 
     def left(self) -> float:
         """Seconds. Raises TimeoutError if there are none."""
@@ -175,10 +177,13 @@ class Line:
         self, verb: str, path: str, body: bytes | None, headers: Mapping[str, str] = HEADERS
     ) -> http.client.HTTPResponse:
         """Send, and read the answer's head."""
+        self.clock.is_read = False
         if self._connection.sock is None:
             self._connect()
         self._connection.request(verb, path, body, dict(headers))
-        return self._connection.getresponse()
+        response = self._connection.getresponse()
+        self.clock.is_read = True
+        return response
 
     def _connect(self) -> None:
         self._connection.timeout = self.clock.left()
@@ -230,7 +235,8 @@ class _TimedFile(io.RawIOBase):
     def readinto(self, buffer: Any, /) -> int | None:
         self._sock.settimeout(self._clock.left())
         count = self._file.readinto(buffer)
-        self._clock.ends_at += (count or 0) / SLOWEST_BYTES_S
+        if self._clock.is_read:
+            self._clock.ends_at += (count or 0) / SLOWEST_BYTES_S
         return count
 
     def close(self) -> None:

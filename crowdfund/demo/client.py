@@ -18,7 +18,7 @@ class ApiClient:
     """The API of a running site."""
 
     def __init__(self, base_url: str, token: str = "") -> None:
-        self._base_url = base_url
+        self.base_url = base_url
         self._token = token
 
     def get(self, path: str) -> Any:
@@ -42,7 +42,7 @@ class ApiClient:
 
     def _ask(self, verb: str, path: str, body: dict[str, object] | None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"{self._base_url}/api/v1{path}", data, method=verb)
+        request = urllib.request.Request(f"{self.base_url}/api/v1{path}", data, method=verb)
         request.add_header("Content-Type", "application/json")
         if self._token:
             request.add_header("Authorization", f"Bearer {self._token}")
@@ -52,4 +52,4 @@ class ApiClient:
         except urllib.error.HTTPError as error:
             raise WorldError(f"{verb} {path} was answered with {error.code}: {error.read().decode()}") from error
         except OSError as error:
-            raise WorldError(f"The site at {self._base_url} does not answer: {error}.") from error
+            raise WorldError(f"The site at {self.base_url} does not answer: {error}.") from error

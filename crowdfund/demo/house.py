@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from crowdfund.campaigns.creators import create_token, sign_up
+from crowdfund.accounts.people import create_token, sign_up
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
@@ -44,7 +44,7 @@ def run_demo(data_dir: Path, port: int | None) -> None:
     on_stop(stop.set)
     with open_house(data_dir, port, click.echo) as house:
         if not house.client.get("/campaigns")["campaigns"]:
-            click.echo("Writing example campaigns on the chain: one open, one funded, one refunded …")
+            click.echo("Writing example campaigns on the chain: two open, one paid out, one refunded …")
             fill(house.client, house.node)
         click.echo(f"\n  Open {house.settings.base_url}\n")
         click.echo(f"  Log in as {CREATOR} with the password {PASSWORD}, or sign up yourself.")

@@ -23,7 +23,8 @@ import click
 from crowdfund.campaigns.terms import parse_time
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.demo.client import ApiClient
-from crowdfund.demo.examples import FUNDED, MISSED, Example, confirm, new_address, publish, wait_until_sent
+from crowdfund.demo.example import Example
+from crowdfund.demo.examples import FUNDED, MISSED, confirm, new_address, publish, wait_until_sent
 from crowdfund.demo.house import House, open_house
 from crowdfund.wallet.amounts import btc_to_sats
 
@@ -133,9 +134,9 @@ def _open(client: ApiClient, node: RegtestNode, example: Example) -> Act:
 
 
 def _back(client: ApiClient, node: RegtestNode, act: Act) -> None:
-    for name, message, amount_sats, paid_sats in act.example.pledges:
-        part = _pledge(client, node, act, name, message, amount_sats)
-        _pay(client, node, part, paid_sats)
+    for pledge in act.example.pledges:
+        part = _pledge(client, node, act, pledge.name, pledge.message, pledge.sats)
+        _pay(client, node, part, pledge.to_pay_sats)
 
 
 def _pledge(client: ApiClient, node: RegtestNode, act: Act, name: str, message: str, amount_sats: int) -> Part:

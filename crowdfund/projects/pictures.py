@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +22,6 @@ from crowdfund.projects import picture_decoder as decoder
 
 FIELD = "picture"
 MAX_BYTES = 8 * 1024 * 1024
-TEXT_VERSION = 1
 # Each opening may take a gigabyte: two at a time, the next ones wait their turn.
 AT_ONCE = 2
 WAIT_S = 30
@@ -90,14 +88,6 @@ def format_of(data: bytes) -> str | None:
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "WEBP"
     return "AVIF" if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis") else None
-
-
-def pictures_text(pictures: Sequence[tuple[str, str]]) -> str:
-    """The pictures of a campaign, each as (sha256 of its widest file in hex, alt text), in their order: canonical JSON
-    as the terms have it, so that its hash commits to them. Pure."""
-    named = [{"alt": alt, "sha256": digest} for digest, alt in pictures]
-    value = {"pictures": named, "version": TEXT_VERSION}
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def _opened_elsewhere(data: bytes, form: str) -> bytes:

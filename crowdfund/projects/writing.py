@@ -11,9 +11,10 @@ from urllib.parse import urlsplit
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.details import Details, ProjectFacts
+from crowdfund.campaigns.details import Details, PictureFact, ProjectFacts
 from crowdfund.campaigns.drafts import clean_text
 from crowdfund.campaigns.models import Campaign
+from crowdfund.campaigns.picture_models import Picture
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects.licenses import check_license
 from crowdfund.projects.links import check_link
@@ -164,9 +165,11 @@ def facts_of(project: Project | None) -> ProjectFacts:
     )
 
 
-def final_details(campaign: Campaign) -> Details:
-    """A draft's details as they freeze: with the project as it is now."""
-    return replace(Details.parse(campaign.details), project=facts_of(campaign.project))
+def final_details(session: Session, campaign: Campaign) -> Details:
+    """A draft's details as they freeze: with the project and the pictures as they are now."""
+    shown = select(Picture.sha256, Picture.alt).where(Picture.campaign_id == campaign.id).order_by(Picture.position)
+    pictures = tuple(PictureFact(sha256, alt) for sha256, alt in session.execute(shown))
+    return replace(Details.parse(campaign.details), project=facts_of(campaign.project), pictures=pictures)
 
 
 def _parent(session: Session, text: str, base_url: str, own_slug: str) -> str:

@@ -10,8 +10,10 @@ from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
+from crowdfund.accounts import limits
+from crowdfund.accounts.people import creator_of_token
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import creators, incidents, own_money, queries, service
+from crowdfund.campaigns import incidents, own_money, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
@@ -21,7 +23,7 @@ from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects import people
 from crowdfund.projects.roles import Action
-from crowdfund.web import keepsakes, openapi
+from crowdfund.web import door, keepsakes, openapi
 from crowdfund.web.details_api import details_json, read_details, reward_json
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.picture_views import PictureView, views_of
@@ -95,6 +97,7 @@ def pledge_new(campaign_id: str) -> Answer:
     """A new pledge with its own address."""
     body = _body()
     own = _own_money(campaign_id, body.get("own_money"))
+    door.limit_address(limits.PLEDGE)
     pledge_id = service.open_pledge(
         here().database,
         here().settings,
@@ -104,6 +107,7 @@ def pledge_new(campaign_id: str) -> Answer:
         _text(body, "name", required=False),
         _text(body, "message", required=False),
         None if body.get("reward") is None else _integer(body, "reward", least=0),
+        door.limit_reserving(campaign_id),
     )
     if own is not None:
         with here().database.transaction() as db:
@@ -266,7 +270,7 @@ def token_holder(db: Session) -> Creator:
 def bearer(db: Session) -> Creator | None:
     """Whose token came with the request, None if nobody's."""
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return creators.creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
+    return creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
 
 
 def _owns(db: Session, snapshot: Snapshot) -> bool:

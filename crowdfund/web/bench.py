@@ -12,8 +12,7 @@ from crowdfund.campaigns import queries
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import parse_amount
-from crowdfund.web.creators import local_path
-from crowdfund.web.site import here
+from crowdfund.web.site import here, local_path
 
 MAX_BLOCKS = 144
 

@@ -1,14 +1,14 @@
-"""Creators' pages: account, dashboard, drafts, publishing."""
+"""Creators' pages: dashboard, drafts, publishing."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from flask import Blueprint, flash, redirect, render_template, request, session, url_for
+from flask import Blueprint, flash, redirect, render_template, request, url_for
 from markupsafe import Markup
 from werkzeug.wrappers import Response
 
-from crowdfund.campaigns import creators, queries, review, service, steps
+from crowdfund.campaigns import queries, review, service, steps
 from crowdfund.campaigns.drafts import NO_DEADLINE, NO_GOAL_SATS, Draft
 from crowdfund.campaigns.models import Block, Campaign
 from crowdfund.campaigns.terms import timelock_height
@@ -18,12 +18,12 @@ from crowdfund.projects import people, writing
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.projects.roles import Action, may
 from crowdfund.wallet.amounts import SATS_PER_BTC
-from crowdfund.web import words
+from crowdfund.web import entering, words
 from crowdfund.web.filters import fours, sats, when
-from crowdfund.web.forms import AccountForm, DraftForm, read_amount, read_cap, read_deadline, show_problems
+from crowdfund.web.forms import DraftForm, read_amount, read_cap, read_deadline, show_problems
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
-from crowdfund.web.site import as_of, creators_only, current_creator, here, log_in
+from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here, refuse_asleep
 from crowdfund.web.views import campaign_view
 
 pages = Blueprint("creators", __name__)
@@ -31,42 +31,10 @@ pages = Blueprint("creators", __name__)
 Answer = str | Response | tuple[str, int]
 
 
-@pages.route("/signup", methods=["GET", "POST"])
-def signup() -> Answer:
-    """A new account."""
-    form = AccountForm()
-    if form.validate_on_submit():
-        try:
-            with here().database.transaction() as db:
-                creator = creators.sign_up(db, form.name.data or "", form.password.data or "", datetime.now(UTC))
-            log_in(creator.id)
-            flash(f"Welcome, {creator.name}. Write your first draft; nothing is public before you publish.", "good")
-            return redirect(url_for("creators.draft_new"), 303)
-        except UserError as error:
-            show_problems(form, error)
-    return render_template("signup.html", form=form), 422 if form.is_submitted() else 200
-
-
-@pages.route("/login", methods=["GET", "POST"])
-def login() -> Answer:
-    """Back to an account."""
-    form = AccountForm()
-    if form.validate_on_submit():
-        try:
-            with here().database.reading() as db:
-                creator = creators.log_in(db, form.name.data or "", form.password.data or "")
-            log_in(creator.id)
-            return redirect(local_path(request.args.get("next")) or url_for("creators.dashboard"), 303)
-        except UserError as error:
-            show_problems(form, error)
-    return render_template("login.html", form=form), 422 if form.is_submitted() else 200
-
-
-@pages.post("/logout")
-def logout() -> Response:
-    """Forget the session."""
-    session.clear()
-    return redirect(url_for("public.front"), 303)
+# Who comes in does so at these pages; how, `entering` knows.
+pages.add_url_rule("/signup", view_func=entering.signup, methods=["GET", "POST"])
+pages.add_url_rule("/login", view_func=entering.login, methods=["GET", "POST"])
+pages.add_url_rule("/logout", view_func=entering.logout, methods=["POST"])
 
 
 @pages.get("/dashboard")
@@ -74,8 +42,9 @@ def logout() -> Response:
 def dashboard() -> Answer:
     """The creator's campaigns and drafts."""
     with here().database.reading() as db:
-        now = as_of(db)
-        campaigns = [campaign_view(s, here().network, now) for s in queries.of_creator(db, creator_id())]
+        now, found = as_of(db), queries.of_creator(db, creator_id())
+        pictures = views_of(db, [s.campaign.id for s in found])
+        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in found]
     return render_template("dashboard.html", campaigns=campaigns)
 
 
@@ -117,7 +86,7 @@ def preview(campaign_id: str) -> Answer:
             more=more_view(db, draft),
             terms_preview=[] if blocked or tip is None else _frozen(draft, tip),
             exact=None if blocked else service.terms_preview(db, settings, draft),
-            details_text=writing.final_details(draft).canonical(),
+            details_text=writing.final_details(db, draft).canonical(),
             publish_blocked=blocked,
             checklist=steps.checklist(settings, draft, service.chain_now(db, settings.network)),
             review=review.state_of(db, draft) if settings.review else None,
@@ -126,7 +95,7 @@ def preview(campaign_id: str) -> Answer:
 
 
 @pages.post("/drafts/<campaign_id>/publish")
-@creators_only
+@awake_only
 def publish(campaign_id: str) -> Answer:
     """Freeze the terms."""
     try:
@@ -141,17 +110,12 @@ def publish(campaign_id: str) -> Answer:
     return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
 
 
-def local_path(path: str | None) -> str | None:
-    """The path if it stays on this site, else None."""
-    if path and path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable():
-        return path
-    return None
-
-
 def _edit(form: DraftForm, campaign: Campaign | None) -> Answer:
     if form.validate_on_submit():
         draft, unreadable = _read_draft(form)
         try:
+            if campaign is None or campaign.payout_address != draft.payout_address.strip():
+                refuse_asleep()
             with here().database.transaction() as db:
                 saved = service.save_draft(db, here().settings, creator_id(), draft, campaign.id if campaign else None)
             flash("The draft is saved. Only you can see it.", "good")

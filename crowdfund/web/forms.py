@@ -11,6 +11,7 @@ from flask_wtf import FlaskForm
 from wtforms import (
     Field,
     FileField,
+    HiddenField,
     PasswordField,
     RadioField,
     SelectField,
@@ -56,6 +57,48 @@ class AccountForm(FlaskForm):
 
     name = StringField("Name")
     password = PasswordField("Password")
+
+
+class PasskeyForm(FlaskForm):
+    """What the browser brings after the script has asked it for a passkey."""
+
+    name = StringField("Name", id="passkey-account")
+    passkey_name = StringField("Name of the passkey")
+    credential = HiddenField()
+
+
+class CodeForm(FlaskForm):
+    """A code that is typed."""
+
+    code = StringField("Code")
+
+
+class RecoveryForm(FlaskForm):
+    """Coming in although something was lost."""
+
+    name = StringField("Name")
+    recovery_code = StringField("Recovery code")
+    password = PasswordField("Password")
+    app_code = StringField("Code of your authenticator app")
+
+
+class ConfirmForm(FlaskForm):
+    """Showing a way in once more."""
+
+    password = PasswordField("Password")
+    app_code = StringField("Code of your authenticator app")
+
+
+class PasswordForm(FlaskForm):
+    """A new password."""
+
+    password = PasswordField("New password")
+
+
+class NameForm(FlaskForm):
+    """Another name."""
+
+    name = StringField("New name")
 
 
 class DraftForm(FlaskForm):

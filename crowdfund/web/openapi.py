@@ -184,6 +184,7 @@ def _answers(code: str, description: str, schema: str | None, *problems: str) ->
         "401": "A creator's token is missing or unknown.",
         "404": "There is no such thing.",
         "413": "The request is too large.",
+        "429": "That was tried too often from this address; Retry-After says when to come back, in seconds.",
     }
     answers: dict[str, Any] = {code: {"description": description, "content": _json(schema)} if schema else {}}
     answers[code].setdefault("description", description)
@@ -252,7 +253,7 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
                 "summary": "Pledge: get an address to pay",
                 "parameters": [_ID],
                 "requestBody": pledge,
-                "responses": _answers("201", "The pledge, not yet paid.", "Pledge", "400", "404", "413"),
+                "responses": _answers("201", "The pledge, not yet paid.", "Pledge", "400", "404", "413", "429"),
             },
         },
         "/api/v1/pledges/{id}": {

@@ -5,13 +5,15 @@ from __future__ import annotations
 from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns import queries, service, stock
 from crowdfund.errors import NotFound, Problems, UserError
-from crowdfund.web import ownership
+from crowdfund.web import door, ownership
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.more import reward_view
 from crowdfund.web.public import open_snapshot
+from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, here
 from crowdfund.web.telling import address_of
 from crowdfund.web.views import pledge_view
@@ -25,6 +27,7 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     form = PledgeForm()
     code = 200
     if form.is_submitted():
+        code = 422
         amount_sats, unreadable = _read_amount(form)
         unreadable |= ownership.unanswered(campaign_id, form)
         try:
@@ -38,7 +41,7 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
             raise
         except UserError as error:
             show_problems(form, error, unreadable)
-        code = 422
+            code = code_of(error)
     elif request.args.get("reward", "").isdigit():
         form.reward.data = request.args["reward"]
     snapshot, campaign = open_snapshot(campaign_id)
@@ -79,6 +82,7 @@ def _refuse(campaign_id: str, amount_sats: int, form: PledgeForm) -> None:
 
 
 def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
+    door.limit_address(limits.PLEDGE)
     return service.open_pledge(
         here().database,
         here().settings,
@@ -88,6 +92,7 @@ def _open(campaign_id: str, amount_sats: int, form: PledgeForm) -> str:
         form.name.data or "",
         form.message.data or "",
         _reward(form.reward.data),
+        door.limit_reserving(campaign_id),
     )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns import delivery, helping, queries, service
 from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.lifecycle import Outcome
@@ -15,11 +16,14 @@ from crowdfund.errors import NotFound, UserError
 from crowdfund.projects import people, writing
 from crowdfund.projects.models import Project
 from crowdfund.projects.roles import ALLOWED, DESCRIPTIONS, Action, Role, may
+from crowdfund.web import door
 from crowdfund.web.creators import creator_id
 from crowdfund.web.forms import HelpForm, ProjectForm, project_data, read_project, show_problems
 from crowdfund.web.more import more_view
+from crowdfund.web.picture_views import views_of
 from crowdfund.web.public import json_file, open_snapshot
-from crowdfund.web.site import as_of, creators_only, current_creator, here
+from crowdfund.web.security import code_of
+from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here
 from crowdfund.web.views import CampaignView, campaign_view
 from crowdfund.web.wizard import license_choices
 
@@ -34,7 +38,8 @@ def show(slug: str) -> Answer:
     with here().database.reading() as db:
         project, now = writing.by_slug(db, slug), as_of(db)
         snapshots = [queries.load(db, each) for each in _published(db, project)]
-        campaigns = [campaign_view(s, here().network, now) for s in snapshots]
+        pictures = views_of(db, [s.campaign.id for s in snapshots])
+        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in snapshots]
         delivered = [d for s in snapshots if s.outcome is Outcome.FUNDED for d in delivery.deliveries(db, s.campaign)]
         return render_template(
             "project.html",
@@ -81,7 +86,7 @@ def team(slug: str) -> Answer:
 
 
 @pages.post("/projects/<slug>/people")
-@creators_only
+@awake_only
 def change_team(slug: str) -> Answer:
     """Invite, change a role, take somebody out, leave."""
     deed, member = request.form.get("deed", ""), _whole(request.form.get("member"))
@@ -108,7 +113,7 @@ def change_team(slug: str) -> Answer:
 
 
 @pages.route("/join/<token>", methods=["GET", "POST"])
-@creators_only
+@awake_only
 def join(token: str) -> Answer:
     """An invitation: what it is to, then the step in."""
     if request.method == "POST":
@@ -172,8 +177,10 @@ def offer_help(campaign_id: str) -> Answer:
     if not Details.parse(snapshot.campaign.details).needs:
         raise NotFound("This campaign asks for no other help.")
     if form.is_submitted():
+        code = 422
         try:
             if form.validate():
+                door.limit_address(limits.WORDS, "help")
                 with here().database.transaction() as db:
                     helping.offer(
                         db, campaign_id, _whole(form.need.data, -1), _whole(form.amount.data), form.name.data or "",
@@ -185,7 +192,7 @@ def offer_help(campaign_id: str) -> Answer:
             raise
         except UserError as error:
             show_problems(form, error)
-        code = 422
+            code = code_of(error)
     elif request.args.get("need", "").isdigit():
         form.need.data = request.args["need"]
     with here().database.reading() as db:

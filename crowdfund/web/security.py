@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from flask import Flask, Response, jsonify, render_template, request, session
+from flask import Flask, Response, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
-from crowdfund.errors import NotFound, Problems, UserError, WorldError
+from crowdfund.errors import NotFound, Problems, TooMany, UserError, WorldError
 from crowdfund.projects.pictures import MAX_BYTES
+from crowdfund.web.site import current_creator
 
 protect = CSRFProtect()
 
@@ -41,6 +42,7 @@ TITLES = {
     404: "Nothing here",
     405: "Not this way",
     413: "Too large",
+    429: "Too often",
     500: "Our mistake",
     503: "Not just now",
 }
@@ -73,11 +75,13 @@ def install(app: Flask) -> None:
 def _room_for_a_picture() -> None:
     """Who is logged in may send more where a picture is asked for: enough that one too large gets its sentence there,
     beside what was typed."""
-    if request.endpoint == "pictures.add" and "creator_id" in session:
+    if request.endpoint == "pictures.add" and current_creator() is not None:
         request.max_content_length = PICTURE_REQUEST_BYTES
 
 
 def _headers(response: Response) -> Response:
+    if response.status_code == 429 and "retry_after_s" in g:
+        response.headers["Retry-After"] = str(g.retry_after_s)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if not request.path.startswith("/static/") or response.status_code >= 400:
@@ -85,9 +89,17 @@ def _headers(response: Response) -> Response:
     return response
 
 
+def code_of(error: UserError, usual: int = 422) -> int:
+    """The status of a form that is shown again with what is wrong in it. One tried too often says when to come back."""
+    if isinstance(error, TooMany):
+        g.retry_after_s = error.retry_after_s
+        return 429
+    return usual
+
+
 def _user_error(error: UserError) -> tuple[str | Response, int]:
     fields = error.by_field if isinstance(error, Problems) else {error.field: error.sentence} if error.field else {}
-    return _answer(404 if isinstance(error, NotFound) else 400, error.sentence, fields)
+    return _answer(404 if isinstance(error, NotFound) else code_of(error, 400), error.sentence, fields)
 
 
 def _world_error(error: WorldError) -> tuple[str | Response, int]:

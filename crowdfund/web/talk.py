@@ -6,11 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, flash, redirect, render_template, url_for
+from flask import Blueprint, flash, g, redirect, render_template, url_for
 from flask_wtf import FlaskForm
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns import moderation, posts, queries, updates
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.campaigns.moderation import LogLine
@@ -18,15 +19,14 @@ from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.updates import Update
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects.roles import Action
+from crowdfund.web import door
 from crowdfund.web.forms import show_problems
 from crowdfund.web.public import open_snapshot
+from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, creators_only, current_creator, here
 from crowdfund.web.talk_forms import AnswerForm, CommentForm, QuestionForm, ReasonForm, UpdateForm
 
 pages = Blueprint("talk", __name__)
-LIMITER = "crowdfund-limiter"
-"""Key of `app.extensions` for a function that raises UserError where an address has written too much; given a word
-for what is written. Nothing is limited by address while there is none."""
 
 Answer = str | Response | tuple[str, int]
 
@@ -82,7 +82,7 @@ def talk(campaign_id: str) -> Answer:
     if _sent(form, "question", ask):
         flash("Thank you. Everyone can read your question once it is answered, or is shown without an answer.", "good")
         return redirect(url_for("talk.talk", campaign_id=campaign_id), 303)
-    return _talk_page(campaign_id, form), 422 if form.is_submitted() else 200
+    return _talk_page(campaign_id, form), _code(form)
 
 
 @pages.route("/campaigns/<campaign_id>/talk/<number:question_id>/answer", methods=["GET", "POST"])
@@ -225,21 +225,20 @@ def _sent(form: FlaskForm, what: str, write: Callable[[Session], None]) -> bool:
     if not form.validate_on_submit():
         return False
     try:
-        limiter = current_app.extensions.get(LIMITER)
-        if limiter is not None:
-            limiter(what)
+        door.limit_address(limits.WORDS, what)
         with here().database.transaction() as db:
             write(db)
     except NotFound:
         raise
     except UserError as error:
         show_problems(form, error)
+        g.refused = code_of(error)
         return False
     return True
 
 
 def _code(form: FlaskForm) -> int:
-    return 422 if form.is_submitted() else 200
+    return int(g.get("refused", 422)) if form.is_submitted() else 200
 
 
 def _published(db: Session, campaign_id: str) -> Campaign:

@@ -26,7 +26,7 @@ from crowdfund.web.forms import (
 )
 from crowdfund.web.more import more_view
 from crowdfund.web.rows import BLANKS, blank_row, read_rows, stored_rows, typed_rows
-from crowdfund.web.site import as_of, creators_only, here
+from crowdfund.web.site import as_of, awake_only, creators_only, here, refuse_asleep
 from crowdfund.web.views import campaign_view
 
 pages = Blueprint("wizard", __name__)
@@ -85,7 +85,7 @@ def step(campaign_id: str, step: str) -> Answer:
 
 
 @pages.post("/drafts/<campaign_id>/review")
-@creators_only
+@awake_only
 def ask_review(campaign_id: str) -> Response:
     """Ask the operator to read the draft."""
     with here().database.transaction() as db:
@@ -127,6 +127,8 @@ def _save(campaign_id: str, step: str, form: WizardForm) -> dict[str, str]:
     try:
         with here().database.transaction() as db:
             campaign = service.own_campaign(db, creator_id(), campaign_id)
+            if values.get("payout_address", campaign.payout_address) != campaign.payout_address:
+                refuse_asleep()
             problems = steps.keep(db, here().settings, creator_id(), campaign, values)
     except NotFound:
         raise

@@ -9,13 +9,15 @@ class Field:
     errors: list[str] | tuple[str, ...]
     def __init__(
         self,
-        label: str,
+        label: str = ...,
         *,
         choices: Sequence[str | SelectChoice] = ...,
         validate_choice: bool = ...,
         default: str = ...,
+        id: str = ...,
     ) -> None: ...
 
+class HiddenField(Field): ...
 class StringField(Field): ...
 class TextAreaField(Field): ...
 class FileField(Field): ...

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from browser.test_look import WIDTHS, misfits
+from browser.test_look import WIDTHS
 from crowdfund.demo.house import House
 from support.browsing import Meet, Person
+from support.fitting import misfits
 from support.node import new_address
 
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft" * 2

@@ -20,6 +20,7 @@ from crowdfund.campaigns.details import (
     Deliverable,
     Details,
     Need,
+    PictureFact,
     ProjectFacts,
     Return,
     Reward,
@@ -41,6 +42,7 @@ ANY_DETAILS = st.builds(
     risks=WORDS,
     about=WORDS,
     project=any_line(ProjectFacts),
+    pictures=st.lists(any_line(PictureFact), max_size=3).map(tuple),
 )
 BUDGETS = st.lists(
     st.builds(
@@ -60,6 +62,14 @@ def test_parsing_undoes_canonical(details: Details) -> None:
     assert Details.parse(text) == details
     assert details.sha256 == sha256(text.encode()).hexdigest()
     assert Details.parse("") == Details()
+
+
+def test_without_pictures_the_text_is_as_it_was_before_there_were_any() -> None:
+    assert "pictures" not in Details().canonical()
+    shown = Details(pictures=(PictureFact("ab" * 32, 'A "drill"'),)).canonical()
+    assert '"pictures":[{"alt":"A \\"drill\\"","sha256":"' in shown
+    with pytest.raises(ValueError, match="canonical"):
+        Details.parse(Details().canonical().replace('"project"', '"pictures":[],"project"'))
 
 
 @given(ANY_DETAILS, st.data())

@@ -14,38 +14,58 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from crowdfund.campaigns import creators, queries, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, service
 from crowdfund.campaigns.models import Account, Campaign, Pledge
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
-from crowdfund.db import ROOT, Database
+from crowdfund.db import ROOT
 from crowdfund.errors import NotFound, Problems, UserError, WorldError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.signer_client import Account as OfferedAccount
+from support import fresh
 from support.paper import ACCOUNTS, BLOCK_TIME, REFUND, START, Paper, coin
 
 CROWD = f"""
-import json, os, sys
-from pathlib import Path
+import json, os, sys, traceback
 from crowdfund.campaigns import service
 from crowdfund.config import Settings
 from crowdfund.db import Database
-job, argument = sys.argv[1:]
 settings = Settings.from_env()
-database = Database(settings.database_url)
-print("ready", flush=True)
-sys.stdin.readline()
-found = []
-if job == "pledge":
-    for _ in range(25):
-        found.append(service.open_pledge(database, settings, argument, 50_000, "{REFUND}"))
-else:
-    with database.transaction() as session:
-        creator, campaign = argument.split()
-        found.append(service.publish(session, settings, int(creator), campaign).account_index)
-database.close()
-print(json.dumps(found))
+
+def work(job, argument, ready, start):
+    database = Database(settings.database_url)
+    os.write(ready, b".")
+    os.read(start, 1)
+    found = []
+    if job == "pledge":
+        for _ in range(25):
+            found.append(service.open_pledge(database, settings, argument, 50_000, "{REFUND}"))
+    else:
+        with database.transaction() as session:
+            creator, campaign = argument.split()
+            found.append(service.publish(session, settings, int(creator), campaign).account_index)
+    database.close()
+    os.write(1, json.dumps(found).encode() + b"\\n")
+
+jobs, children = json.loads(sys.argv[1]), []
+(told, ready), (start, started) = os.pipe(), os.pipe()
+for job in jobs:
+    children.append(os.fork())
+    if children[-1] == 0:
+        try:
+            os.close(started)
+            work(*job, ready, start)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+for _ in jobs:
+    os.read(told, 1)
+os.close(start)
+os.close(started)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 
 
@@ -56,25 +76,13 @@ def paper(tmp_path: Path, database_url: str) -> Iterator[Paper]:
 
 
 def crowd(settings: Settings, jobs: list[tuple[str, str]]) -> list[Any]:
-    """Processes that all begin at one signal; what each of them found."""
-    command = [sys.executable, "-W", "error", "-c", CROWD]
-    running = [
-        subprocess.Popen(
-            [*command, *job], cwd=ROOT, env=settings.to_env(), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for job in jobs
-    ]  # fmt: skip
-    for process in running:
-        assert process.stdout is not None
-        process.stdout.readline()
-    for process in running:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    told = [process.communicate(timeout=60) for process in running]
-    assert [p.returncode for p in running] == [0] * len(jobs), [faults for _, faults in told]
-    return [item for answer, _ in told for item in json.loads(answer)]
+    """Processes that all begin at one signal; what each of them found. They are forked off one that has imported."""
+    command = [sys.executable, "-W", "error", "-c", CROWD, json.dumps(jobs)]
+    done = subprocess.run(command, cwd=ROOT, env=settings.to_env(), text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(jobs)
+    return [item for answer in answers for item in json.loads(answer)]
 
 
 def stored(paper: Paper) -> list[Pledge]:
@@ -182,11 +190,10 @@ def test_what_publishing_needs_is_named(paper: Paper) -> None:
 
 def test_without_a_block_nothing_is_published(tmp_path: Path) -> None:
     settings = Settings.from_env({"CROWDFUND_DATA_DIR": str(tmp_path)})
-    database = Database(settings.database_url)
-    database.upgrade()
+    database = fresh.database(settings.database_url)
     with Paper(tmp_path / "other") as paper, database.transaction() as session:
         session.add(Account(index=0, xpub="x", fingerprint="f"))
-        creator = creators.sign_up(session, "alice", "correct horse battery", START).id
+        creator = people.sign_up(session, "alice", "correct horse battery", START).id
         soon = service.chain_now(session, "regtest") + timedelta(days=1)
         draft = service.save_draft(session, settings, creator, paper.draft(deadline_at=soon))
         with pytest.raises(UserError, match="No block"):

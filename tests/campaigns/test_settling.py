@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
-from sqlalchemy.exc import NoResultFound
+from sqlalchemy.exc import IntegrityError, NoResultFound
 
-from crowdfund.campaigns import attempts, settling, thefts
+from crowdfund.campaigns import attempts, endings, settling, thefts
+from crowdfund.campaigns.endings import Ending
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
-from crowdfund.campaigns.settling import CountedCoin
-from crowdfund.chain.follow import FoundSpend
+from crowdfund.campaigns.settling import CountedCoin, DueCampaign
+from crowdfund.chain.follow import FoundCoin, FoundSpend
+from crowdfund.chain.inclusion import Inclusion
 from crowdfund.chain.port import SendResult, Sent
 from crowdfund.triggers import dropped
 from crowdfund.wallet.addresses import script_of
@@ -389,6 +391,68 @@ def test_the_coins_that_count_are_told_in_the_order_of_the_chain(paper: Paper) -
         assert told == [*early, CountedCoin(txid("c"), 0, 102, first.index)]
         with pytest.raises(ValueError, match="nobody has no terms"):
             settling.ending(session, "nobody")
+
+
+def shown(paper: Paper, campaign: str, *coins: FoundCoin) -> Ending:
+    """An ending with these coins, each in the block that the books have it in."""
+    (due,) = [one for one in campaigns_due(paper) if one.id == campaign]
+    with paper.database.reading() as session:
+        _, told = settling.outlook(session, due)
+    heights = {(one.txid, one.vout): one.height for one in told}
+    held = {
+        (c.txid, c.vout): Inclusion(c.txid, heights.get((c.txid, c.vout), 1), b"raw", ("ab" * 32,), 1) for c in coins
+    }
+    return Ending(b"headers", due.proof[min(due.proof)], held)
+
+
+def campaigns_due(paper: Paper) -> list[DueCampaign]:
+    """At the recorded tip."""
+    with paper.database.reading() as session:
+        return settling.campaigns_due(session, paper.tip)
+
+
+def test_what_shows_an_ending_is_kept_with_the_decision_for_good(paper: Paper) -> None:
+    campaign = paper.campaign(goal_sats=50_000)
+    pledge = paper.pledge(campaign)
+    first, second = coin(pledge, 30_000, "a"), coin(pledge, 40_000, "b")
+    paper.mine([first, second, coin(pledge, 999, "dust")])
+    to_the_deadline(paper)
+    paper.mine()
+    right = shown(paper, campaign, first, second)
+    other_chain = replace(right, closing_hash="another")
+    for wrong in (other_chain, shown(paper, campaign, first), shown(paper, campaign, first, coin(pledge, 1, "none"))):
+        with paper.database.transaction() as session:
+            assert not settling.decide_campaign(session, campaign, 2, wrong)
+    with paper.database.transaction() as session:
+        assert settling.decide_campaign(session, campaign, 2, right)
+    with paper.database.reading() as session:
+        proof = endings.proof(session, campaign, with_coins=True)
+        assert proof is not None and proof.headers == b"headers"
+        assert [one.index for one in proof.coins] == [pledge.index, pledge.index]
+        assert {(one.raw, one.branch, one.position) for one in proof.coins} == {(b"raw", ("ab" * 32,), 1)}
+    for statement in ("UPDATE endings SET headers = headers", "DELETE FROM counted_coins"):
+        with pytest.raises(IntegrityError), paper.database.transaction() as session:
+            session.execute(text(statement))
+
+
+def test_what_counted_at_the_decision_is_what_is_paid_out(paper: Paper) -> None:
+    """A reorganisation puts another coin before the closing block, and one that counted after it."""
+    campaign = paper.campaign(goal_sats=20_000)
+    pledge = paper.pledge(campaign)
+    kept, tiny, new = coin(pledge, 30_000, "a"), coin(pledge, 2_000, "tiny"), coin(pledge, 40_000, "new")
+    paper.mine([kept, tiny])
+    to_the_deadline(paper)
+    paper.mine()
+    with paper.database.transaction() as session:
+        assert settling.decide_campaign(session, campaign, 40, shown(paper, campaign, kept, tiny))
+    paper.fork(paper.tip - 100)
+    paper.mine([kept, new], branch="other")
+    to_the_deadline(paper)
+    paper.mine([tiny], branch="other")
+    with paper.database.transaction() as session:
+        assert settling.plan_campaign(session, campaign, 2) == 2
+    planned = {(c.txid, job.kind) for job in jobs(paper) for c in job.plan.inputs}
+    assert planned == {(txid("a"), "release"), (txid("tiny"), "release"), (txid("new"), "refund")}
 
 
 def test_what_the_chain_is_asked_for_are_the_addresses_given_out_and_what_lies_there(paper: Paper) -> None:

@@ -86,11 +86,18 @@ def chunk_by_chunk(connection: socket.socket, _: int) -> None:
     drip(connection, b"1\r\na\r\n" * 200)
 
 
+def flood(connection: socket.socket, _: int) -> None:
+    ends_at = time.monotonic() + 2
+    while time.monotonic() < ends_at:
+        connection.sendall(b"HTTP/1.1 100 C\r\n\r\n" * 5_000)
+
+
 SLOW: dict[str, Talk] = {
     "nothing": lambda c, _: time.sleep(2),
     "head by bytes": lambda c, _: drip(c, ANSWER + b" " * 200),
     "body by bytes": body_by_bytes,
     "chunks": chunk_by_chunk,
+    "continue in a flood": flood,
     "continue for ever": lambda c, _: drip(c, b"HTTP/1.1 100 C\r\n\r\n" * 99),
 }
 

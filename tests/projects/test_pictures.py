@@ -19,7 +19,7 @@ from PIL import Image
 from crowdfund.errors import UserError
 from crowdfund.projects import picture_decoder as decoder
 from crowdfund.projects import pictures
-from crowdfund.projects.pictures import PictureFile, make_anew, pictures_text
+from crowdfund.projects.pictures import PictureFile, make_anew
 from support.images import BLUE, PLANTED, RED, SIZE, encoded, exif, halves, honest, hostile, png, profile, xmp
 
 HONEST, HOSTILE = honest(), hostile()
@@ -237,19 +237,3 @@ def test_the_decoder_knows_nothing_of_us(tmp_path: Path, monkeypatch: pytest.Mon
 def test_this_process_never_loads_a_decoder_of_pictures() -> None:
     code = "import sys, crowdfund.web.pictures; sys.exit(any(name.split('.')[0] == 'PIL' for name in sys.modules))"
     assert run([sys.executable, "-c", code], check=False).returncode == 0
-
-
-def test_the_text_that_commits_to_pictures() -> None:
-    named = [("ab" * 32, 'A "drill" – Zoë\'s'), ("cd" * 32, "x")]
-    text = pictures_text(named)
-    assert text == (
-        '{"pictures":[{"alt":"A \\"drill\\" – Zoë\'s","sha256":"' + "ab" * 32 + '"},'
-        '{"alt":"x","sha256":"' + "cd" * 32 + '"}],"version":1}'
-    )
-    assert pictures_text([]) == '{"pictures":[],"version":1}'
-
-
-@given(st.lists(st.tuples(st.text("0123456789abcdef", min_size=64, max_size=64), st.text(max_size=9)), max_size=9))
-def test_other_pictures_other_text(named: list[tuple[str, str]]) -> None:
-    told = json.loads(pictures_text(named))
-    assert [(p["sha256"], p["alt"]) for p in told["pictures"]] == named

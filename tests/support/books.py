@@ -15,7 +15,8 @@ from typing import Any, Protocol
 
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import checking, creators, halts, incidents, queries, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import checking, halts, incidents, queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot
@@ -408,7 +409,7 @@ def template(folder: Path, backend: AnyBackend, deadlines: Sequence[int]) -> tup
     store = Keystore("abandon " * 11 + "about", "regtest")
     with database.transaction() as session:
         service.store_accounts(session, offered_accounts(store, range(2)))
-        creator = creators.sign_up(session, "alice", "correct horse battery", NOW).id
+        creator = people.sign_up(session, "alice", "correct horse battery", NOW).id
     worker = Worker(database, backend, MuteSigner(), "regtest")
     while worker.round():
         pass

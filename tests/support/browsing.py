@@ -92,7 +92,7 @@ class Person:
         self.page.goto("/signup")
         self.fill(name=f"{name} {next(_accounts)}", password=PASSWORD)
         self.press("Create the account")
-        assert self.page.url.endswith("/drafts/new")
+        assert self.page.url.endswith("/drafts/start")
 
     def fill(self, **fields: str) -> None:
         """Fill in fields by their ids."""

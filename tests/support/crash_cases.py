@@ -201,7 +201,8 @@ def _one_life(case: Case, nursery: Nursery, stage: str, life: int, kill: Kill | 
     at = {kill.who: kill.step} if kill else {}
     if case.signer_pid == 0 or "signer" in at or not case.kills:
         _new_signer(case, nursery, files["signer"], at.get("signer"))
-    exit_code = nursery.worker(case.env, files["worker"], at.get("worker"), case.every_statement)
+    steps_file, here = files["worker"], not case.kills
+    exit_code = nursery.worker(case.env, steps_file, at.get("worker"), case.every_statement, here=here)
     for who, path in files.items():
         case.steps[(stage, life, who)] = path.read_text().splitlines() if path.exists() else []
     if "signer" in at:

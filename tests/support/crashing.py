@@ -12,8 +12,8 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,8 @@ class Steps:
             os.kill(os.getpid(), self._number)
 
 
-def count_commits(database: Database, steps: Steps, every_statement: bool) -> None:
+@contextmanager
+def counted_commits(database: Database, steps: Steps, every_statement: bool) -> Iterator[None]:
     """Steps before and after each commit of this process, and before each writing statement if asked for."""
     last = [""]
 
@@ -86,6 +87,10 @@ def count_commits(database: Database, steps: Steps, every_statement: bool) -> No
     event.listen(database.engine, "before_cursor_execute", statement)
     event.listen(database.engine, "commit", before)
     event.listen(Session, "after_commit", after)
+    try:
+        yield
+    finally:
+        event.remove(Session, "after_commit", after)
 
 
 def _worker_function() -> str:
@@ -193,10 +198,12 @@ class CountedAnswers(Signer):
 
 def worker_life(settings: Settings, steps: Steps, every_statement: bool = False, muted: bool = False) -> str:
     """A worker from its start until nothing changes. Returns what stood in its way, "" if nothing did."""
-    with only_one(settings.data_dir / "worker.lock"):
-        database = Database(settings.database_url)
-        count_commits(database, steps, every_statement)
+    with ExitStack() as stack:
+        stack.enter_context(only_one(settings.data_dir / "worker.lock"))
+        database = stack.enter_context(closing(Database(settings.database_url)))
+        stack.enter_context(counted_commits(database, steps, every_statement))
         backend = CountedBackend(settings, steps, settings.data_dir / "broadcasts", muted)
+        stack.callback(backend.close)
         worker = Worker(database, backend, CountedSigner(settings.signer_socket, steps), settings.network)
         if all(worker.round() for _ in range(MANY_ROUNDS)):
             return "the worker does not come to rest"

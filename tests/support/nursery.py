@@ -1,6 +1,7 @@
 """A nursery: one process with everything imported and nothing open, which forks worker and signer lives on request.
 
-So a life costs milliseconds and ends as the lives of processes end. `python -m support.nursery` reads requests from
+So a life costs milliseconds and ends as the lives of processes end. A life in which nobody dies may be lived by the
+nursery itself: what it puts into SQL then, no child has to. `python -m support.nursery` reads requests from
 its standard input, a line of JSON each, and answers each with a line; `Nursery` is the other end. When that end goes
 away, all that still lives here is ended.
 """
@@ -13,6 +14,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,6 +26,7 @@ from sqlalchemy.orm import configure_mappers
 
 from crowdfund.config import Settings
 from crowdfund.errors import WorldError
+from support import fresh
 from support.crashing import Steps, crowd_life, press_life, robot_life, signer_life, worker_life
 
 TESTS = Path(__file__).parent.parent
@@ -59,14 +62,15 @@ class Nursery:
         kill_at: int | None = None,
         every_statement: bool = False,
         muted: bool = False,
+        here: bool = False,
     ) -> int:
-        """A worker's whole life; returns its exit code.
+        """A worker's whole life; returns its exit code. `here`: in the nursery's own process, which must survive it.
 
         That is KILLED, IN_TROUBLE, REFUSED (there is another worker), or 0 when nothing is left to do.
         """
-        flags = {"every_statement": every_statement, "muted": muted}
-        pid = self._ask({"op": "worker", "env": dict(env), "steps": str(steps), "kill_at": kill_at, **flags})["pid"]
-        return self.wait(pid)
+        flags = {"every_statement": every_statement, "muted": muted, "here": here}
+        answer = self._ask({"op": "worker", "env": dict(env), "steps": str(steps), "kill_at": kill_at, **flags})
+        return int(answer["exit"]) if here else self.wait(answer["pid"])
 
     def stopping_worker(self, env: Mapping[str, str], steps: Path, stop_at: str) -> int:
         """A worker that gets SIGSTOP at the first step with these words; returns its process id at once."""
@@ -109,6 +113,7 @@ class Nursery:
 
 def main() -> None:
     """Serve requests until the other end goes away; then end what still lives."""
+    fresh.save_time()
     configure_mappers()
     gc.freeze()  # what is here already is shared by all children, as far as nobody counts it anew
     living: set[int] = set()
@@ -131,6 +136,8 @@ def _answer(request: dict[str, Any], living: set[int]) -> dict[str, object]:
         living.add(pid := _fork(settings.data_dir, partial(_robot, settings, request["locked"])))
         return {"pid": pid}
     steps_file = Path(request["steps"])
+    if request.get("here"):
+        return {"exit": _live_here(_worker(request, settings, steps_file))}
     start = _start_signer if request["op"] == "signer" else _start_worker
     pid = start(request, settings, steps_file)
     living.add(pid)
@@ -138,6 +145,20 @@ def _answer(request: dict[str, Any], living: set[int]) -> dict[str, object]:
 
 
 def _start_worker(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:
+    return _fork(settings.data_dir, _worker(request, settings, steps_file))
+
+
+def _live_here(life: Callable[[], int]) -> int:
+    """Afterwards nothing may be open or running, as children are forked off."""
+    status = life()
+    signal.alarm(0)
+    assert threading.active_count() == 1
+    gc.collect()
+    gc.freeze()
+    return status
+
+
+def _worker(request: dict[str, Any], settings: Settings, steps_file: Path) -> Callable[[], int]:
     def life() -> int:
         signal.alarm(PATIENCE_S)
         steps = Steps(steps_file, request["kill_at"], request.get("signal", signal.SIGKILL))
@@ -146,10 +167,10 @@ def _start_worker(request: dict[str, Any], settings: Settings, steps_file: Path)
         except WorldError as error:
             print(error.sentence, file=sys.stderr)
             return REFUSED
-        print(trouble, file=sys.stderr)
+        print(trouble, file=sys.stderr, end="\n" if trouble else "")
         return IN_TROUBLE if trouble else 0
 
-    return _fork(settings.data_dir, life)
+    return life
 
 
 def _start_signer(request: dict[str, Any], settings: Settings, steps_file: Path) -> int:

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Self
 
-from crowdfund.campaigns import creators, queries, recording, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, recording, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, FoundSpend, Rival
 from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.config import Settings
-from crowdfund.db import Database
-from crowdfund.wallet.keystore import Keystore
-from support import ledger
-from support.signing import offered_accounts
+from crowdfund.wallet.signer_client import Account
+from support import fresh, ledger
+from support.signing import STORE, offered_accounts
 
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BLOCK_TIME = timedelta(minutes=10)
@@ -39,15 +40,12 @@ class Paper:
                 "CROWDFUND_DATABASE_URL": database_url,
             }
         )
-        self.database = Database(self.settings.database_url)
-        self.database.upgrade()
+        self.database = fresh.database(self.settings.database_url)
         self.tip = 99
         self._creators = 0
-        store = Keystore("abandon " * 11 + "about", "regtest")
-        offered = offered_accounts(store, range(ACCOUNTS))
         with self.database.transaction() as session:
             recording.set_view(session, "live", "", 2, START)
-            service.store_accounts(session, offered)
+            service.store_accounts(session, _offered())
         self.mine()
 
     def __enter__(self) -> Self:
@@ -109,7 +107,7 @@ class Paper:
         """A new creator's id."""
         self._creators += 1
         with self.database.transaction() as session:
-            return creators.sign_up(session, f"alice {self._creators}", "correct horse battery", START).id
+            return people.sign_up(session, f"alice {self._creators}", "correct horse battery", START).id
 
     def campaign(self, **changes: Any) -> str:
         """A published campaign's id."""
@@ -135,6 +133,11 @@ class Paper:
         assert sum(summary.buckets.values()) == summary.received_sats
         ledger.holds(self.database)
         return summary
+
+
+@cache
+def _offered() -> list[Account]:
+    return offered_accounts(STORE, range(ACCOUNTS))
 
 
 def txid(name: str) -> str:

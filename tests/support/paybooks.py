@@ -21,6 +21,9 @@ Row = tuple[Any, ...]
 # be filled once.
 FOREVER: dict[str, tuple[str, ...]] = {
     "decisions": (),
+    "endings": (),
+    "counted_coins": (),
+    "timelocked_refunds": (),
     "batches": (),
     "batch_inputs": (),
     "batch_outputs": (),
@@ -136,6 +139,10 @@ class Shelf:
     def attempts(self) -> set[str]:
         """The txid of every attempt."""
         return {row[0] for row in self.rows("SELECT txid FROM attempts")}
+
+    def held_refunds(self) -> set[str]:
+        """The txid of every time-locked refund that a backer can have."""
+        return {row[0] for row in self.rows("SELECT txid FROM timelocked_refunds")}
 
     def given(self) -> list[Given]:
         """Every address given out."""

@@ -193,8 +193,7 @@ class Payday(RuleBasedStateMachine):
         if chance == 5:
             while self.chain.tip.height < height:
                 self.chain.mine([], 600)
-            backers = [made.sealed.tx for made in self.judge.timelocked.values()]
-            self.chain.mine(self.some(mask, backers), 600)
+            self.chain.mine(self.some(mask, self.held_refunds()), 600)
 
     @rule(depth=st.integers(1, 6), length=st.integers(-2, 3), mask=NUMBERS, way=st.sampled_from(WAYS),
           remember=st.booleans(), seconds=SECONDS)  # fmt: skip
@@ -409,7 +408,8 @@ class Payday(RuleBasedStateMachine):
         assert decided, "a campaign is not decided"
         unpaid = self.judge.unsettled().keys() - self.judge.blocked() - excused()
         coins = {c.outpoint: c for c in self.judge.coins(self.chain.tip.hash)}
-        assert not unpaid, f"still owed: {[(coins[o], self.judge.planned.get(o)) for o in unpaid]}"
+        why = self.workers[0].view.in_the_way
+        assert not unpaid, f"still owed ({why}): {[(coins[o], self.judge.planned.get(o)) for o in unpaid]}"
 
     def _count(self, blocked: set[Outpoint]) -> None:
         TALLY["blocked coins"] += len(blocked)
@@ -442,16 +442,22 @@ class Payday(RuleBasedStateMachine):
         if way == "some":
             return self.some(mask >> number, [tx for txs in held for tx in txs])
         if way == "others" and number < len(held):
-            ours = self.judge.signed
+            ours = self.judge.signed | self.judge.timelocked
             paid = [tx for tx in held[number] if tx.txid not in ours]
             return [self.chain.tx(tx.spends, [(9_000, NOBODY)]) for tx in paid] + self.some(mask, self.candidates())
         return []
 
     def candidates(self) -> list[Tx]:
         """All that a miner may hold: what waits, all that was ever signed, and payments that were lost."""
-        signed = [made.sealed.tx for made in (self.judge.signed | self.judge.timelocked).values()]
+        signed = [made.sealed.tx for made in self.judge.signed.values()] + self.held_refunds()
         waiting = [tx for tx in self.chain.pool.values() if tx.txid not in self.judge.signed]
         return [*signed, *waiting, *list(self.chain.strangers.values())[-6:]]
+
+    def held_refunds(self) -> list[Tx]:
+        """Time-locked refunds that backers have. They get them from the database; one whose signature was lost on the
+        way there was nobody's."""
+        held = self.judge.shelf.held_refunds()
+        return [made.sealed.tx for txid, made in self.judge.timelocked.items() if txid in held]
 
     def some(self, mask: int, there: Sequence[Tx]) -> list[Tx]:
         """Some of these."""

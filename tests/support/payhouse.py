@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from crowdfund import worker as worker_module
-from crowdfund.campaigns import creators, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.config import Settings
 from crowdfund.wallet import descriptors, signer_log
@@ -65,7 +66,7 @@ def beginning() -> Beginning:
     DISK.steps, DISK.full = steps, False
     Clock.seconds = staticmethod(lambda: chain.tip.time)
     with database.transaction() as session:
-        creator = creators.sign_up(session, "alice", "correct horse battery", datetime.now(UTC)).id
+        creator = people.sign_up(session, "alice", "correct horse battery", datetime.now(UTC)).id
     worker = Worker(database, chain, NearClient(Vault(folder / "new vault", steps, DISK, lambda _: None)), "regtest")
     while worker.round():
         pass

@@ -58,6 +58,7 @@ class Judge:
     planned: dict[Outpoint, Plan] = field(default_factory=dict)
     sent: Counter[str] = field(default_factory=Counter)
     timelocked: dict[str, Signed] = field(default_factory=dict)
+    counted: dict[str, set[Outpoint]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._forever: dict[Row, Row] = {}
@@ -207,6 +208,7 @@ class Judge:
         for name in stored.keys() - self.decided.keys():
             possible = [self.verdict(tip, self.terms[name]) for tip in tips]
             assert stored[name] in possible, f"{name} is {stored[name]}, and the chain says {possible}"
+            self.counted[name] = self.counted_by(stored[name].closing_hash, self.terms[name])
         self.decided = stored
 
     def _check_plans(self, tips: Sequence[str]) -> None:
@@ -278,18 +280,24 @@ class Judge:
         if closing is None or branch[-1].height - closing.height + 1 < terms.confirmations:
             return None
         own = [c for c in self.coins(tip) if c.given.campaign == terms.id]
-        counted = counting(own, closing.height, terms.cap_sats)
+        counted = self.counted_by(closing.hash, terms)
         total = sum(c.sats for c in own if c.outpoint in counted)
         return Verdict("funded" if total >= terms.goal_sats else "failed", total, closing.height, closing.hash)
 
+    def counted_by(self, closing_hash: str, terms: Terms) -> set[Outpoint]:
+        """The coins that count if this is the closing block: those in the blocks below it."""
+        own = [c for c in self.coins(closing_hash) if c.given.campaign == terms.id]
+        return counting(own, self.chain.known[closing_hash].height, terms.cap_sats)
+
     def owed(self, tip: str, campaign: str) -> dict[Outpoint, str]:
-        """What is owed for the campaign's unspent coins, if this branch is the chain and they are deep enough."""
+        """What is owed for the campaign's unspent coins, if this branch is the chain and they are deep enough. What
+        counted when it was decided is paid out, wherever a reorganisation has moved it since; what came to count by
+        one, the decision does not rest on, and it goes back."""
         decision, terms = self.decided[campaign], self.terms[campaign]
         own = [c for c in self.coins(tip) if c.given.campaign == campaign]
-        counted = counting(own, decision.closing_height, terms.cap_sats)
         height = self.chain.known[tip].height
         return {
-            c.outpoint: "release" if c.outpoint in counted and decision.outcome == "funded" else "refund"
+            c.outpoint: "release" if c.outpoint in self.counted[campaign] and decision.outcome == "funded" else "refund"
             for c in own
             if c.sats >= DUST_BELOW_SATS and c.spent_by is None
             if height - c.height + 1 >= (RIPE_AFTER if c.coinbase else terms.confirmations)

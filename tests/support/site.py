@@ -18,9 +18,10 @@ from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
 from crowdfund import create_app
-from crowdfund.campaigns.creators import create_token
+from crowdfund.accounts.people import create_token
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.web.site import Site
+from support.paper import Paper
 from support.world import PASSWORD, World
 
 TOKEN_FIELD = re.compile(r'name="csrf_token"[^>]*value="([^"]+)"')
@@ -59,8 +60,8 @@ class Visitor:
 
 
 @contextmanager
-def site_of(world: World, **settings: Any) -> Iterator[Flask]:
-    """The web application on a World's database, with some settings changed."""
+def site_of(world: World | Paper, **settings: Any) -> Iterator[Flask]:
+    """The web application on a World's or a Paper's database, with some settings changed."""
     app = create_app(replace(world.settings, **settings))
     yield app
     found: Site = app.extensions["crowdfund"]

@@ -12,7 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from crowdfund.campaigns import creators, queries, service
+from crowdfund.accounts import people
+from crowdfund.campaigns import queries, service
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.queries import Snapshot, Summary
@@ -20,13 +21,12 @@ from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
-from crowdfund.db import Database
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.worker import Worker
-from support import ledger
+from support import fresh, ledger
 from support.node import new_address
 
 DAY = timedelta(days=1)
@@ -50,8 +50,7 @@ class World:
         )
         if self.settings.signer == "socket":
             self._start_signer(folder)
-        self.database = Database(self.settings.database_url)
-        self.database.upgrade()
+        self.database = fresh.database(self.settings.database_url)
         self.backend = watched_backend(self.settings)
         self.second = second_backend(self.settings)
         self.core = CoreBackend(self.settings.bitcoind_url, self.settings.bitcoind_cookie_file)
@@ -131,7 +130,7 @@ class World:
         """A new creator's id."""
         self._creators += 1
         with self.database.transaction() as session:
-            return creators.sign_up(session, name or f"alice {self._creators}", PASSWORD, datetime.now(UTC)).id
+            return people.sign_up(session, name or f"alice {self._creators}", PASSWORD, datetime.now(UTC)).id
 
     def campaign(self, creator_id: int | None = None, **changes: Any) -> str:
         """A published campaign's id."""

@@ -59,6 +59,8 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "picture_id": "1",
         "sha256": "0" * 64,
         "ending": "webp",
+        "passkey_id": "1",
+        "session_id": "1",
     }
     return re.sub(r"<(?:[^:>]*:)?([^>]*)>", r"{\1}", rule.rule).format(**values)
 

@@ -14,10 +14,10 @@ import pytest
 from flask import Flask
 
 from crowdfund import create_app
+from crowdfund.accounts.people import create_token
 from crowdfund.audit import form, rules
 from crowdfund.audit.bundle import build_bundle
 from crowdfund.campaigns import overview, recording, service
-from crowdfund.campaigns.creators import create_token
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.progress import Step
 from crowdfund.web import chart, openapi

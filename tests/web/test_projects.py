@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import delete, select
+from werkzeug.test import TestResponse
 
-from crowdfund.campaigns.creators import create_token
+from crowdfund.accounts import limits
+from crowdfund.accounts.models import AttemptWindow
+from crowdfund.accounts.people import create_token
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.projects import people
 from crowdfund.projects.models import Project, ProjectMember
 from crowdfund.projects.roles import ALLOWED, Action, Role, may
 from support.details import (
+    GOOD,
     MONEY,
     PROJECT,
     STORY,
@@ -28,7 +33,7 @@ from support.details import (
     written,
 )
 from support.paper import PAYOUT, REFUND, START, Paper
-from support.site import Visitor, field_error, sentences
+from support.site import Visitor, field_error, sentences, site_of
 
 
 @pytest.fixture(scope="module")
@@ -180,6 +185,37 @@ def test_the_last_owner_cannot_leave(paper: Paper, app: Flask) -> None:
 
 
 # -- pledging with rewards, help, the project's page -----------------------------------------------------------
+
+
+def test_nobody_keeps_all_rewards_from_others_for_nothing(paper: Paper, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "RESERVE", limits.Rule("reserve", 1, 172_800))
+    monkeypatch.setattr(limits, "RESERVE_ALL", limits.Rule("reserve_all", 2, 86_400))
+    plenty = replace(GOOD, rewards=(replace(GOOD.rewards[0], stock=9), GOOD.rewards[1]))
+    campaign, other = (detailed_campaign(paper, plenty, title=f"Drill {n}") for n in "ab")
+    form = {"amount": "50000", "amount_unit": "sat", "refund_address": REFUND}
+    body = {"amount_sats": 50_000, "refund_address": REFUND, "reward": 0}
+    with paper.database.transaction() as session:
+        session.execute(delete(AttemptWindow))
+
+    with site_of(paper, limit_factor=1) as app:
+
+        def pledge(reward: str, address: str = "127.0.0.1", campaign: str = campaign, **changes: str) -> TestResponse:
+            where, path = {"REMOTE_ADDR": address}, f"/campaigns/{campaign}/pledge"
+            return Visitor(app).post(path, {**form, "reward": reward, **changes}, page=path, environ_base=where)
+
+        assert pledge("0", amount="1").status_code == 422, "what was not reserved is not counted"
+        assert pledge("0").status_code == 303
+        refused = pledge("0")
+        assert refused.status_code == 429 and "wait" in field_error(refused, "reward")
+        assert REFUND in refused.text and int(refused.headers["Retry-After"]) > 0
+        problem = app.test_client().post(f"/api/v1/campaigns/{campaign}/pledges", json=body)
+        assert problem.status_code == 429 and problem.get_json()["errors"][0]["field"] == "reward"
+        assert len(paper.snapshot(campaign).pledges) == 1, "nothing is kept of what was refused"
+        assert pledge("1").status_code == 303 and pledge("").status_code == 303, "what has no end is not limited"
+        assert pledge("0", campaign=other).status_code == 303, "nor another campaign"
+        assert pledge("0", "2001:db8::1").status_code == 303
+        assert pledge("0", "2001:db8::2").status_code == 429, "one network of somebody's"
+        assert pledge("0", "192.0.2.1").status_code == 429, "all addresses together"
 
 
 def test_a_pledge_chooses_a_reward(paper: Paper, app: Flask) -> None:

@@ -12,15 +12,14 @@ from flask import Flask
 from sqlalchemy import select
 
 from crowdfund import create_app
+from crowdfund.accounts import limits
 from crowdfund.campaigns import posts, service
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.talk_models import Moderation, Post
 from crowdfund.cli import main
-from crowdfund.errors import UserError
 from crowdfund.web import openapi
-from crowdfund.web.talk import LIMITER
 from support.paper import REFUND, Paper, coin
-from support.site import Visitor, field_error, sentences
+from support.site import Visitor, field_error, sentences, site_of
 from web.test_api import fits
 
 PASSWORD = "correct horse battery"
@@ -178,13 +177,16 @@ def test_a_flood_of_questions_ends(bob: Visitor, campaign: str, monkeypatch: pyt
     assert "no more are taken" in sentences(bob.send(path, {"text": "Why?"}))
 
 
-def test_a_limit_by_address_can_be_put_in(app: Flask, bob: Visitor, campaign: str) -> None:
-    def limiter(what: str) -> None:
-        raise UserError(f"That was one {what} too many; please wait a minute.")
-
-    app.extensions[LIMITER] = limiter
-    answer = bob.send(f"/campaigns/{campaign}/talk", {"text": "Why?"})
-    assert answer.status_code == 422 and "one question too many" in sentences(answer)
+def test_one_address_says_only_so_much(paper: Paper, campaign: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "WORDS", limits.Rule("words", 2, 86_400))
+    with site_of(paper, limit_factor=1) as app:
+        bob, path = Visitor(app), f"/campaigns/{campaign}/talk"
+        assert [bob.send(path, {"text": "Why?"}).status_code for _ in range(3)] == [303, 303, 429]
+        refused = bob.send(path, {"text": "Why not?"})
+        assert "tried too often" in sentences(refused) and "Why not?" in refused.text
+        assert int(refused.headers["Retry-After"]) > 0 and len(written(paper)) == 2
+        elsewhere = {"environ_base": {"REMOTE_ADDR": "192.0.2.9"}}
+        assert bob.post(path, {"text": "Why?"}, page=path, **elsewhere).status_code == 303
 
 
 def test_backers_comment_once_their_money_counts(paper: Paper, bob: Visitor, alice: Visitor, campaign: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import select
 
+from crowdfund.accounts.people import create_token
 from crowdfund.campaigns import review
-from crowdfund.campaigns.creators import create_token
 from crowdfund.campaigns.models import Campaign
 from crowdfund.db import Database
 from crowdfund.projects.models import Project

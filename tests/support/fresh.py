@@ -1,0 +1,81 @@
+"""What nearly every test would otherwise pay for anew: the tables of an empty installation, statements put into SQL,
+and costly passwords.
+
+The tables are made once a process, by the migrations; a test begins with a copy of that file. What the migrations do
+is looked at by tests/test_migration.py and tests/test_db.py, which take no copy.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from argon2 import PasswordHasher
+from sqlalchemy import URL, Dialect, Engine, event, make_url
+
+from crowdfund import postgresql, sqlite
+from crowdfund.accounts import passwords
+from crowdfund.db import Database
+
+PRODUCTION_HASHER = passwords._hasher
+CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+def save_time() -> None:
+    """From now on in this process: cheap passwords, as a fifth of a second for each creator is for those who guess
+    them; and a statement is put into SQL once, not once for each of the many databases that a process opens here."""
+    passwords._hasher = CHEAP_HASHER
+    for kind in (sqlite, postgresql):
+        setattr(kind, "open_engine", _sharing(kind.open_engine))  # noqa: B010 - each of them opens its own
+
+
+def _sharing(really_open: Callable[[URL], Engine]) -> Callable[[URL], Engine]:
+    """What is compiled is kept by dialect: all engines of a kind have that of the first one that has connected."""
+    dialects: list[Dialect] = []
+    compiled: dict[Any, Any] = {}
+
+    def open_engine(url: URL) -> Engine:
+        engine = really_open(url)
+        engine.update_execution_options(compiled_cache=compiled)
+        if dialects:
+            engine.dialect = dialects[0]
+        else:
+            event.listen(engine, "connect", lambda *_: dialects.append(engine.dialect))
+        return engine
+
+    return open_engine
+
+
+def database(url: str) -> Database:
+    """Opened, with all tables. An SQLite file that is not there yet is there now."""
+    parsed = make_url(url)
+    path = Path(parsed.database or "")
+    copied = parsed.get_backend_name() == "sqlite" and not path.exists()
+    if copied:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(_empty(), path)
+    found = Database(url)
+    if not copied:
+        found.upgrade()
+    return found
+
+
+@cache
+def _empty() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="crowdfund-empty-"))
+    atexit.register(_remove, folder, os.getpid())
+    made = Database(f"sqlite:///{folder / 'empty.sqlite'}")
+    made.upgrade()
+    made.close()
+    return folder / "empty.sqlite"
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a process that was forked off later leaves by the same door
+        shutil.rmtree(folder, ignore_errors=True)
