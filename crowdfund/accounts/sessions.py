@@ -88,8 +88,8 @@ def fresh(row: WebSession, now: datetime) -> bool:
 
 def end(session: Session, creator_id: int, session_id: int) -> None:
     """End one session of this person. Raises NotFound for another's."""
-    row = _own(session, session_id)
-    if row.creator_id != creator_id:
+    row = session.get(WebSession, session_id)
+    if row is None or row.creator_id != creator_id:
         raise NotFound("There is no such session among yours.")
     session.delete(row)
 

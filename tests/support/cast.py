@@ -14,7 +14,11 @@ from flask import Flask
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import creators, gallery, helping, moderation, posts, service, settling, updates
+from crowdfund.accounts import people as accounts
+from crowdfund.accounts import second, sessions
+from crowdfund.accounts.history import Visit
+from crowdfund.accounts.models import Passkey
+from crowdfund.campaigns import gallery, helping, moderation, posts, service, settling, updates
 from crowdfund.campaigns.models import Campaign, Coin, Creator, PledgeReceipt, TimelockedRefund
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Notice
@@ -28,6 +32,8 @@ from support.paper import BLOCK_TIME, START, Paper, coin
 from support.site import Visitor
 from support.world import PASSWORD
 
+# Attempts are counted, also those that come to nothing.
+TALLIES = ("attempt_windows",)
 STATES = ("draft", "open", "ended")
 NOW = datetime.now(UTC)
 
@@ -101,7 +107,7 @@ def persons(app: Flask, paper: Paper, held: dict[str, Estate]) -> list[Person]:
     """A visitor, a stranger, and everybody of both projects: with a browser, and again with a program's token."""
     found = [logged_in(app, "", {})]
     with paper.database.transaction() as session:
-        stranger = creators.sign_up(session, "stranger", PASSWORD, NOW)
+        stranger = accounts.sign_up(session, "stranger", PASSWORD, NOW)
         for number in (stranger.id, *(number for each in held.values() for role, number in each.ids.items())):
             if subscribing.of_creator(session, number) is None:
                 subscribing.follow_creator(session, number, f"account-{number}@mail.example.org", NOW)
@@ -110,8 +116,32 @@ def persons(app: Flask, paper: Paper, held: dict[str, Estate]) -> list[Person]:
         for role in (*Role, None):
             found.append(logged_in(app, each.name(role), {each.letter: role} if role else {}))
     with paper.database.transaction() as session:
-        tokens = {each.name: creators.create_token(session, each.name, NOW) for each in found if each.known}
+        tokens = {each.name: accounts.create_token(session, each.name, NOW) for each in found if each.known}
     return found + [Person(each.name, each.roles, bearer=tokens[each.name], known=True) for each in found if each.known]
+
+
+def ways_in(paper: Paper, held: dict[str, Estate]) -> None:
+    """A passkey beside each password, and an authenticator app half set up; nobody logs in by a password alone any
+    more. An owner's passkey and another browser of theirs are things that others could want."""
+    with paper.database.transaction() as session:
+        for creator in session.scalars(select(Creator)).all():
+            session.add(_passkey(creator.id))
+            second.begin_app(session, creator.id, NOW)
+        for each in held.values():
+            owner, agent = each.ids[Role.OWNER], f"A browser of {each.letter}"
+            sessions.begin(session, owner, "password", Visit("192.0.2.1", agent, NOW))
+            key = session.scalars(select(Passkey).where(Passkey.creator_id == owner)).one()
+            row = sessions.of_creator(session, owner)[0]
+            each.things |= {"passkey_id": str(key.id), "session_id": str(row.id)}
+            each.secrets.append(Secret("the name of a passkey", key.name, frozenset({Role.OWNER})))
+
+
+def _passkey(number: int) -> Passkey:
+    name = f"Key {number} of somebody"
+    return Passkey(
+        creator_id=number, credential_id=name.encode(), public_key=b"x" * 32,
+        user_handle=sha256(name.encode()).digest(), sign_count=0, name=name, created_at=NOW,
+    )  # fmt: skip
 
 
 def logged_in(app: Flask, name: str, roles: dict[str, Role]) -> Person:
@@ -140,10 +170,14 @@ class Stored:
 
     def changes(self) -> list[str]:
         """What is not as it was kept: tables and rows. Free where nobody has committed since."""
-        if self._version() == self._seen:
+        if not self.touched():
             return []
-        self._seen, now = self._version(), dump(self._file)
-        return [f"{table}: {row}" for table, row in sorted(now ^ self._rows)]
+        now = dump(self._file)
+        return [f"{table}: {row}" for table, row in sorted(now ^ self._rows) if table not in TALLIES]
+
+    def touched(self) -> bool:
+        """Has anybody committed?"""
+        return self._version() != self._seen
 
     def put_back(self) -> None:
         """As if nothing had happened."""
@@ -172,7 +206,7 @@ def address(name: str) -> str:
 
 def _people(session: Session, made: Estate) -> None:
     for role in (*Role, None):
-        made.ids[role] = creators.sign_up(session, made.name(role), PASSWORD, NOW).id
+        made.ids[role] = accounts.sign_up(session, made.name(role), PASSWORD, NOW).id
     owner, url = made.ids[Role.OWNER], f"https://example.org/{made.letter}.git"
     project = writing.make(session, owner, ProjectDraft(f"Project {made.letter}", "hardware", url, "", "MIT"))
     for role in (Role.EDITOR, Role.TREASURER):
@@ -180,7 +214,7 @@ def _people(session: Session, made: Estate) -> None:
     people.add_member(session, project.id, made.ids[None], Role.OWNER)
     people.leave(session, owner, project.id, made.ids[None])
     token = people.invite(session, owner, project.id, Role.EDITOR)
-    helper = creators.sign_up(session, f"helper of {made.letter}", PASSWORD, NOW)
+    helper = accounts.sign_up(session, f"helper of {made.letter}", PASSWORD, NOW)
     people.add_member(session, project.id, helper.id, Role.EDITOR)
     made.things |= {"slug": project.slug, "invitation": token, "member": str(helper.id)}
     made.things |= {"repository": url}

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser
 
 from support.access import OFF, TABLE
 from support.browsing import Person
-from support.cast import STATES, Estate, estates, persons
+from support.cast import STATES, Estate, estates, persons, ways_in
 from support.cast import Person as Somebody
 from support.details import more_accounts, paper_site
 from support.paper import Paper
@@ -47,6 +47,7 @@ def all_pages(folder: Path) -> Iterator[Pages]:
         more_accounts(paper)
         held = estates(paper)
         owner = next(each for each in persons(app, paper, held) if each.name == "owner of A")
+        ways_in(paper, held)
         paths = _paths(app, held["A"], owner)
         yield Pages(stack.enter_context(served(app)), paths, owner)
 
