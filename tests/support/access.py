@@ -106,10 +106,11 @@ PLEDGE_FORM = {"amount": "50000", "amount_unit": "sat", "refund_address": REFUND
 PLEDGE_JSON = {"amount_sats": 50_000, "refund_address": REFUND_TO}
 HELP_FORM = {"need": "0", "amount": "1", "name": "Zoe", "contact": "by the well", "message": "I weld."}
 OTHER_PAYOUT = {"goal": "1000000", "goal_unit": "sat", "deadline": "2026-11-23T03:00", "payout_address": REFUND_TO}
-TAKEN = {"do": "take", "take": "0", "offer-0-key": "campaign.title", "offer-0-value": "Brought along"}
 MAIL_FORM = {"email": "someone@else.example.org"}
 TALK_FORM = {"text": "What is there to say?"}
 UPDATE_FORM = {"title": "News", "text": "It grows."}
+BROUGHT = {"do": "take", "take": "0", "offer-0-key": "campaign.title", "offer-0-value": "Brought along"}
+CANCEL_FORM = {"title": "{title}", "reason": "It cannot be done.", "coin": "{coin}", "feerate": "3"}
 REASON = {"reason": "It is not kind."}
 GONE = dict.fromkeys(PUBLISHED, 303)  # a page of drafts leads to the campaign once it is published
 TO_PUBLIC: dict[str, Any] = {"on": DRAFT, "elsewhere": GONE}
@@ -137,15 +138,15 @@ TABLE: tuple[Line, ...] = (
     get("public.terms", ANYBODY, on=PUBLISHED),
     get("projects.details_text", ANYBODY, on=PUBLISHED),
     get("badges.badge", ANYBODY, on=PUBLISHED),
-    get("elsewhere.manifest", ANYBODY),
-    get("elsewhere.manifest_urls", ANYBODY),
-    get("elsewhere.campaign_manifest", ANYBODY, on=PUBLISHED),
-    get("elsewhere.show", ANYBODY, on=PUBLISHED),
     get("feeds.campaign", ANYBODY, on=PUBLISHED),
     get("talk.update_list", ANYBODY, on=PUBLISHED),
     get("talk.update", ANYBODY, on=PUBLISHED),
     get("talk.talk", ANYBODY, on=PUBLISHED),
     get("talk.campaign_log", ANYBODY, on=PUBLISHED),
+    get("elsewhere.manifest", ANYBODY),
+    get("elsewhere.manifest_urls", ANYBODY),
+    get("elsewhere.campaign_manifest", ANYBODY, on=PUBLISHED),
+    get("elsewhere.show", ANYBODY, on=PUBLISHED),
     # What everybody may do
     get("creators.signup", ANYBODY),
     post("creators.signup", ANYBODY, sends={"name": "somebody new", "password": "correct horse battery"}),
@@ -231,12 +232,12 @@ TABLE: tuple[Line, ...] = (
     post("wizard.step", Action.WRITE, refused=422, names={"step": "open"}, sends=OPEN, **TO_PUBLIC),
     post("wizard.step", Action.WRITE, refused=422, names={"step": "budget"}, sends=BUDGET, **TO_PUBLIC),
     post("wizard.step", Action.PAYOUT, refused=422, names={"step": "money"}, sends=OTHER_PAYOUT, **TO_PUBLIC),
+    get("importing.draft", Action.WRITE, **TO_PUBLIC),
+    post("importing.draft", Action.WRITE, sends=BROUGHT, **TO_PUBLIC),
     get("pictures.edit", Action.SEE_DRAFTS, **TO_PUBLIC),
     post("pictures.add", Action.WRITE, refused=422, sends={"alt": "A drill", "picture": "a file"}, **TO_PUBLIC),
     post("pictures.change", Action.WRITE, refused=422, sends={"do": "remove"}, **TO_PUBLIC),
     get("pictures.show", Action.SEE_DRAFTS, visitor=404),
-    get("importing.draft", Action.WRITE, **TO_PUBLIC),
-    post("importing.draft", Action.WRITE, sends=TAKEN, **TO_PUBLIC),
     post("wizard.ask_review", Action.PUBLISH, on=DRAFT, elsewhere=GONE),
     post("creators.publish", Action.PUBLISH, refused=303, **TO_PUBLIC),
     # The project
@@ -280,9 +281,10 @@ TABLE: tuple[Line, ...] = (
     ),
     post("talk.hide", Action.MODERATE, names={"kind": "pledge", "number": "0"}, sends=REASON, **OF_PUBLISHED),
     get("cancelling.show", Action.CANCEL, **OF_PUBLISHED),
-    post("cancelling.show", Action.CANCEL, 422, changes=False, sends=REASON, **OF_PUBLISHED),
-    post("cancelling.bring", Action.CANCEL, 422, changes=False, sends={"signed": "cHNidP8="}, **OF_PUBLISHED),
-    get("cancelling.psbt", Action.CANCEL, 400, **OF_PUBLISHED),  # nobody has asked for it
+    post("cancelling.show", Action.CANCEL, on=OPEN_ONE, elsewhere={"ended": 422}, refused=404, sends=CANCEL_FORM),
+    get("cancelling.psbt", Action.CANCEL, on=OPEN_ONE, elsewhere={"ended": 400}, refused=404),
+    # What is brought must be signed: see tests/web/test_cancelling.py
+    post("cancelling.bring", Action.CANCEL, 422, sends={"signed": "nonsense"}, changes=False, **OF_PUBLISHED),
     get("dashboard.show", Action.DASHBOARD, **OF_PUBLISHED),
     get("dashboard.as_csv", Action.DASHBOARD, **OF_PUBLISHED),
     get("dashboard.as_json", Action.DASHBOARD, **OF_PUBLISHED),

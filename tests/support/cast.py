@@ -18,7 +18,7 @@ from crowdfund.accounts import people as accounts
 from crowdfund.accounts import second, sessions
 from crowdfund.accounts.history import Visit
 from crowdfund.accounts.models import Passkey
-from crowdfund.campaigns import gallery, helping, moderation, posts, service, settling, updates
+from crowdfund.campaigns import cancel_desk, gallery, helping, moderation, posts, service, settling, updates
 from crowdfund.campaigns.models import Campaign, Coin, Creator, PledgeReceipt, TimelockedRefund
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Notice
@@ -26,9 +26,9 @@ from crowdfund.projects import people, writing
 from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
 from crowdfund.projects.writing import ProjectDraft
-from crowdfund.wallet.addresses import address_of
+from crowdfund.wallet.addresses import address_of, script_of
 from support.details import GOOD
-from support.paper import BLOCK_TIME, START, Paper, coin
+from support.paper import BLOCK_TIME, PAYOUT, START, Paper, coin
 from support.site import Visitor
 from support.world import PASSWORD
 
@@ -59,7 +59,12 @@ class Estate:
 
     def about(self, state: str) -> dict[str, str]:
         """The things with the campaign in this state."""
-        return {**self.things, "campaign_id": self.campaigns.get(state, ""), "number": "1"}
+        named = {"campaign_id": self.campaigns.get(state, ""), "title": self.title(state), "number": "1"}
+        return {**self.things, **named}
+
+    def title(self, state: str) -> str:
+        """Of the campaign in this state."""
+        return f"Campaign {self.letter}, {state}"
 
     def name(self, role: Role | None) -> str:
         """The account of somebody in the project; without a role, of somebody who has left it."""
@@ -204,6 +209,13 @@ def address(name: str) -> str:
     return address_of(b"\x00\x14" + sha256(name.encode()).digest()[:20], "regtest")
 
 
+def coin_at(payout: str) -> str:
+    """A transaction, raw and in hex, that pays to an address."""
+    script = script_of(payout, "regtest")
+    paid = (100_000).to_bytes(8, "little") + bytes([len(script)]) + script
+    return (b"\2\0\0\0\1" + b"\7" * 36 + b"\0" + b"\xff" * 4 + b"\1" + paid + bytes(4)).hex()
+
+
 def _people(session: Session, made: Estate) -> None:
     for role in (*Role, None):
         made.ids[role] = accounts.sign_up(session, made.name(role), PASSWORD, NOW).id
@@ -217,13 +229,13 @@ def _people(session: Session, made: Estate) -> None:
     helper = accounts.sign_up(session, f"helper of {made.letter}", PASSWORD, NOW)
     people.add_member(session, project.id, helper.id, Role.EDITOR)
     made.things |= {"slug": project.slug, "invitation": token, "member": str(helper.id)}
-    made.things |= {"repository": url}
+    made.things |= {"repository": url, "coin": coin_at(PAYOUT)}
     made.secrets.append(Secret("an invitation", token))
 
 
 def _campaigns(session: Session, paper: Paper, made: Estate) -> None:
     for state, blocks in (("draft", 90), ("open", 90), ("ended", 13)):
-        title = f"Campaign {made.letter}, {state}"
+        title = made.title(state)
         draft = paper.draft(title=title, deadline_at=START + blocks * BLOCK_TIME, project_url=made.things["repository"])
         owner = made.ids[Role.OWNER]
         saved = service.save_draft(session, paper.settings, owner, draft, details=GOOD)
@@ -278,6 +290,10 @@ def _said(session: Session, made: Estate) -> None:
         Secret("a question that waits", f"What waits for {made.letter}?", frozenset({Role.OWNER, Role.EDITOR})),
         Secret("how a helper is reached", f"{made.letter}@helpers.example.org", frozenset(Role)),
     ]
+    reason = f"{made.letter} has no more time."
+    typed = (made.title("open"), reason, made.things["coin"])
+    cancel_desk.draft(session, owner, campaign.id, typed, 3, NOW)
+    made.secrets.append(Secret("why a project means to cancel", reason, frozenset({Role.OWNER, Role.TREASURER})))
     ended = session.get_one(Campaign, made.campaigns["ended"])
     updates.write(session, owner, ended, "Update 1", "It was sown.", NOW)
 
