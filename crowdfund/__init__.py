@@ -23,18 +23,23 @@ def create_app(settings: Settings) -> Flask:
         api,
         badges,
         bench,
+        cancelling,
         creators,
         dashboard,
+        elsewhere,
         entering,
         feeds,
         filters,
         health,
         hooks,
+        importing,
         keepsakes,
         live,
+        outside,
         pictures,
         pledging,
         projects,
+        proofs,
         public,
         security,
         site,
@@ -49,12 +54,13 @@ def create_app(settings: Settings) -> Flask:
     database.upgrade()
     books.open_ledger(database)
     site.install(app, settings, database)
+    outside.install(app, settings)
     security.install(app)
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, projects, talk, dashboard,
-        telling, hooks, feeds, bench, live, health,
+        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
+        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

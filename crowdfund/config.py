@@ -38,7 +38,7 @@ KNOWN = {
     "BASE_URL": "where people reach the site",
     "SITE_NAME": "the site's name",
     "SMTP_URL": "smtp(s)://user:password@host:port of the mail server that takes our mails; without it they wait",
-    "MAIL_FROM": "address that mails come from; without it nobody is asked for an address",
+    "MAIL_FROM": "address that mails come from, and that funding.json names; without it nobody is asked for an address",
     "OPERATOR_MAIL": "address that hears of halts and incidents",
     "TRUSTED_PROXIES": "how many proxies of yours stand before the site (0): whose X-Forwarded-For is believed",
     "LIMIT_FACTOR": "multiplies the limits on attempts, 0 for none: 1, on regtest 100",

@@ -62,9 +62,13 @@ WEB_MAY = {
     "review_requests": "INSERT",
     "pictures": "INSERT, UPDATE (alt, position), DELETE",
     "picture_files": "INSERT, DELETE",
+    "cancellation_drafts": "INSERT",
+    "cancellation_sends": "INSERT",
+    "project_proofs": "INSERT",
 }
-# All that telling people writes: nothing that money hangs on.
+# All that telling people and looking at files of projects writes: nothing that money hangs on.
 NOTIFY_MAY = {
+    "project_proofs": "INSERT",
     "happenings": "INSERT",
     "notices": "INSERT, UPDATE",
     "deliveries": "INSERT",

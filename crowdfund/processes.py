@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from crowdfund.wallet.signer import Signer
 
 STOP_PATIENCE_S = 20
+# A look under way is not waited for longer: what it has not written down yet, it does again another time.
+LOOK_PATIENCE_S = 2
 
 # What the threat model still names. While anything stands here, no signer runs on mainnet.
 MAINNET_HOLES = ("nobody outside the project has reviewed yet how it moves money",)
@@ -97,7 +99,7 @@ def _equipped_worker(settings: Settings) -> Iterator[Worker]:
 
 
 def run_notify(settings: Settings) -> None:
-    """Tell people what happened until told to stop. It holds no key."""
+    """Tell people what happened, and look at the files of projects, until told to stop. It holds no key."""
     from crowdfund.notices import sender
     from crowdfund.notices.posting import PinnedPoster
     from crowdfund.notices.smtp import Mailer
@@ -107,10 +109,26 @@ def run_notify(settings: Settings) -> None:
     database.upgrade()
     stop = threading.Event()
     on_stop(stop.set)
+    looking = _looking_again(settings, database, stop)
     mailer = Mailer(settings.smtp_url) if settings.smtp_url else None
     poster = PinnedPoster(plain=settings.network == "regtest")
     sender.run(sender.Sender(database, settings, mailer, poster), stop)
+    if looking is not None:
+        looking.join(LOOK_PATIENCE_S)
     database.close()
+
+
+def _looking_again(settings: Settings, database: Database, stop: threading.Event) -> threading.Thread | None:
+    """The thread that looks at the files of projects, begun; None where nothing may be fetched."""
+    from crowdfund.projects.fetching import fetcher_of
+    from crowdfund.projects.rechecking import Looker, run
+
+    if settings.fetching == "off":
+        return None
+    looker = Looker(database, settings, fetcher_of(settings))
+    thread = threading.Thread(target=run, args=(looker, stop), name="proofs", daemon=True)
+    thread.start()
+    return thread
 
 
 def run_signer(settings: Settings) -> None:

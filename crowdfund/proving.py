@@ -13,17 +13,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 
-from crowdfund.campaigns import endings, evidence, settling
+from crowdfund.campaigns import cancelling, evidence, settling, shown_endings
 from crowdfund.campaigns.attempts import Job
-from crowdfund.campaigns.endings import Ending
+from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.evidence import Unseen
 from crowdfund.campaigns.lifecycle import Kind
 from crowdfund.campaigns.settling import DueCampaign
+from crowdfund.campaigns.shown_endings import ShownEnding
+from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.inclusion import Inclusion, headers_from, inclusions
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
-from crowdfund.wallet.blocks import HEADER_SIZE
+from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx, without_witness
+from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.headers import Header, read_header
 from crowdfund.wallet.merkle import verify_branch
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
@@ -91,7 +94,7 @@ class Prover:
             evidence.keep(session, coins, found)
 
 
-def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Ending:
+def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> ShownEnding:
     """What shows how a campaign ends that can be decided now. Raises WorldError where the server lacks a part, or has
     another chain than the recorded one."""
     with database.reading() as session:
@@ -104,26 +107,51 @@ def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Endi
     same = all(headers[height].hash == block_hash for height, block_hash in due.proof.items())
     if not same or not all(_leads_to(headers[one.height], one) for one in held.values()):
         raise WorldError("The chain has moved while the end of a campaign was put together; that is done again.")
-    return Ending(raw, due.proof[min(due.proof)], held)
+    return ShownEnding(raw, due.proof[min(due.proof)], held)
 
 
 def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, with_coins: bool) -> OutcomeProof:
     """The proof of a decided campaign's end: as it was kept with the decision, or, where nothing was, as the chain has
     it now. Raises WorldError where the server lacks a part."""
     with database.reading() as session:
-        kept = endings.proof(session, campaign_id, with_coins=with_coins)
+        kept = shown_endings.proof(session, campaign_id, with_coins=with_coins)
         terms, closing_height = settling.ending(session, campaign_id)
+        cancelled = cancelling.of_decided(session, campaign_id, terms, then=kept is not None)
         coins = settling.counted_coins(session, campaign_id) if with_coins and kept is None else []
-    if kept is not None:
+    if kept is not None and cancelled is None:
         return kept
-    last = closing_height + terms.confirmations - 1
-    headers = headers_from(backend, first_height(terms.opened_height), last)
+    if cancelled is not None:
+        return _cancelled(backend, terms, cancelled, None if kept is None else kept.headers)
+    headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, closing_height))
     found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
     proofs = []
     for coin in coins:
         held = found[(coin.txid, coin.height)]
         proofs.append(CoinProof(held.raw, coin.vout, coin.index, coin.height, held.branch, held.position))
     return OutcomeProof(headers, tuple(proofs))
+
+
+def _cancelled(
+    backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation, headers: bytes | None
+) -> OutcomeProof:
+    if headers is None:
+        headers = headers_from(backend, first_height(terms.opened_height), _last_height(terms, held.height))
+    spent = held.spent or _origin(backend, terms, held)
+    # Without their witnesses, which prove nothing here and may be long.
+    bare = without_witness(held.raw), without_witness(spent)
+    proof = CancellationProof(*bare, held.height, held.branch, held.position)
+    return OutcomeProof(headers, cancellation=proof)
+
+
+def _origin(backend: AnyBackend, terms: CampaignTerms, held: HeldCancellation) -> bytes:
+    """What the cancellation spends, asked for once more. Raises WorldError where the server does not have it."""
+    origin = backend.origin(parse_tx(held.raw), held.block_hash, bytes.fromhex(terms.payout_script))
+    if origin is None or origin.raw is None:
+        raise WorldError(
+            f"“{terms.title}” was cancelled by {held.txid}, and the {backend.name} no longer has the transaction that "
+            "made the coin which that one spends: the creator can bring it on the page for cancelling."
+        )
+    return origin.raw
 
 
 def shown_coins(database: Database, backend: AnyBackend, spent: Sequence[TxInput]) -> list[ShownCoin]:
@@ -145,3 +173,7 @@ def _gathered(database: Database, backend: AnyBackend, items: Iterable[tuple[str
 
 def _leads_to(header: Header, one: Inclusion) -> bool:
     return verify_branch(one.txid, one.branch, one.position) == header.merkle_root
+
+
+def _last_height(terms: CampaignTerms, closing_height: int) -> int:
+    return closing_height + terms.confirmations - 1

@@ -23,6 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crowdfund.campaigns import adopting, attempts, checking, cold, halts, incidents, recording, service, settling
 from crowdfund.campaigns.settling import DueCampaign
+from crowdfund.cancelling import CancellationSender
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
 from crowdfund.chain.backends import AnyBackend, follower_of
 from crowdfund.chain.doorbell import Doorbell
@@ -74,6 +75,7 @@ class Worker:
     _follower: Follower = field(init=False)
     _watched: recording.RecordedWatch = field(init=False)
     _prover: Prover = field(init=False)
+    _canceller: CancellationSender = field(init=False)
     _promises: Promises = field(init=False)
     _registrar: Registrar = field(init=False)
     _feerate_sat_vb: int | None = None
@@ -92,6 +94,7 @@ class Worker:
         self._follower = follower_of(self.backend, self.network)
         self._watched = recording.RecordedWatch(self.database)
         self._prover = Prover(self.database, self.backend)
+        self._canceller = CancellationSender(self.database, self.backend)
         self._checker = checking.Checker(self.database)
         self._promises = Promises(self.database, self.signer, self._prover, self._checker)
         self._registrar = Registrar(self.database, self.signer)
@@ -264,6 +267,7 @@ class Worker:
             self.keep_accounts,
             lambda: self._registrar.keep(status.tip_hash),
             lambda: self.keep_promises(status),
+            lambda: self._canceller.keep(status.tip_hash),
         )
         for step in steps:
             try:

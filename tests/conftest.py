@@ -22,7 +22,10 @@ settings.load_profile("same")
 fresh.save_time()
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
-LONGEST = ("test_crashes.py", "test_backends.py", "test_reorganisations.py", "test_model.py", "test_faulty_proxy.py")
+LONGEST = (
+    "test_crashes.py", "test_reorganisations.py", "test_exactly_once.py", "test_backends.py", "test_model.py",
+    "test_demo.py", "test_faulty_proxy.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -41,14 +41,27 @@ from crowdfund.campaigns import (
     thefts,
     updates,
 )
+from crowdfund.campaigns.cancel_models import CancellationDraft, CancellationSend
 from crowdfund.campaigns.ledger_models import Halt
-from crowdfund.campaigns.models import Campaign, Coin, Creator, Incident, IncidentCoin, Pledge, Restore, RivalRow
+from crowdfund.campaigns.models import (
+    Campaign,
+    Cancellation,
+    Coin,
+    Creator,
+    Incident,
+    IncidentCoin,
+    Pledge,
+    Restore,
+    RivalRow,
+)
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.models import Delivery, Notice
+from crowdfund.projects import looking
+from crowdfund.projects.models import Project
 from crowdfund.projects.people import invite
 from crowdfund.projects.pictures import PictureFile
 from crowdfund.projects.roles import Role
@@ -148,6 +161,7 @@ def fill_rare_tables(database: Database) -> None:
         session.flush()
         thefts.acknowledge(session, ["nothing:0"], "r", now)
         fill_talk(session, coin.pledge)
+        fill_cancelling(session, coin.pledge.campaign)
         draft = Campaign(
             id="draft", creator_id=coin.pledge.campaign.creator_id, project_id=coin.pledge.campaign.project_id,
             title="t", summary="s", story="s", goal_sats=9, deadline_at=now, payout_address="a", project_url="u",
@@ -158,12 +172,23 @@ def fill_rare_tables(database: Database) -> None:
         for number in range(9):  # more than are written at once
             file = PictureFile("webp", 9, 9, bytes([number]) * 100)
             gallery.add(session, draft.creator_id, draft.id, [file], f"Picture {number}")
+        project = session.get_one(Project, coin.pledge.campaign.project_id)
+        looking.ask(session, coin.pledge.campaign.creator_id, project, now)
         hooks.register(session, coin.pledge.campaign.creator_id, "https://example.org/", ["campaign.decided"], now)
         subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now), now)
         outbox.note(session, deriving.news(session, now), False, now)
         notice = session.scalars(select(Notice)).first()
         assert notice is not None
         session.add(Delivery(notice_id=notice.id, at=now, ok=True, status=250, took_ms=1, sentence="ok"))
+
+
+def fill_cancelling(session: Session, campaign: Campaign) -> None:
+    """A cancellation that came too late, and how its creator came to it."""
+    now, ids = datetime.now(UTC), {"campaign_id": campaign.id, "creator_id": campaign.creator_id}
+    found = {"txid": "a", "height": 9, "block_hash": "b", "position": 0, "branch": b"c", "raw": b"d", "spent": None}
+    session.add(Cancellation(campaign_id=campaign.id, reason_sha256="e" * 64, found_at=now, **found))
+    session.add(CancellationDraft(**ids, reason="r", spent=b"s", vout=0, feerate_sat_vb=2, made_at=now))
+    session.add(CancellationSend(**ids, txid="a", raw=b"d", brought_at=now, sent_at=now, answer=""))
 
 
 def fill_talk(session: Session, pledge: Pledge) -> None:

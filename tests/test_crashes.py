@@ -16,7 +16,18 @@ from pathlib import Path
 import pytest
 
 from crowdfund.chain.regtest import RegtestNode
-from support.crash_cases import FIRST_SATS, LATE_SATS, PLANNING, SECOND_SATS, STAGES, VERY_LATE_SATS, Case, Kill, Play
+from support.crash_cases import (
+    CANCELLED,
+    FIRST_SATS,
+    LATE_SATS,
+    PLANNING,
+    SECOND_SATS,
+    STAGES,
+    VERY_LATE_SATS,
+    Case,
+    Kill,
+    Play,
+)
 from support.crash_judge import ChainRecord, judge
 from support.crash_store import Databases, Files, Store
 from support.node import new_node
@@ -181,6 +192,40 @@ def test_dead_while_the_chain_goes_on(stage: Stage, many: int) -> None:
         by_stage = {s: [[Kill("worker", n)] for n in numbers] for s, numbers in steps.items()}
         cases += cases_of(f"{ending}-asleep-{many}", ending, by_stage, sleeps=True)
     stage.perform(cases)
+
+
+def _cancelled_steps(stage: Stage) -> dict[str, int]:
+    """How many steps worker and signer take in an undisturbed life in which the campaign is cancelled and refunded."""
+    dry = Case("dry-cancelled", CANCELLED, {})
+    stage.perform([dry])
+    labels = [label for who in LEAST for label in dry.steps[("settle", 0, who)]]
+    for wanted in (
+        "log: the cancellation is written",
+        "answer: prove_cancelled is done, not answered",
+        "signer: the refund is signed, not stored",
+    ):
+        assert any(wanted in label for label in labels), wanted
+    return {who: len(dry.steps[("settle", 0, who)]) for who in LEAST}
+
+
+def _cancelled_cases(counts: dict[str, int], picked: dict[str, Iterable[int]]) -> list[Case]:
+    kills = [[Kill(who, n)] for who in LEAST for n in picked[who] if n <= counts[who]]
+    return cases_of("cancelled-single", CANCELLED, {"settle": kills})
+
+
+def test_killed_at_a_few_steps_of_a_cancellation(stage: Stage) -> None:
+    """While it is recorded, decided, proven, signed and sent; at every step: the long test below."""
+    chance, counts = random.Random(SEED), _cancelled_steps(stage)
+    picked = {who: sorted(chance.sample(range(1, n + 1), min(n, 3))) for who, n in counts.items()}
+    stage.perform(cases := _cancelled_cases(counts, dict(picked)))
+    assert len(hit(cases, life=0)) == len(cases) >= 5
+
+
+@pytest.mark.long
+def test_killed_once_at_every_step_of_a_cancellation(stage: Stage) -> None:
+    counts = _cancelled_steps(stage)
+    stage.perform(cases := _cancelled_cases(counts, {who: range(1, n + 1) for who, n in counts.items()}))
+    assert len(hit(cases, life=0)) == sum(counts.values())
 
 
 @pytest.mark.long

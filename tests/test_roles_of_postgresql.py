@@ -36,9 +36,12 @@ from crowdfund.notices.models import Notice, Subscription
 from crowdfund.notices.posting import PinnedPoster
 from crowdfund.notices.sender import Sender
 from crowdfund.postgresql import grants
-from crowdfund.projects import people, writing
+from crowdfund.projects import looking, people, writing
+from crowdfund.projects.models import Project
 from crowdfund.projects.pictures import PictureFile
+from crowdfund.projects.proof_models import ProjectProof
 from crowdfund.projects.roles import Role
+from crowdfund.projects.urls import Fetched, NoFile
 from support.details import GOOD
 from support.paper import REFUND, START, Paper, coin
 from support.passkeys import SoftKey
@@ -85,6 +88,8 @@ BEYOND = (
     "DELETE FROM notices",
     "UPDATE subscriptions SET email = 'x'",
     "UPDATE webhooks SET url = 'x'",
+    "UPDATE project_proofs SET outcome = 'shown'",
+    "DELETE FROM project_proofs",
 )
 
 
@@ -219,9 +224,21 @@ def test_the_web_process_keeps_addresses_and_the_sender_does_the_rest(paper: Pap
             session.execute(text(statement))
     database.close()
     with web.transaction() as session:
+        project = session.get_one(Project, session.get_one(Campaign, campaign).project_id)
+        looking.ask(session, creator, project, now)
+    look_as = Database(url.render_as_string(hide_password=False))
+    assert looking.look(look_as, "https://fund.example.org", project.id, _no_file, now)
+    look_as.close()
+    with web.reading() as session:
+        assert [row.outcome for row in session.scalars(select(ProjectProof))] == ["asked", "absent"]
+    with web.transaction() as session:
         outbox.ask_again(session, session.scalars(select(Notice.id)).first() or 0, now)
         hooks.remove(session, creator, hook.id)
         session.delete(session.get_one(Subscription, one.id))
+
+
+def _no_file(_url: str) -> Fetched:
+    raise NoFile("There is none.")
 
 
 @pytest.mark.parametrize("statement", BEYOND)

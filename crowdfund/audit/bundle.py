@@ -17,10 +17,12 @@ from crowdfund.campaigns.overview import own_share
 from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
 from crowdfund.campaigns.terms import canonical_json
 from crowdfund.errors import UserError
+from crowdfund.wallet.blocks import without_witness
 
 VERSION = 1
 WITH_DETAILS = 2
-"""The version of bundles that hold the text of the details, as terms since version 3 name their hash."""
+"""The version of bundles that hold the text of the details and what cancelled the campaign, as terms since version 3
+name both."""
 
 
 def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
@@ -34,7 +36,8 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         raise UserError("A draft has no audit bundle: publish the campaign first.")
     snapshot = _decided(snapshot)
     summary = summarise(snapshot)
-    told = {"version": WITH_DETAILS, "details": snapshot.campaign.details} if terms.details_sha256 else {}
+    second = {"version": WITH_DETAILS, "details": snapshot.campaign.details, "cancellation": _cancellation(snapshot)}
+    told = second if terms.details_sha256 else {}
     return {
         "version": VERSION,
         "network": network,
@@ -79,6 +82,7 @@ def _decided(snapshot: Snapshot) -> Snapshot:
         snapshot.tip_height,
         terms.confirmations,
         terms.cap_sats,
+        snapshot.cancellation is not None,
     )
     if decision is None:
         return snapshot
@@ -103,6 +107,21 @@ def _closing(snapshot: Snapshot) -> dict[str, object] | None:
     if snapshot.closing is not None:
         return {"height": snapshot.closing.height, "hash": snapshot.closing.hash}
     return None
+
+
+def _cancellation(snapshot: Snapshot) -> dict[str, object] | None:
+    """What ended the campaign in place of its closing block, whose height is that of `closing` then. The transactions
+    are without their witnesses, so that their txids say every byte."""
+    held = snapshot.cancellation
+    if held is None:
+        return None
+    return {
+        "txid": held.txid,
+        "height": held.height,
+        "raw": without_witness(held.raw).hex(),
+        "spent": None if held.spent is None else without_witness(held.spent).hex(),
+        "reason": held.reason,
+    }
 
 
 def _coins(snapshot: Snapshot) -> list[dict[str, object]]:

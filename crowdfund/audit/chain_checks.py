@@ -102,10 +102,12 @@ def first_height(claims: Claims, terms: CampaignTerms, backend: AnyBackend) -> i
 def build_case(claims: Claims, terms: CampaignTerms, backend: AnyBackend) -> Case:
     """Read the chain and recompute."""
     deadline_s = int(terms.deadline.timestamp())
-    facts = chain_facts.gather(backend, claims, deadline_s, first_height(claims, terms, backend))
+    first, end = first_height(claims, terms, backend), chain_facts.Cancelling.of(terms)
+    facts = chain_facts.gather(backend, claims, deadline_s, first, end)
     closing_height = None if facts.closing is None else facts.closing[0]
     settlements = {s.txid: _spending(s, facts.spends.get(s.txid)) for s in claims.settlements}
-    reckoning = reckon(terms, closing_height, claims.as_of.height, list(facts.coins.values()), settlements)
+    coins, cancelled = list(facts.coins.values()), facts.cancelled_by is not None
+    reckoning = reckon(terms, closing_height, claims.as_of.height, coins, settlements, cancelled)
     return Case(claims, terms, facts, reckoning)
 
 
@@ -148,6 +150,17 @@ def spend_problems(case: Case) -> Iterator[str]:
     known = {s.txid for s in case.claims.settlements}
     for txid in case.facts.spends.keys() - known:
         yield f"Transaction {txid} spends coins of the campaign and is not among its settlements."
+
+
+def cancellation_problems(case: Case) -> Iterator[str]:
+    """The first cancellation in time, found again on the chain: none left out, none invented."""
+    told = None if case.claims.cancellation is None else case.claims.cancellation.txid
+    found = case.facts.cancelled_by
+    if found != told and found is not None:
+        where = "not there yet" if case.facts.closing is None else f"{case.facts.closing[0]:,}"
+        yield f"Transaction {found} in block {where} cancels the campaign; the bundle has {told or 'no cancellation'}."
+    elif found != told:
+        yield f"The bundle says that {told} cancels the campaign; the chain has no cancellation in time."
 
 
 def closing_problems(case: Case) -> Iterator[str]:

@@ -8,16 +8,18 @@ the campaign's scripts, each transaction proven to lie in its block. Headers mus
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from crowdfund.audit.cancelling import LETTERS, reason_named
 from crowdfund.audit.claims import Claims, Coin, Outpoint
+from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.core import BAD_PARAMETER, NOT_FOUND, CoreBackend, RpcError
-from crowdfund.chain.follow import checked_block, placed, placed_at
+from crowdfund.chain.follow import checked_block, checked_transaction, placed, placed_at
 from crowdfund.chain.follow_scripts import proven_transactions
-from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, ScriptBackend, WrongAnswer
+from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, HistoryItem, ScriptBackend, WrongAnswer
 from crowdfund.errors import WorldError
 from crowdfund.wallet.blocks import ParsedTx
 from crowdfund.wallet.descriptors import derive_script
@@ -43,12 +45,30 @@ class Spend:
 
 
 @dataclass(frozen=True)
+class Cancelling:
+    """What a cancellation of the campaign must name and spend, and the block after which it counts."""
+
+    terms_hash: bytes
+    payout_script: bytes
+    opened_height: int
+
+    @classmethod
+    def of(cls, terms: CampaignTerms) -> Cancelling | None:
+        """None where the terms cannot be cancelled."""
+        if terms.cancellable != LETTERS:
+            return None
+        return cls(terms.hash, bytes.fromhex(terms.payout_script), terms.opened_height)
+
+
+@dataclass(frozen=True)
 class ChainFacts:
-    """All coins and spends up to the last block asked for; spends by txid; `closing` is (height, hash)."""
+    """All coins and spends up to the last block asked for; spends by txid. `closing` is (height, hash) of the block
+    that ends the campaign: the closing block, or that of the cancellation, whose txid is `cancelled_by`."""
 
     closing: tuple[int, str] | None
     coins: Mapping[Outpoint, Coin]
     spends: Mapping[str, Spend]
+    cancelled_by: str | None = None
 
 
 @lru_cache(maxsize=20_000)
@@ -80,21 +100,37 @@ def known_block(backend: ChainBackend, network: str, height: int, block_hash: st
         raise
 
 
-def gather(backend: AnyBackend, claims: Claims, deadline_s: int, first_height: int) -> ChainFacts:
-    """Everything from block `first_height` to the bundle's last. Raises WorldError where the server cannot answer."""
+def gather(
+    backend: AnyBackend, claims: Claims, deadline_s: int, first_height: int, end: Cancelling | None = None
+) -> ChainFacts:
+    """Everything from block `first_height` to the bundle's last; with `end`, also what cancels the campaign. Raises
+    WorldError where the server cannot answer."""
     own = scripts(claims.descriptor, claims.issued + GAP)
     coins: dict[Outpoint, Coin] = {}
     spends: dict[str, Spend] = {}
     found: Iterable[tuple[BlockRef, list[ParsedTx]]]
     if isinstance(backend, BlockBackend):
-        found = _from_blocks(backend, claims, len(own), first_height)
+        found = _from_blocks(backend, claims, len(own), first_height, end)
     else:
-        found = _from_histories(backend, claims, own)
+        found = _from_histories(backend, claims, own, end)
+    cancelled: tuple[BlockRef, str] | None = None
     for ref, transactions in found:
         for tx in transactions:
             _note_spends(tx, ref, coins, spends)
             _note_coins(tx, ref, own, coins)
-    return ChainFacts(_closing(backend, claims, deadline_s, first_height), coins, spends)
+            if cancelled is None and end is not None and _cancels(backend, tx, ref, end):
+                cancelled = ref, tx.txid
+    closing = _closing(backend, claims, deadline_s, first_height)
+    if cancelled is not None and (closing is None or cancelled[0].height < closing[0]):
+        return ChainFacts((cancelled[0].height, cancelled[0].hash), coins, spends, cancelled[1])
+    return ChainFacts(closing, coins, spends)
+
+
+def _cancels(backend: ChainBackend, tx: ParsedTx, ref: BlockRef, end: Cancelling) -> bool:
+    """Does the transaction, in this block, cancel the campaign?"""
+    if ref.height <= end.opened_height or reason_named(tx, end.terms_hash) is None:
+        return False
+    return backend.origin(tx, ref.hash, end.payout_script) is not None
 
 
 def unspent_at_tip(backend: ChainBackend, descriptor: str, issued: int) -> tuple[str, dict[Outpoint, int]]:
@@ -104,12 +140,15 @@ def unspent_at_tip(backend: ChainBackend, descriptor: str, issued: int) -> tuple
 
 
 def _from_blocks(
-    backend: BlockBackend, claims: Claims, count: int, first_height: int
+    backend: BlockBackend, claims: Claims, count: int, first_height: int, end: Cancelling | None
 ) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:
     """In order of height, whole blocks: those that a node's filters point at, or all."""
     last, refs = claims.as_of.height, _all_blocks(backend, claims, first_height)
     if isinstance(backend, CoreBackend) and count <= MAX_FILTER_SCRIPTS and _filters_reach(backend, last):
-        hashes = _filtered(backend, claims.descriptor, count, first_height, last)
+        # A filter also knows the scripts of what a block spends: the payout script finds whatever cancels.
+        wanted: list[dict[str, object]] = [{"desc": claims.descriptor, "range": [0, count - 1]}]
+        wanted += [] if end is None else [{"desc": f"raw({end.payout_script.hex()})"}]
+        hashes = _filtered(backend, wanted, first_height, last)
         if hashes is not None:
             refs = iter(sorted(backend.block_refs(hashes), key=lambda ref: ref.height))
     for ref in refs:
@@ -117,17 +156,28 @@ def _from_blocks(
 
 
 def _from_histories(
-    backend: ScriptBackend, claims: Claims, own: Mapping[bytes, int]
+    backend: ScriptBackend, claims: Claims, own: Mapping[bytes, int], end: Cancelling | None
 ) -> list[tuple[BlockRef, list[ParsedTx]]]:
     """What the server tells of the scripts at any height, proven by the headers from there to the last block."""
-    backend.watch(own)
+    backend.watch([*own, *([] if end is None else [end.payout_script])])
     told = backend.histories()
     items = {i for script in own for i in told[script] if 0 < i.height <= claims.as_of.height}
+    if end is not None:
+        late = {i for i in told[end.payout_script] if end.opened_height < i.height <= claims.as_of.height}
+        items |= _naming(backend, late, end)
     if not items:
         return []
     heights = {item.height for item in items}
     refs = [ref for ref in _all_blocks(backend, claims, min(heights)) if ref.height in heights]
     return proven_transactions(backend, items, refs)
+
+
+def _naming(backend: ScriptBackend, items: Collection[HistoryItem], end: Cancelling) -> set[HistoryItem]:
+    """Those of these transactions at the payout address that name the terms."""
+    raws = backend.transactions(sorted({item.txid for item in items})) if items else {}
+    if len(raws) != len({item.txid for item in items}):
+        raise WrongAnswer("The server speaks of transactions at the payout address that it does not have.")
+    return {i for i in items if reason_named(checked_transaction(i.txid, raws[i.txid]), end.terms_hash) is not None}
 
 
 def _all_blocks(backend: ChainBackend, claims: Claims, first_height: int) -> Iterator[BlockRef]:
@@ -160,10 +210,11 @@ def _filters_reach(node: CoreBackend, height: int) -> bool:
         time.sleep(FILTER_PAUSE_S)
 
 
-def _filtered(node: CoreBackend, descriptor: str, count: int, first_height: int, last_height: int) -> list[str] | None:
+def _filtered(
+    node: CoreBackend, wanted: list[dict[str, object]], first_height: int, last_height: int
+) -> list[str] | None:
     """Hashes of the blocks that may hold something of ours; None where the node cannot say."""
     found: list[str] = []
-    wanted = [{"desc": descriptor, "range": [0, count - 1]}]
     for start in range(first_height, last_height + 1, HEIGHTS_AT_ONCE):
         stop = min(start + HEIGHTS_AT_ONCE - 1, last_height)
         try:

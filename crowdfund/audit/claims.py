@@ -56,6 +56,18 @@ class Settlement:
 
 
 @dataclass(frozen=True)
+class Cancellation:
+    """What is said to have ended the campaign before its deadline. `spent` is the transaction that made the output
+    which it spends, None where the site does not have it; `reason` is None where its text was never given."""
+
+    txid: str
+    height: int
+    raw: bytes
+    spent: bytes | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class AsOf:
     """The last block that the bundle speaks of; the median time past in unix seconds."""
 
@@ -85,3 +97,4 @@ class Claims:
     own_money: tuple[int, ...] = ()
     """Address indices that the creator says hold their own money; nobody can check that."""
     details_text: str | None = None
+    cancellation: Cancellation | None = None

@@ -10,7 +10,7 @@ import json
 import re
 from itertools import pairwise
 
-from crowdfund.audit.claims import AsOf, Claims, Coin, Outpoint, Output, Settlement
+from crowdfund.audit.claims import AsOf, Cancellation, Claims, Coin, Outpoint, Output, Settlement
 from crowdfund.campaigns.details import LENGTH_LIMIT
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, Outcome
@@ -25,6 +25,8 @@ MAX_HEIGHT = 2**31 - 1
 MAX_UINT32 = 2**32 - 1
 MAX_SCRIPT_BYTES = 10_000
 MAX_TERMS_LENGTH = 1_000_000
+MAX_TX_BYTES = 4_000_000
+MAX_REASON_LENGTH = 500
 KEYS = "version network terms terms_hash descriptor issued as_of coins closing outcome counted_sats buckets settlements"
 
 
@@ -44,7 +46,9 @@ def parse_json(text: str) -> object:
 
 def read(value: object) -> Claims:
     """The claims of a bundle. Raises FormError at the first thing that is not as it must be."""
-    top = _object(value, "The bundle", KEYS + (" details" if _is_second(value) else ""), optional="statements")
+    top = _object(
+        value, "The bundle", KEYS + (" details cancellation" if _is_second(value) else ""), optional="statements"
+    )
     _int(top["version"], "version", *VERSIONS)
     rows = [_coin(row, f"coins[{n}]") for n, row in enumerate(_list(top["coins"], "coins", MAX_COINS))]
     coins = tuple(coin for coin, _ in rows)
@@ -70,11 +74,13 @@ def read(value: object) -> Claims:
         settlements=settlements,
         own_money=_own_money(top["statements"]) if "statements" in top else (),
         details_text=_text(top["details"], "details", LENGTH_LIMIT) if "details" in top else None,
+        cancellation=None if top.get("cancellation") is None else _cancellation(top["cancellation"]),
     )
 
 
 def _is_second(value: object) -> bool:
-    """Bundles of the second form hold the details; those of the first are written where the terms name none."""
+    """Bundles of the second form hold the details and what cancelled the campaign; those of the first are written where
+    the terms name no details."""
     return isinstance(value, dict) and value.get("version") == VERSIONS[1]
 
 
@@ -141,6 +147,28 @@ def _as_of(value: object) -> AsOf:
 def _closing(value: object) -> tuple[int, str]:
     row = _object(value, "closing", "height hash")
     return _height(row["height"], "closing.height"), _hash(row["hash"], "closing.hash")
+
+
+def _cancellation(value: object) -> Cancellation:
+    row = _object(value, "cancellation", "txid height raw spent reason")
+    spent, reason = row["spent"], row["reason"]
+    return Cancellation(
+        txid=_hash(row["txid"], "cancellation.txid"),
+        height=_height(row["height"], "cancellation.height"),
+        raw=bytes.fromhex(_hex(row["raw"], "cancellation.raw", 1, MAX_TX_BYTES)),
+        spent=None if spent is None else bytes.fromhex(_hex(spent, "cancellation.spent", 1, MAX_TX_BYTES)),
+        reason=None if reason is None else _letters(reason, "cancellation.reason", MAX_REASON_LENGTH),
+    )
+
+
+def _letters(value: object, where: str, limit: int) -> str:
+    """A text that can be hashed: no half characters in it."""
+    text = _text(value, where, limit)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise FormError(f"{where} holds half a character.") from None
+    return text
 
 
 def _buckets(value: object) -> dict[str, int]:

@@ -63,8 +63,10 @@ def reckon(
     as_of_height: int,
     coins: Sequence[Coin],
     settlements: Mapping[str, Spending],
+    cancelled: bool = False,
 ) -> Reckoning:
-    """Outcome, counted sum, buckets and each coin's bucket at block `as_of_height`; `settlements` by txid."""
+    """Outcome, counted sum, buckets and each coin's bucket at block `as_of_height`; `settlements` by txid. Where the
+    campaign was `cancelled`, `closing_height` is that of the cancellation, and it has failed, whatever was paid."""
     stands = coin_standings(coins, closing_height, terms, as_of_height)
     counted = [coin for coin in coins if stands[coin.outpoint] is Standing.COUNTED]
     decision = decide(
@@ -76,7 +78,7 @@ def reckon(
         terms.confirmations,
         _NO_CAP,
     )
-    outcome = None if decision is None else decision.outcome
+    outcome = None if decision is None else Outcome.FAILED if cancelled else decision.outcome
     spent = {coin.spent_by for coin in coins}
     planned = {outpoint for txid, s in settlements.items() if txid not in spent for outpoint in s.inputs}
     labels = {coin.outpoint: _label(coin, stands[coin.outpoint], outcome, settlements, planned) for coin in coins}

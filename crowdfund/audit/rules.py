@@ -60,7 +60,8 @@ def own_sats(claims: Claims, terms: CampaignTerms) -> int:
 def sum_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
     """Outcome, counted sum and buckets must follow from the coins and settlements in the bundle itself."""
     closing_height = None if claims.closing is None else claims.closing[0]
-    found = reckon(terms, closing_height, claims.as_of.height, claims.coins, claimed_spendings(claims))
+    cancelled = claims.cancellation is not None
+    found = reckon(terms, closing_height, claims.as_of.height, claims.coins, claimed_spendings(claims), cancelled)
     if found.outcome is not claims.outcome:
         yield f"The outcome is {_word(claims.outcome)} in the bundle; from its coins follows {_word(found.outcome)}."
     if found.counted_sats != claims.counted_sats:
@@ -80,7 +81,8 @@ def settlement_problems(claims: Claims, terms: CampaignTerms) -> Iterator[str]:
     """Every settlement spends the campaign's own coins, when and as they are owed, and pays nobody else."""
     coins = {coin.outpoint: coin for coin in claims.coins}
     closing_height = None if claims.closing is None else claims.closing[0]
-    outcome = reckon(terms, closing_height, claims.as_of.height, claims.coins, {}).outcome
+    cancelled = claims.cancellation is not None
+    outcome = reckon(terms, closing_height, claims.as_of.height, claims.coins, {}, cancelled).outcome
     # With a closing block, where the tip is makes no difference.
     stands = coin_standings(claims.coins, closing_height, terms, closing_height or 0)
     for outpoint, times in Counter(o for s in claims.settlements for o in s.inputs).items():

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from crowdfund.audit import chain_checks, foundation, rules
+from crowdfund.audit.cancelling import cancellation_problems
 from crowdfund.audit.chain_checks import (
     Case,
     bucket_problems,
@@ -97,6 +98,7 @@ def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
     settlements = len(claims.settlements)
     return [
         _details(claims, terms),
+        *_cancellation(claims, terms),
         *_run("issued", "Every coin lies at an address that was given out.", rules.issued_problems(claims)),
         *_run(
             "settlements",
@@ -121,6 +123,20 @@ def _statements(claims: Claims, terms: CampaignTerms) -> list[Finding]:
         f"of what counts, {claims.counted_sats - own_sats:,} sat without them. No chain can check that."
     )
     return [Finding("statements", None, sentence)]
+
+
+def _cancellation(claims: Claims, terms: CampaignTerms) -> list[Finding]:
+    """Of a campaign that can be cancelled, or is said to be."""
+    if not terms.cancellable and claims.cancellation is None:
+        return []
+    good = "The bundle speaks of no cancellation."
+    if claims.cancellation is not None:
+        good = f"Transaction {claims.cancellation.txid} names these terms and spends from the payout address."
+        if claims.cancellation.spent is None:
+            good = (
+                f"Transaction {claims.cancellation.txid} names these terms; what it spends, the bundle does not have."
+            )
+    return _run("cancellation", good, cancellation_problems(claims, terms))
 
 
 def _details(claims: Claims, terms: CampaignTerms) -> Finding:
@@ -177,18 +193,32 @@ def _opening(terms: CampaignTerms, backend: AnyBackend) -> list[Finding]:
 def _against(case: Case) -> list[Finding]:
     coins, settled = len(case.facts.coins), len(case.facts.spends)
     closing = "The campaign is open." if case.facts.closing is None else f"It is block {case.facts.closing[0]:,}."
+    if case.facts.cancelled_by is not None and case.facts.closing is not None:
+        closing = f"Block {case.facts.closing[0]:,} is in its place: the creator cancelled the campaign there."
     outcome = "Nothing is decided yet" if case.reckoning.outcome is None else f"The campaign {_ended(case)}"
     total_sats = sum(case.reckoning.buckets.values())
     return [
         *_run("coins", f"All {coins} coins on the chain are in the bundle, and no others.", coin_problems(case)),
         *_run("spends", f"All {settled} transactions that spend them are its settlements.", spend_problems(case)),
+        *_cancelled(case),
         *_run("closing block", closing, closing_problems(case)),
         *_run("outcome", f"{outcome}: {case.reckoning.counted_sats:,} sat count.", result_problems(case)),
         *_run("buckets", f"They hold every satoshi on the chain: {total_sats:,} sat.", bucket_problems(case)),
     ]
 
 
+def _cancelled(case: Case) -> list[Finding]:
+    if not case.terms.cancellable:
+        return []
+    good = "The chain has no cancellation in time."
+    if case.facts.cancelled_by is not None:
+        good = f"Transaction {case.facts.cancelled_by} is on the chain, in time, and spends from the payout address."
+    return _run("cancelled", good, chain_checks.cancellation_problems(case))
+
+
 def _ended(case: Case) -> str:
+    if case.facts.cancelled_by is not None:
+        return "was cancelled by its creator"
     return "reached its goal" if case.reckoning.outcome is Outcome.FUNDED else "missed its goal"
 
 

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import ledger
+from crowdfund.campaigns.endings import ending_block, maybe_cancelled
 from crowdfund.campaigns.ledger import Bucket, Movement, Posted, Settled
 from crowdfund.campaigns.ledger_models import Balance, Halt, Transfer
 from crowdfund.campaigns.lifecycle import COINBASE_MATURITY, CoinFacts, Kind, Outcome, Standing, over_cap, standing
@@ -36,7 +37,7 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
-from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.port import Outpoint
 from crowdfund.db import Database
 
@@ -259,8 +260,8 @@ def _rules(session: Session, campaign_id: str) -> Rules:
     tip, decision = chain_tip(session), session.get(DecisionRow, campaign_id)
     text = session.scalar(select(Campaign.terms).where(Campaign.id == campaign_id))
     terms = None if text is None else CampaignTerms.parse(text)
-    closing = None if terms is None else closing_block(session, terms.deadline)
-    closing_height = None if closing is None else closing.height
+    end = None if terms is None else ending_block(session, campaign_id, terms)
+    closing_height = None if end is None else end.height
     rules = Rules(
         MIN_COIN_SATS if terms is None else terms.min_coin_sats,
         closing_height if decision is None else decision.closing_height,
@@ -376,14 +377,15 @@ def _ripened(session: Session, before: Mark, after: Mark) -> Sequence[int]:
 
 
 def _opened_or_closed(session: Session, before: Mark, after: Mark) -> Sequence[str]:
-    """Published campaigns whose closing block exists at one of the two moments only."""
+    """Published campaigns whose closing block, or cancellation, may exist at one of the two moments only."""
     low, high = sorted(mark.median_time_past for mark in (before, after))
-    return session.scalars(
+    closing = session.scalars(
         select(Campaign.id)
         .where(Campaign.terms.is_not(None))
         .where(Campaign.deadline_at >= _time(low), Campaign.deadline_at < _time(high + 1))
         .order_by(Campaign.id)
-    ).all()
+    )
+    return [*closing, *maybe_cancelled(session)]
 
 
 def _time(unix_s: int) -> datetime:

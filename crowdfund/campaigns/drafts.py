@@ -17,6 +17,7 @@ from crowdfund.plain_text import clean_text as clean_text
 from crowdfund.plain_text import one_line
 from crowdfund.projects.licenses import check_license
 from crowdfund.wallet.addresses import normalise, script_of
+from crowdfund.wallet.cancellation import RULE
 
 URL_LIMIT = 300
 # Letters and signs by Unicode's word for them, but nobody sees them.
@@ -96,6 +97,7 @@ def freeze(
         timelock_height=t.timelock_height(tip.height, opened_at, campaign.deadline_at, settings.timelock_blocks),
         timelock_feerate_sat_vb=t.TIMELOCK_FEERATE_SAT_VB,
         details_sha256=details_sha256,
+        cancellable=RULE,
     )
 
 

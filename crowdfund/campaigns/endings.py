@@ -1,79 +1,55 @@
-"""What shows how a campaign ended, kept with its decision for good: headers, and the coins that counted.
-
-The signer may be away when a campaign is decided. Should a reorganisation come that is deeper than the terms foresee,
-before it is back, the chain would show it another ending than the one that was decided and planned, and it would sign
-nothing. What is kept here shows the one that was there. Campaigns decided by older versions, or taken in after a
-restore, have none; theirs is shown from the chain.
-"""
+"""Where a campaign ends, as the recorded chain stands: at its closing block, or at the cancellation in its place."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.evidence import steps
-from crowdfund.campaigns.models import Coin, CountedCoinRow, EndingRow, Pledge
-from crowdfund.chain.inclusion import Inclusion
-from crowdfund.chain.port import Outpoint
-from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof
+from crowdfund.campaigns.lifecycle import ending
+from crowdfund.campaigns.models import Block, Cancellation, DecisionRow
+from crowdfund.campaigns.terms import CampaignTerms
+from crowdfund.campaigns.tip import closing_block
 
 
 @dataclass(frozen=True)
-class Ending:
-    """Headers of 80 bytes each that lead through the closing block, its hash, and every coin that counts in its block;
-    no coins where the goal was missed."""
+class EndingBlock:
+    """The block that ends a campaign, and the cancellation in it, if that is why."""
 
-    headers: bytes
-    closing_hash: str
-    coins: Mapping[Outpoint, Inclusion]
+    block: Block
+    cancellation: Cancellation | None = None
 
-
-def keep(session: Session, campaign_id: str, ending: Ending, coin_ids: Mapping[Outpoint, int]) -> None:
-    """Keep the ending of a campaign that has just been decided."""
-    session.add(EndingRow(campaign_id=campaign_id, headers=ending.headers))
-    session.flush()
-    rows = [
-        {
-            "coin_id": coin_ids[outpoint],
-            "campaign_id": campaign_id,
-            "height": one.height,
-            "raw": one.raw,
-            "branch": b"".join(bytes.fromhex(step) for step in one.branch),
-            "position": one.position,
-        }
-        for outpoint, one in ending.coins.items()
-    ]
-    if rows:
-        session.connection().execute(insert(CountedCoinRow), rows)
+    @property
+    def height(self) -> int:
+        """Of the block."""
+        return self.block.height
 
 
-def counted(session: Session, campaign_id: str) -> frozenset[int] | None:
-    """Ids of the coins that counted when the campaign was decided, None where that was not kept."""
-    if session.scalar(select(EndingRow.campaign_id).where(EndingRow.campaign_id == campaign_id)) is None:
-        return None
-    return frozenset(session.scalars(select(CountedCoinRow.coin_id).where(CountedCoinRow.campaign_id == campaign_id)))
+def ending_block(session: Session, campaign_id: str, terms: CampaignTerms) -> EndingBlock | None:
+    """The end, None while no recorded block is one. A cancellation in a block that was lost is none."""
+    closing = closing_block(session, terms.deadline)
+    held = in_chain(session, campaign_id) if terms.cancellable else []
+    end = ending(terms.opened_height, None if closing is None else closing.height, [one.height for one in held])
+    if end is not None and end.cancelled:
+        first = next(one for one in held if one.height == end.height)
+        return EndingBlock(session.get_one(Block, end.height), first)
+    return None if closing is None else EndingBlock(closing)
 
 
-def proof(session: Session, campaign_id: str, *, with_coins: bool) -> OutcomeProof | None:
-    """The proof of a campaign's end, in the order of the chain then; None where it was not kept."""
-    headers = session.scalar(select(EndingRow.headers).where(EndingRow.campaign_id == campaign_id))
-    if headers is None:
-        return None
-    return OutcomeProof(headers, _coins(session, campaign_id) if with_coins else ())
-
-
-def _coins(session: Session, campaign_id: str) -> tuple[CoinProof, ...]:
-    own = CountedCoinRow
-    rows = session.execute(
-        select(own.raw, Coin.vout, Pledge.index, own.height, own.branch, own.position)
-        .join(Coin, Coin.id == own.coin_id)
-        .join(Pledge, Pledge.id == Coin.pledge_id)
-        .where(own.campaign_id == campaign_id)
-        .order_by(own.height, Coin.txid, Coin.vout)
+def in_chain(session: Session, campaign_id: str) -> list[Cancellation]:
+    """The cancellations that recorded blocks hold, in the order of the chain."""
+    rows = session.scalars(
+        select(Cancellation)
+        .join(Block, and_(Block.height == Cancellation.height, Block.hash == Cancellation.block_hash))
+        .where(Cancellation.campaign_id == campaign_id)
+        .order_by(Cancellation.height, Cancellation.position)
     )
-    return tuple(
-        CoinProof(raw, vout, index, h, steps(branch), position) for raw, vout, index, h, branch, position in rows
-    )
+    return list(rows)
+
+
+def maybe_cancelled(session: Session) -> list[str]:
+    """Undecided campaigns of which a cancellation was ever seen in a block, lost or not."""
+    decided = select(DecisionRow.campaign_id)
+    seen = select(Cancellation.campaign_id).where(Cancellation.campaign_id.not_in(decided))
+    return list(session.scalars(seen.distinct().order_by(Cancellation.campaign_id)))

@@ -2,7 +2,7 @@
 
 The closing block is the first whose median time past (BIP 113) is later than the deadline. Coins confirmed in
 blocks before it count; the outcome is decided when it has the required confirmations, and only then. No clock of
-ours has a say.
+ours has a say. Where the terms allow it, a cancellation in an earlier block takes the place of the closing block.
 """
 
 from __future__ import annotations
@@ -108,6 +108,28 @@ class Decision:
     closing_height: int
 
 
+@dataclass(frozen=True)
+class Ending:
+    """Where a campaign ends: at its closing block, or, `cancelled`, at the block that takes its place."""
+
+    height: int
+    cancelled: bool = False
+
+
+def ending(opened_height: int, closing_height: int | None, cancelled_at: Iterable[int]) -> Ending | None:
+    """The end, None while there is none. `cancelled_at`: heights of blocks that hold a cancellation; the first after
+    the opening block and before the closing block counts, and all others change nothing."""
+    in_time = (
+        height
+        for height in cancelled_at
+        if height > opened_height and (closing_height is None or height < closing_height)
+    )
+    first = min(in_time, default=None)
+    if first is not None:
+        return Ending(first, cancelled=True)
+    return None if closing_height is None else Ending(closing_height)
+
+
 def standing(coin: CoinFacts, closing_height: int | None, min_coin_sats: int, tip_height: int) -> Standing:
     """What a coin is worth, given the heights of the closing block (None while there is none) and of the tip.
 
@@ -166,12 +188,15 @@ def decide(
     tip_height: int,
     confirmations: int,
     cap_sats: int,
+    cancelled: bool = False,
 ) -> Decision | None:
-    """The decision, or None while the closing block is missing or not deep enough."""
+    """The decision, or None while the closing block is missing or not deep enough. Where a cancellation is in its place
+    (`cancelled`), the campaign has failed, whatever was paid."""
     if closing_height is None or depth(closing_height, tip_height) < confirmations:
         return None
     total_sats = counted_sats(coins, closing_height, min_coin_sats, tip_height, cap_sats)
-    return Decision(Outcome.FUNDED if total_sats >= goal_sats else Outcome.FAILED, total_sats, closing_height)
+    reached = total_sats >= goal_sats and not cancelled
+    return Decision(Outcome.FUNDED if reached else Outcome.FAILED, total_sats, closing_height)
 
 
 def depth(height: int, tip_height: int) -> int:

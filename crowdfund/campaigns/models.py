@@ -240,8 +240,35 @@ class IncidentCoin(Base):
     coin: Mapped[Coin] = relationship()
 
 
+class Cancellation(Base):
+    """A transaction that cancels a campaign, in the block that held it: append-only. It holds as long as the recorded
+    block at this height has this hash.
+
+    `branch` (32 bytes a step, as people read hashes) and `position` show it in its block. `spent` is the transaction
+    that made the output which it spends, NULL where the node no longer had it; `reason_sha256` names the public reason.
+    """
+
+    __tablename__ = "cancellations"
+    __table_args__ = (
+        UniqueConstraint("campaign_id", "txid", "block_hash"),
+        CheckConstraint("length(reason_sha256) = 64", name="reason_by_its_hash"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"))
+    txid: Mapped[str]
+    height: Mapped[int]
+    block_hash: Mapped[str]
+    position: Mapped[int]
+    branch: Mapped[bytes]
+    raw: Mapped[bytes]
+    spent: Mapped[bytes | None]
+    reason_sha256: Mapped[str]
+    found_at: Mapped[datetime]
+
+
 class DecisionRow(Base):
-    """The outcome of a campaign, decided once."""
+    """The outcome of a campaign, decided once. `cancellation_id` names what took the place of the closing block."""
 
     __tablename__ = "decisions"
     __table_args__ = (
@@ -255,6 +282,9 @@ class DecisionRow(Base):
     closing_height: Mapped[int]
     closing_hash: Mapped[str]
     decided_height: Mapped[int]
+    cancellation_id: Mapped[int | None] = mapped_column(ForeignKey("cancellations.id"))
+
+    cancellation: Mapped[Cancellation | None] = relationship()
 
 
 class BatchRow(Base):

@@ -13,7 +13,9 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns import books, moderation, own_money, thefts
+from crowdfund.campaigns import books, cancelling, moderation, own_money, thefts
+from crowdfund.campaigns.cancelling import HeldCancellation
+from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
 from crowdfund.campaigns.ledger import OUTSIDE, Bucket, coin_bucket
 from crowdfund.campaigns.lifecycle import (
@@ -46,14 +48,15 @@ from crowdfund.campaigns.models import (
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
 from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
-from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound
 from crowdfund.projects.models import ProjectMember
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist.
+    """One campaign at one moment. `terms` is None for a draft; `closing` and `decision` until they exist. Where a
+    `cancellation` ended the campaign, or is about to, `closing` is its block.
 
     `balances` are the ledger's, account -> satoshi.
     """
@@ -74,6 +77,7 @@ class Snapshot:
     """Ids of the pledges that the creator declared to be their own money."""
     hidden_pledges: frozenset[str] = frozenset()
     """Ids of the pledges whose name and message are hidden."""
+    cancellation: HeldCancellation | None = None
 
     @property
     def coins(self) -> list[Coin]:
@@ -275,19 +279,22 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
     if campaign is None:
         raise NotFound("There is no such campaign.")
     terms = None if campaign.terms is None else CampaignTerms.parse(campaign.terms)
+    end = None if terms is None else ending_block(session, campaign_id, terms)
+    decision = session.get(DecisionRow, campaign_id)
     return Snapshot(
         campaign=campaign,
         terms=terms,
         pledges=_pledges(session, campaign_id, with_pledge),
         batches=_batches(session, campaign_id),
-        decision=session.get(DecisionRow, campaign_id),
-        closing=None if terms is None else closing_block(session, terms.deadline),
+        decision=decision,
+        closing=None if end is None else end.block,
         tip=chain_tip(session),
         balances=books.balances(session, campaign_id),
         taken_back=_taken_back(session, campaign_id),
         stolen=thefts.acknowledged_coins(session, campaign_id),
         own_pledges=own_money.of_campaign(session, campaign_id),
         hidden_pledges=moderation.hidden_pledges(session, campaign_id),
+        cancellation=None if terms is None else _cancellation(session, terms, decision, end),
     )
 
 
@@ -315,6 +322,14 @@ def of_creator(session: Session, creator_id: int) -> list[Snapshot]:
         .order_by(Campaign.created_at.desc())
     )
     return [load(session, campaign_id) for campaign_id in ids.all()]
+
+
+def _cancellation(
+    session: Session, terms: CampaignTerms, decision: DecisionRow | None, end: EndingBlock | None
+) -> HeldCancellation | None:
+    """What was decided stays decided, whatever became of the block since."""
+    row = decision.cancellation if decision is not None else None if end is None else end.cancellation
+    return None if row is None else cancelling.held(session, row, terms)
 
 
 def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[Pledge]:
@@ -396,6 +411,6 @@ def settlement_preview(snapshot: Snapshot, feerate_sat_vb: int) -> SettlementPre
         for coin in pledge.coins
         if snapshot.standing(coin) is Standing.COUNTED
     ]
-    reached = sum(coin.value_sats for coin in counted) >= snapshot.terms.goal_sats
+    reached = snapshot.cancellation is None and sum(coin.value_sats for coin in counted) >= snapshot.terms.goal_sats
     payout_script = bytes.fromhex(snapshot.terms.payout_script)
     return preview(Kind.RELEASE if reached else Kind.REFUND, counted, payout_script, feerate_sat_vb)

@@ -18,8 +18,10 @@ from crowdfund.campaigns.books import Mark
 from crowdfund.campaigns.models import (
     Block,
     Campaign,
+    Cancellation,
     ChainView,
     Coin,
+    DecisionRow,
     Incident,
     IncidentCoin,
     PaymentInput,
@@ -29,6 +31,7 @@ from crowdfund.campaigns.models import (
 )
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.campaigns.tip import chain_tip
+from crowdfund.chain.cancelling import Cancellable, FoundCancellation
 from crowdfund.chain.follow import BlockFacts, Changes, FoundCoin, Rival
 from crowdfund.chain.port import BlockRef, Outpoint
 from crowdfund.chain.scan import outpoint_key
@@ -78,6 +81,8 @@ class RecordedWatch:
         self.scripts: set[bytes] = set()
         self.outpoints: set[bytes] = set()
         self._last_script = self._last_coin = self._last_input = 0
+        self.cancellable: dict[bytes, Cancellable] = {}
+        self._campaigns: dict[str, tuple[bytes, Cancellable] | None] = {}
 
     def refresh(self) -> None:
         """See the port."""
@@ -93,6 +98,18 @@ class RecordedWatch:
             for number, txid, vout in session.execute(self._new_inputs(session)):
                 self.outpoints.add(outpoint_key(txid, vout))
                 self._last_input = number
+            self._refresh_cancellable(session)
+
+    def _refresh_cancellable(self, session: Session) -> None:
+        """Terms never change, so each campaign's are read once. One that was cancelled is still looked for: a
+        reorganisation may put its cancellation in another block, which the signer then has to be shown."""
+        ended = select(DecisionRow.campaign_id).where(DecisionRow.cancellation_id.is_(None))
+        ids = session.scalars(select(Campaign.id).where(Campaign.terms.is_not(None), Campaign.id.not_in(ended))).all()
+        for campaign_id in ids:
+            if campaign_id not in self._campaigns:
+                self._campaigns[campaign_id] = _cancellable(session.get_one(Campaign, campaign_id).terms or "")
+        found = (self._campaigns[campaign_id] for campaign_id in ids)
+        self.cancellable = dict(pair for pair in found if pair is not None)
 
     def coins_among(self, outpoints: Collection[Outpoint]) -> set[Outpoint]:
         """See the port."""
@@ -259,8 +276,43 @@ def _record_block(session: Session, facts: BlockFacts, now: datetime) -> None:
         coin.height, coin.block_hash, coin.in_mempool = facts.block.height, facts.block.hash, False
     session.flush()
     _record_spends(session, facts)
+    for cancelled in facts.cancellations:
+        _record_cancellation(session, facts, cancelled, now)
     for rival in facts.rivals:
         _record_rival(session, rival)
+
+
+def _record_cancellation(session: Session, facts: BlockFacts, found: FoundCancellation, now: datetime) -> None:
+    """Once for each block that holds it. Rows are never taken back: one counts while its block is recorded."""
+    campaign_id = session.scalar(select(Campaign.id).where(Campaign.terms_hash == found.terms_hash.hex()))
+    known = select(Cancellation.id).where(
+        Cancellation.campaign_id == campaign_id,
+        Cancellation.txid == found.txid,
+        Cancellation.block_hash == facts.block.hash,
+    )
+    if campaign_id is None or session.scalar(known) is not None:
+        return
+    session.add(
+        Cancellation(
+            campaign_id=campaign_id,
+            txid=found.txid,
+            height=facts.block.height,
+            block_hash=facts.block.hash,
+            position=found.placed.position,
+            branch=b"".join(bytes.fromhex(step) for step in found.placed.branch),
+            raw=found.placed.raw,
+            spent=found.spent,
+            reason_sha256=found.reason_sha256.hex(),
+            found_at=now,
+        )
+    )
+
+
+def _cancellable(text: str) -> tuple[bytes, Cancellable] | None:
+    terms = CampaignTerms.parse(text)
+    if not terms.cancellable:
+        return None
+    return terms.hash, Cancellable(bytes.fromhex(terms.payout_script), terms.opened_height)
 
 
 def _record_spends(session: Session, facts: BlockFacts) -> None:

@@ -18,9 +18,10 @@ from crowdfund.campaigns import queries, review, stock
 from crowdfund.campaigns.detail_checks import check_details
 from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.drafts import EMPTY, Draft, check_draft, clean_text, freeze
+from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
-from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError
@@ -306,7 +307,10 @@ def _reserve_index(
         raise NotFound("There is no such campaign.")
     _refuse_while_restoring(session)
     terms = CampaignTerms.parse(campaign.terms)
-    if closing_block(session, terms.deadline) or chain_now(session, settings.network) > terms.deadline:
+    end = ending_block(session, campaign_id, terms)
+    if end is not None and end.cancellation is not None:
+        raise UserError("The creator has cancelled this campaign. It takes no more pledges.")
+    if end is not None or chain_now(session, settings.network) > terms.deadline:
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
     if terms.cap_sats and _is_full(session, campaign_id, terms.cap_sats):
         raise UserError(

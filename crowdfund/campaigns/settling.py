@@ -14,9 +14,9 @@ from itertools import groupby
 from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import books, endings
+from crowdfund.campaigns import books, shown_endings
 from crowdfund.campaigns.attempts import account_of, store_batch
-from crowdfund.campaigns.endings import Ending
+from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.lifecycle import (
     COINBASE_MATURITY,
     CoinFacts,
@@ -33,6 +33,7 @@ from crowdfund.campaigns.lifecycle import (
 from crowdfund.campaigns.models import BatchInput, Block, Campaign, Coin, DecisionRow, Pledge
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.settlement import SpendableCoin, plan_refunds, plan_release
+from crowdfund.campaigns.shown_endings import ShownEnding
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.campaigns.tip import chain_tip, closing_block
 from crowdfund.chain.port import Outpoint
@@ -93,10 +94,13 @@ class CountedCoin:
 
 
 def ending(session: Session, campaign_id: str) -> tuple[CampaignTerms, int]:
-    """Terms of a decided campaign, and the height of its closing block as the chain has it now."""
+    """Terms of a decided campaign, and the height of the block that ends it as the chain has it now. No cancellation
+    ends a campaign that was decided without one."""
     terms, decided = _own_terms(session, campaign_id), session.get_one(DecisionRow, campaign_id)
-    closing = closing_block(session, terms.deadline)
-    return terms, decided.closing_height if closing is None else closing.height
+    now: EndingBlock | Block | None = closing_block(session, terms.deadline)
+    if decided.cancellation_id is not None:
+        now = ending_block(session, campaign_id, terms)
+    return terms, decided.closing_height if now is None else now.height
 
 
 def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
@@ -109,22 +113,23 @@ def counted_coins(session: Session, campaign_id: str) -> list[CountedCoin]:
 def outlook(session: Session, due: DueCampaign) -> tuple[CampaignTerms, list[CountedCoin]]:
     """Terms of a campaign that can be decided, and the coins on which a release would rest: none if the goal is
     missed."""
-    terms, closing_height = _own_terms(session, due.id), min(due.proof)
-    coins = list(_confirmed_coins(session, due.id))
-    decision = _decision(coins, terms, closing_height, _tip_height(session))
+    terms = _own_terms(session, due.id)
+    coins, end = list(_confirmed_coins(session, due.id)), ending_block(session, due.id, terms)
+    decision = None if end is None else _decision(coins, terms, end, _tip_height(session))
     if decision is None or decision.outcome is Outcome.FAILED:
         return terms, []
-    return terms, [CountedCoin(c.txid, c.vout, c.height, c.index) for c in _counted(coins, terms, closing_height)]
+    counted = _counted(coins, terms, decision.closing_height)
+    return terms, [CountedCoin(c.txid, c.vout, c.height, c.index) for c in counted]
 
 
 def campaigns_due(session: Session, tip_height: int) -> list[DueCampaign]:
-    """Undecided campaigns whose closing block is as deep as their terms ask for."""
+    """Undecided campaigns whose closing block, or cancellation, is as deep as their terms ask for."""
     due = []
     for campaign_id, terms in _undecided(session):
-        closing = closing_block(session, terms.deadline)
-        if closing is not None and depth(closing.height, tip_height) >= terms.confirmations:
-            deep = session.get_one(Block, closing.height + terms.confirmations - 1)
-            due.append(DueCampaign(campaign_id, {closing.height: closing.hash, deep.height: deep.hash}))
+        end = ending_block(session, campaign_id, terms)
+        if end is not None and depth(end.height, tip_height) >= terms.confirmations:
+            deep = session.get_one(Block, end.height + terms.confirmations - 1)
+            due.append(DueCampaign(campaign_id, {end.height: end.block.hash, deep.height: deep.hash}))
     return due
 
 
@@ -157,7 +162,7 @@ def decided_with_loose_coins(session: Session) -> list[str]:
     return list(rows)
 
 
-def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: Ending | None = None) -> bool:
+def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, ending: ShownEnding | None = None) -> bool:
     """Store the decision, what shows it, and the plan that follows from it, in one transaction. False if it is too
     early, or if the recorded chain is not the one that `ending` shows."""
     if not store_decision(session, campaign_id, ending):
@@ -167,33 +172,34 @@ def decide_campaign(session: Session, campaign_id: str, feerate_sat_vb: int, end
     return True
 
 
-def store_decision(session: Session, campaign_id: str, ending: Ending | None = None) -> bool:
+def store_decision(session: Session, campaign_id: str, ending: ShownEnding | None = None) -> bool:
     """Store the decision and what shows it; the caller has the campaign posted. False as above."""
     terms, tip_height = _terms(session, campaign_id), _tip_height(session)
-    closing = None if terms is None else closing_block(session, terms.deadline)
-    if terms is None or closing is None or session.get(DecisionRow, campaign_id) is not None:
+    end = None if terms is None else ending_block(session, campaign_id, terms)
+    if terms is None or end is None or session.get(DecisionRow, campaign_id) is not None:
         return False
     coins = list(_confirmed_coins(session, campaign_id))
-    decision = _decision(coins, terms, closing.height, tip_height)
+    decision = _decision(coins, terms, end, tip_height)
     if decision is None:
         return False
     funded = decision.outcome is Outcome.FUNDED
-    counted = {(c.txid, c.vout): c for c in _counted(coins, terms, closing.height)} if funded else {}
-    if ending is not None and not _shows(ending, closing, counted):
+    counted = {(c.txid, c.vout): c for c in _counted(coins, terms, end.height)} if funded else {}
+    if ending is not None and not _shows(ending, end.block, counted):
         return False
     session.add(
         DecisionRow(
             campaign_id=campaign_id,
             outcome=decision.outcome,
             counted_sats=decision.counted_sats,
-            closing_height=closing.height,
-            closing_hash=closing.hash,
+            closing_height=end.height,
+            closing_hash=end.block.hash,
             decided_height=tip_height,
+            cancellation_id=None if end.cancellation is None else end.cancellation.id,
         )
     )
     session.flush()
     if ending is not None:
-        endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
+        shown_endings.keep(session, campaign_id, ending, {outpoint: coin.id for outpoint, coin in counted.items()})
     tell_pages(session)
     return True
 
@@ -215,7 +221,7 @@ def _plan(session: Session, campaign_id: str, coins: Sequence[ConfirmedCoin], fe
     if terms is None or decision is None:
         return 0
     owed: dict[Kind, list[SpendableCoin]] = {Kind.RELEASE: [], Kind.REFUND: []}
-    coin_ids, decided_on = {}, endings.counted(session, campaign_id)
+    coin_ids, decided_on = {}, shown_endings.counted(session, campaign_id)
     for row, stands in _standings(coins, terms, decision.closing_height, tip_height):
         kind = owed_kind(stands, Outcome(decision.outcome))
         if kind is not None and decided_on is not None:
@@ -291,10 +297,10 @@ def _tip_height(session: Session) -> int:
 
 
 def _decision(
-    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_height: int, tip_height: int
+    coins: Sequence[ConfirmedCoin], terms: CampaignTerms, end: EndingBlock, tip_height: int
 ) -> Decision | None:
-    facts, heights = map(_facts, coins), (closing_height, tip_height)
-    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats)
+    facts, heights, cancelled = map(_facts, coins), (end.height, tip_height), end.cancellation is not None
+    return decide(terms.goal_sats, terms.min_coin_sats, facts, *heights, terms.confirmations, terms.cap_sats, cancelled)
 
 
 def _standings(
@@ -315,7 +321,7 @@ def _counted(coins: Sequence[ConfirmedCoin], terms: CampaignTerms, closing_heigh
     return sorted(counted, key=lambda coin: (coin.height, coin.txid, coin.vout))
 
 
-def _shows(ending: Ending, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
+def _shows(ending: ShownEnding, closing: Block, counted: Mapping[Outpoint, ConfirmedCoin]) -> bool:
     """Is it the ending of the recorded chain, or has that moved since it was put together?"""
     heights = {outpoint: one.height for outpoint, one in ending.coins.items()}
     return ending.closing_hash == closing.hash and heights == {o: coin.height for o, coin in counted.items()}

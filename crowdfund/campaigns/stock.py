@@ -15,10 +15,11 @@ from sqlalchemy.orm import Session, selectinload
 from crowdfund.campaigns import queries
 from crowdfund.campaigns.detail_models import RewardClaim, RewardRow
 from crowdfund.campaigns.details import Details, Reward
+from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Campaign, Coin, Pledge
 from crowdfund.campaigns.rewards import HOLDING, Claim, ClaimState, left_of, paid_place, settle_claims
 from crowdfund.campaigns.terms import CampaignTerms
-from crowdfund.campaigns.tip import chain_tip, closing_block
+from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import Problems
 
 
@@ -113,7 +114,7 @@ def _swept(session: Session, campaign: Campaign, row: RewardRow, now: datetime) 
 def _claims(session: Session, campaign: Campaign, row: RewardRow, with_pledge: str = "") -> list[Claim]:
     rows = _rows(session, row, with_pledge)
     terms = CampaignTerms.parse(campaign.terms or "")
-    closing, tip = closing_block(session, terms.deadline), chain_tip(session)
+    closing, tip = ending_block(session, campaign.id, terms), chain_tip(session)
     over = queries.load(session, campaign.id).over_cap if terms.cap_sats and rows else frozenset()
     found = []
     for each in rows:

@@ -16,12 +16,13 @@ from hashlib import sha256
 
 from crowdfund.errors import UserError
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.cancellation import RULE
 from crowdfund.wallet.fees import transaction_vsize
 
 VERSION = 3
 ADDED = {
     2: ("cap_sats", "receipt_key", "timelock_height", "timelock_feerate_sat_vb"),
-    3: ("details_sha256",),
+    3: ("details_sha256", "cancellable"),
 }
 """Version -> the keys that came with it; the text of older terms is without them."""
 VERSIONS = (1, 2, VERSION)
@@ -79,7 +80,8 @@ class CampaignTerms:
     `cap_sats`: once coins of this much count, later ones do not and are refunded; 0 is no cap. `receipt_key`: the
     compressed public key that signs receipts, in hex; "" where none are given. `timelock_height`: the block from which
     on refunds signed ahead of time are valid, 0 where there are none; `timelock_feerate_sat_vb`: what they pay.
-    `details_sha256`: of the text that `details` has the form of, in hex.
+    `details_sha256`: of the text that `details` has the form of, in hex. `cancellable`: the rule by which the creator
+    can end the campaign before its deadline (see wallet/cancellation.py); "" where that cannot be done.
     """
 
     network: str
@@ -103,6 +105,7 @@ class CampaignTerms:
     timelock_height: int = 0
     timelock_feerate_sat_vb: int = 0
     details_sha256: str = ""
+    cancellable: str = ""
     version: int = VERSION
 
     def __post_init__(self) -> None:
@@ -140,6 +143,8 @@ class CampaignTerms:
             raise ValueError("not in canonical form, or of another version")
         if terms.cap_sats and terms.cap_sats < terms.goal_sats:
             raise ValueError("the cap is below the goal, so that it could never be reached")
+        if terms.cancellable not in ("", RULE):
+            raise ValueError("cancelled by a rule that nobody knows")
         return terms
 
 

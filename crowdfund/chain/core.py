@@ -25,6 +25,7 @@ from crowdfund.chain.bounded_http import Line
 from crowdfund.chain.port import (
     BlockRef,
     NodeStatus,
+    Origin,
     Outpoint,
     SendResult,
     Sent,
@@ -35,7 +36,7 @@ from crowdfund.chain.port import (
 )
 from crowdfund.errors import WorldError
 from crowdfund.wallet.amounts import btc_to_sats
-from crowdfund.wallet.blocks import HEADER_SIZE
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, parse_tx
 
 TIMEOUT_S = 30
 SCAN_TIMEOUT_S = 900
@@ -195,6 +196,17 @@ class CoreBackend:
             told = {(str(a["txid"]), int(a["vout"])): a.get("spendingtxid") for a in answer}
             return {o: Spender(str(told[o]), None) for o in outpoints if told.get(o) is not None}
 
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """See the port. The node keeps what the transactions of its blocks spend, whether it indexes them or not; the
+        transaction that made the output it may have pruned."""
+        with self._understood():
+            told = self.call("getrawtransaction", tx.txid, 2, block_hash)
+            for spent in told["vin"]:
+                before = spent.get("prevout")
+                if before is not None and bytes.fromhex(before["scriptPubKey"]["hex"]) == script:
+                    return Origin(self._maker(str(spent["txid"]), int(before["height"])))
+        return None
+
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port. "Already known" is success; a time-out is raised and means nothing about payment."""
         try:
@@ -237,6 +249,16 @@ class CoreBackend:
             if answer["error"] is not None:
                 raise _rpc_error(answer)
         return [answer["result"] for answer in answers]
+
+    def _maker(self, txid: str, height: int) -> bytes | None:
+        """The transaction in the block at this height, None where the node has pruned it."""
+        try:
+            raw = bytes.fromhex(self.call("getrawtransaction", txid, False, self.call("getblockhash", height)))
+        except RpcError:
+            return None
+        if parse_tx(raw).txid != txid:
+            raise ValueError("another transaction than the one asked for")
+        return raw
 
     def _headers_by_rpc(self, first_height: int, count: int) -> list[bytes]:
         """As `headers`, two questions for each of them, many at once."""

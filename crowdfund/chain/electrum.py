@@ -23,6 +23,7 @@ from crowdfund.chain.electrum_watch import HISTORY, Watch, not_refused, read_his
 from crowdfund.chain.port import (
     HistoryItem,
     NodeStatus,
+    Origin,
     Outpoint,
     SendResult,
     Sent,
@@ -32,6 +33,7 @@ from crowdfund.chain.port import (
 )
 from crowdfund.errors import UserError
 from crowdfund.wallet.blocks import HEADER_SIZE, MERKLE_ROOT, ParsedTx, double_sha256, parse_tx
+from crowdfund.wallet.cancellation import spending
 from crowdfund.wallet.merkle import check_branch, could_be_node, verify_branch
 from crowdfund.wallet.networks import NETWORKS
 
@@ -173,6 +175,14 @@ class ElectrumBackend:
             height = heights[txid] if heights[txid] > 0 else None
             found.update({spent: Spender(txid, height) for spent in tx.spends if spent in scripts})
         return found
+
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """See the port. Each transaction comes whole and is checked against its txid."""
+        makers = list(self.transactions(list(dict.fromkeys(txid for txid, _ in tx.spends))).values())
+        if len(makers) != len({txid for txid, _ in tx.spends}):
+            raise WrongAnswer(f"The {self.name} does not know transactions that a block's transaction spends.")
+        raw = spending(tx, makers, script)
+        return None if raw is None else Origin(raw)
 
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port. Trouble with the server is raised, and means nothing about payment."""

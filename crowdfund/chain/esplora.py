@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.chain.bounded_http import BoundedHttp, Reply
-from crowdfund.chain.port import NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin, WrongAnswer
+from crowdfund.chain.port import NodeStatus, Origin, Outpoint, SendResult, Sent, Spender, UnspentCoin, WrongAnswer
 from crowdfund.chain.strict_json import hash_in, hash_list, read_json, truth, whole
 from crowdfund.errors import WorldError
 from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, double_sha256, parse_tx
+from crowdfund.wallet.cancellation import spending
 from crowdfund.wallet.headers import Header, check_chain, read_header
 from crowdfund.wallet.merkle import could_be_node, is_hash, verify_branch
 
@@ -121,6 +122,14 @@ class EsploraBackend:
         """See the port. That they spend is checked; the height is the server's word."""
         found = ((outpoint, self._spender(outpoint)) for outpoint in dict.fromkeys(outpoints))
         return {outpoint: spender for outpoint, spender in found if spender is not None}
+
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """See the port. Each transaction comes whole and is checked against its txid."""
+        makers = [raw for txid in dict.fromkeys(txid for txid, _ in tx.spends) if (raw := self._raw_tx(txid))]
+        if len(makers) != len({txid for txid, _ in tx.spends}):
+            raise WrongAnswer(f"The {self.name} does not know transactions that a block's transaction spends.")
+        raw = spending(tx, makers, script)
+        return None if raw is None else Origin(raw)
 
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port. The node's own words come through; a time-out is raised and means nothing about payment."""

@@ -14,12 +14,14 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from crowdfund.chain.cancelling import Cancellable, FoundCancellation, Placed, cancellations, named
 from crowdfund.chain.catchup import BlockPool, BlockSource
 from crowdfund.chain.placing import place
 from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, NodeStatus, Outpoint, UnspentCoin, WrongAnswer
 from crowdfund.chain.scan import outpoint_key, scan_block
-from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block, parse_tx
+from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block, parse_tx, raw_transactions
 from crowdfund.wallet.headers import MEDIAN_SPAN, check_chain, read_header
+from crowdfund.wallet.merkle import branch_of
 
 MAX_BLOCKS_AT_ONCE = 100
 # Blocks recorded at the very first look, so that a reorganisation right afterwards finds a common ancestor.
@@ -39,6 +41,10 @@ class Watch(Protocol):
     @property
     def outpoints(self) -> MutableSet[bytes]:
         """As `scan.outpoint_key` writes them: our coins, and what payments to us spend. More than that does no harm."""
+
+    @property
+    def cancellable(self) -> Mapping[bytes, Cancellable]:
+        """The undecided campaigns that can be cancelled, by the hash of their terms."""
 
     def refresh(self) -> None:
         """Take in what was stored since the last time."""
@@ -115,6 +121,7 @@ class BlockFacts:
     coins: tuple[FoundCoin, ...]
     spends: tuple[FoundSpend, ...]
     rivals: tuple[Rival, ...] = ()
+    cancellations: tuple[FoundCancellation, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,7 @@ class BlockFollower:
             return None
         listing, coins = self._mempool.look(watch, heard) if stretch.complete else (None, ())
         watch.refresh()
-        blocks = block_facts(self._hits(stretch, status, watch), watch)
+        blocks = block_facts(self._hits(stretch, status, watch), watch, self._cancellations)
         mined = {c.txid for facts in blocks for c in facts.coins}
         self._mempool.mined(mined)
         left: set[str] = set()
@@ -214,6 +221,16 @@ class BlockFollower:
         self._mempool.forget()
         self.backend.close()
         self._close_pool()
+
+    def _cancellations(self, ref: BlockRef, hits: Sequence[ParsedTx], watch: Watch) -> tuple[FoundCancellation, ...]:
+        """Those in the block, which is read once more where a transaction names a campaign."""
+        txids = {tx.txid for tx in hits if named(tx, ref.height, watch.cancellable)}
+        if not txids:
+            return ()
+        listed = raw_transactions(self.backend.block(ref.hash))
+        order = [txid for txid, _ in listed]
+        held = [Placed(raw, tuple(branch_of(order, n)), n) for n, (txid, raw) in enumerate(listed) if txid in txids]
+        return cancellations(self.backend, ref, held, watch.cancellable)
 
     def _hits(self, stretch: Stretch, status: NodeStatus, watch: Watch) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:
         pool = self._pool_for(stretch, status, watch)
@@ -382,8 +399,13 @@ def coins_like(coins: Sequence[UnspentCoin], transactions: Iterable[ParsedTx]) -
     return tuple(made[(coin.txid, coin.vout)] for coin in coins)
 
 
-def block_facts(blocks: Iterable[tuple[BlockRef, list[ParsedTx]]], watch: Watch) -> tuple[BlockFacts, ...]:
-    """Coins, spends and rivals block by block. A coin found here is watched at once: a later block may spend it."""
+def block_facts(
+    blocks: Iterable[tuple[BlockRef, list[ParsedTx]]],
+    watch: Watch,
+    cancelling: Callable[[BlockRef, list[ParsedTx], Watch], tuple[FoundCancellation, ...]] = lambda *_: (),
+) -> tuple[BlockFacts, ...]:
+    """Coins, spends, rivals and cancellations block by block. A coin found here is watched at once: a later block may
+    spend it."""
     fresh: set[Outpoint] = set()
     facts = []
     for ref, hits in blocks:
@@ -392,7 +414,7 @@ def block_facts(blocks: Iterable[tuple[BlockRef, list[ParsedTx]]], watch: Watch)
         for coin in coins:
             for outpoint in ((coin.txid, coin.vout), *coin.inputs):
                 watch.outpoints.add(outpoint_key(*outpoint))
-        facts.append(BlockFacts(ref, coins, *_spent(ref, hits, fresh, watch)))
+        facts.append(BlockFacts(ref, coins, *_spent(ref, hits, fresh, watch), cancelling(ref, hits, watch)))
     return tuple(facts)
 
 

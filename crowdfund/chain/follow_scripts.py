@@ -9,8 +9,9 @@ taken late.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from crowdfund.chain.cancelling import FoundCancellation, Placed, cancellations, named
 from crowdfund.chain.follow import (
     BlockFacts,
     Changes,
@@ -43,23 +44,30 @@ class ScriptFollower:
     _handed_over: set[HistoryItem] = field(default_factory=set)
     _fresh: set[str] = field(default_factory=set)
     _fresh_late: set[HistoryItem] = field(default_factory=set)
-    _scripts: int = 0
+    _judged: set[HistoryItem] = field(default_factory=set)
+    _fresh_judged: set[HistoryItem] = field(default_factory=set)
+    _watched: tuple[int, frozenset[bytes]] = (0, frozenset())
+    _campaigns: frozenset[bytes] = frozenset()
 
     def gather(
         self, status: NodeStatus, known: KnownChain, watch: Watch, heard: Collection[str] = ()
     ) -> Changes | None:
         """See the port. `heard` is of no use here: the server itself says which scripts have news."""
-        self._fresh, self._fresh_late = set(), set()
+        self._fresh, self._fresh_late, self._fresh_judged = set(), set(), set()
         stretch = next_stretch(self.backend, self.network, status, known)
         if stretch is None:
             return None
-        items = self._items(watch)
-        if any(item.height > status.height for item in items):
+        histories = self._histories(watch)
+        items = {item for script, history in histories.items() if script in watch.scripts for item in history}
+        payouts = {each.payout_script for each in watch.cancellable.values()}
+        spending = {item for script in payouts for item in histories.get(script, ())}
+        if any(item.height > status.height for item in items | spending):
             return None
         confirmed = {item for item in items if item.height > 0}
         late = self._late(confirmed, stretch, watch)
         late_facts = self._facts(late, placed_at(self.backend, self.network, known, {i.height for i in late}), watch)
         blocks = self._facts(confirmed, stretch.refs, watch)
+        blocks, late_ends = self._with_cancellations(blocks, spending, stretch, known, watch)
         coins: tuple[FoundCoin, ...] = ()
         left: set[str] = set()
         rivals: tuple[Rival, ...] = ()
@@ -69,11 +77,12 @@ class ScriptFollower:
             left = watch.unconfirmed() - {item.txid for item in items}
             asked = left | (watch.unsettled() if stretch.refs else set())
             rivals = mempool_rivals(self.backend, asked - {i.txid for i in items}, watch) if asked else ()
-        changes = stretch.changes(blocks, coins, left, rivals, late_facts)
+        changes = stretch.changes(blocks, coins, left, rivals, late_facts + late_ends)
         if changes.is_news and has_moved(self.backend, status, stretch.complete):
             return None
         self._fresh_late = late
         self._handed_over |= late
+        self._judged |= self._fresh_judged
         return changes
 
     def early(self, coins: Sequence[UnspentCoin]) -> tuple[BlockFacts, ...]:
@@ -90,13 +99,57 @@ class ScriptFollower:
         """See the port."""
         self._looked_at -= self._fresh
         self._handed_over -= self._fresh_late
+        self._judged -= self._fresh_judged
 
-    def _items(self, watch: Watch) -> set[HistoryItem]:
+    def _histories(self, watch: Watch) -> Mapping[bytes, tuple[HistoryItem, ...]]:
+        """Of our scripts, and of the payout scripts of the campaigns that can be cancelled."""
         watch.refresh()
-        if len(watch.scripts) != self._scripts:
-            self.backend.watch(watch.scripts)
-            self._scripts = len(watch.scripts)
-        return {item for history in self.backend.histories().values() for item in history}
+        payouts = frozenset(each.payout_script for each in watch.cancellable.values())
+        if self._watched != (len(watch.scripts), payouts):
+            self.backend.watch([*watch.scripts, *payouts])
+            self._watched = len(watch.scripts), payouts
+        return self.backend.histories()
+
+    def _with_cancellations(
+        self,
+        blocks: tuple[BlockFacts, ...],
+        spending: Collection[HistoryItem],
+        stretch: Stretch,
+        known: KnownChain,
+        watch: Watch,
+    ) -> tuple[tuple[BlockFacts, ...], tuple[BlockFacts, ...]]:
+        """The blocks of the stretch with the cancellations in them, and blocks before it whose cancellation was told
+        late. Whatever else pays or spends a payout script is looked at once."""
+        if self._campaigns != watch.cancellable.keys():
+            self._judged, self._campaigns = set(), frozenset(watch.cancellable)
+        heights = {ref.height for ref in stretch.refs}
+        first = min(heights, default=stretch.tip_height + 1)
+        opened = min((each.opened_height for each in watch.cancellable.values()), default=0)
+        earlier = {i for i in spending if opened < i.height < first} - self._judged
+        here = {i for i in spending if i.height in heights}
+        marked = self._marked(earlier | here, watch)
+        self._fresh_judged = earlier
+        found = {facts.block.height: self._ends_in(facts.block, marked, watch) for facts in blocks}
+        refs = placed_at(self.backend, self.network, known, {i.height for i in marked & earlier})
+        late = ((ref, self._ends_in(ref, marked, watch)) for ref in refs)
+        with_ends = tuple(replace(facts, cancellations=found[facts.block.height]) for facts in blocks)
+        return with_ends, tuple(BlockFacts(ref, (), (), (), ends) for ref, ends in late if ends)
+
+    def _marked(self, items: Collection[HistoryItem], watch: Watch) -> set[HistoryItem]:
+        """Those that name a campaign which can be cancelled."""
+        raws = self.backend.transactions(sorted({item.txid for item in items})) if items else {}
+        if len(raws) != len({item.txid for item in items}):
+            raise WrongAnswer("The server speaks of transactions at a payout address that it does not have.")
+        return {i for i in items if named(checked_transaction(i.txid, raws[i.txid]), i.height, watch.cancellable)}
+
+    def _ends_in(self, ref: BlockRef, marked: Collection[HistoryItem], watch: Watch) -> tuple[FoundCancellation, ...]:
+        here = sorted((item for item in marked if item.height == ref.height), key=lambda item: item.txid)
+        if not here:
+            return ()
+        raws = self.backend.transactions([item.txid for item in here])
+        proofs = zip(here, self.backend.proofs(here), strict=True)
+        held = [Placed(raws[item.txid], tuple(branch), position) for item, (branch, position) in proofs]
+        return cancellations(self.backend, ref, held, watch.cancellable)
 
     def _late(self, confirmed: set[HistoryItem], stretch: Stretch, watch: Watch) -> set[HistoryItem]:
         """What lies in blocks before the stretch and was never written down."""

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import ParsedTx
 
 Outpoint = tuple[str, int]
 """(txid, number of the output)."""
@@ -73,6 +74,14 @@ class Spender:
     height: int | None
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The transaction that made an output which another one spends, in raw bytes; None where the server no longer has
+    it, though it knows the output's script."""
+
+    raw: bytes | None
+
+
 class Sent(StrEnum):
     """What became of a broadcast. Nothing here ever means "not paid"; see `worker`."""
 
@@ -112,6 +121,9 @@ class ChainBackend(Protocol):
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> Mapping[Outpoint, Spender]:
         """The transactions that spend these outpoints, as far as the server knows; some know unconfirmed ones only."""
+
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """Where an output with this script comes from that `tx`, in this block, spends; None where it spends none."""
 
     def broadcast(self, raw: bytes) -> SendResult:
         """Hand a signed transaction to the network."""

@@ -16,6 +16,7 @@ from itertools import chain, compress, count
 from typing import Any
 
 from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, parse_tx
+from crowdfund.wallet.cancellation import read_mark
 
 TXID_SIZE = 32
 OUTPOINT_SIZE = 36
@@ -91,7 +92,8 @@ def outpoint_key(txid: str, vout: int) -> bytes:
 
 
 def scan_block(raw: bytes, scripts: AbstractSet[bytes], outpoints: AbstractSet[bytes] = frozenset()) -> list[ParsedTx]:
-    """The transactions, in block order, that pay one of `scripts` or spend one of `outpoints` (see `outpoint_key`).
+    """The transactions, in block order, that pay one of `scripts` or spend one of `outpoints` (see `outpoint_key`), and
+    those that say that they cancel a campaign (wallet/cancellation.py).
 
     A transaction that spends an output found by this very call is one of them.
     Raises ValueError if the bytes are not exactly one block, just as `blocks.parse_block` does.
@@ -175,7 +177,8 @@ def _cut(raw: bytes) -> _Pieces:
 def _hits(pieces: _Pieces, scripts: AbstractSet[bytes], outpoints: AbstractSet[bytes]) -> list[ParsedTx]:
     """The transactions among the pieces that `scan_block` is after, read by `parse_tx`."""
     paying = {*pieces.holding(_OUTPUTS, scripts)}
-    paying.update(n for n, _, paid in pieces.unusual if not scripts.isdisjoint(paid))
+    # No usual output has the length of a mark.
+    paying.update(n for n, _, paid in pieces.unusual if not scripts.isdisjoint(paid) or any(map(read_mark, paid)))
     hits = {n: parse_tx(pieces.tx(n)) for n in paying}
     found = {
         outpoint_key(tx.txid, vout)

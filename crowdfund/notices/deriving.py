@@ -107,6 +107,8 @@ def _decided(session: Session, now: datetime) -> Iterator[News]:
         detail = {
             "outcome": row.outcome, "counted_sats": row.counted_sats, "closing_height": row.closing_height,
         }  # fmt: skip
+        if row.cancellation_id is not None:
+            detail["cancelled"] = True
         yield News(f"decided:{row.campaign_id}", Kind.DECIDED, _moment(block_time, now), row.campaign_id, detail=detail)
 
 

@@ -107,6 +107,8 @@ _FIXED = {
 def _decided(about: str, detail: Mapping[str, Any]) -> tuple[str, str]:
     if detail.get("outcome") == "funded":
         return "funded", f"{about} is funded: the goal was reached by the deadline. The money goes to the project."
+    if detail.get("cancelled"):
+        return "cancelled", f"{about} was cancelled by its creator. Every backer gets the money back without asking."
     return (
         "the goal was missed",
         f"{about} has missed its goal. Every backer gets the money back without asking for it.",

@@ -127,6 +127,14 @@ def places(url: str, rules: Rules = STRICT) -> tuple[Place, ...]:
     return (_site(target), *_guesses(target, segments))
 
 
+def page_of(url: str) -> str:
+    """The address in the repository itself of a file that a forge hands out from another host; else the same."""
+    raw = "https://raw.githubusercontent.com/"
+    owner, _, rest = url.removeprefix(raw).partition("/")
+    name, _, path = rest.partition("/")
+    return f"https://github.com/{owner}/{name}/blob/{path}" if url.startswith(raw) and path else url
+
+
 def _target(url: str, rules: Rules) -> Target:
     """Projects may be linked by http; their files are asked for by https."""
     if not rules.http and url.strip().lower().startswith("http://"):

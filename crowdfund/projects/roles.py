@@ -25,6 +25,7 @@ class Action(StrEnum):
     MODERATE = "hide what others wrote"
     DASHBOARD = "see the dashboard"
     OWN_MONEY = "declare own money"
+    CANCEL = "cancel a campaign"
     PROJECT = "change the project's own page"
     PEOPLE = "invite people and change roles"
 
@@ -39,6 +40,7 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     Action.MODERATE: frozenset({Role.OWNER, Role.EDITOR}),
     Action.DASHBOARD: frozenset({Role.OWNER, Role.EDITOR, Role.TREASURER}),
     Action.OWN_MONEY: frozenset({Role.OWNER, Role.EDITOR, Role.TREASURER}),
+    Action.CANCEL: frozenset({Role.OWNER, Role.TREASURER}),
     Action.PROJECT: frozenset({Role.OWNER, Role.EDITOR}),
     Action.PEOPLE: frozenset({Role.OWNER}),
 }

@@ -67,6 +67,16 @@ def parse_tx(raw: bytes) -> ParsedTx:
     return tx
 
 
+def without_witness(raw: bytes) -> bytes:
+    """The bytes of a transaction that its txid is the hash of. Raises ValueError if `raw` is not one."""
+    parse_tx(raw)
+    if raw[4:6] != b"\x00\x01":
+        return raw
+    _, _, position = _read_inputs(raw, 6)
+    _, position = _read_outputs(raw, position)
+    return raw[:4] + raw[6:position] + raw[-4:]
+
+
 def merkle_root(txids: list[str]) -> str:
     """The Merkle root over one or more txids in block order."""
     level = [bytes.fromhex(txid)[::-1] for txid in txids]

@@ -14,6 +14,7 @@ from typing import Any
 
 from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import address_of
+from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.fees import transaction_vsize
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
@@ -154,12 +155,18 @@ def _campaign(read: Mapping[str, Any]) -> CampaignToSign:
 
 
 def _proof_json(proof: OutcomeProof) -> dict[str, object]:
-    return {
+    """A cancellation has a key of its own, which the others do without."""
+    found: dict[str, object] = {
         "headers": b64encode(proof.headers).decode(),
         "coins": [
             [b64encode(c.raw).decode(), c.vout, c.index, c.height, list(c.branch), c.position] for c in proof.coins
         ],
     }
+    end = proof.cancellation
+    if end is not None:
+        raw, spent = b64encode(end.raw).decode(), b64encode(end.spent).decode()
+        found["cancellation"] = [raw, spent, end.height, list(end.branch), end.position]
+    return found
 
 
 def _proof(read: Mapping[str, Any]) -> OutcomeProof:
@@ -167,7 +174,13 @@ def _proof(read: Mapping[str, Any]) -> OutcomeProof:
         CoinProof(b64decode(raw, validate=True), _whole(v), _whole(i), _whole(h), tuple(map(str, branch)), _whole(p))
         for raw, v, i, h, branch, p in read["coins"]
     )
-    return OutcomeProof(b64decode(read["headers"], validate=True), tuple(coins))
+    end = None if read.get("cancellation") is None else _cancellation(*read["cancellation"])
+    return OutcomeProof(b64decode(read["headers"], validate=True), tuple(coins), end)
+
+
+def _cancellation(raw: str, spent: str, height: int, branch: list[str], position: int) -> CancellationProof:
+    made = b64decode(raw, validate=True), b64decode(spent, validate=True)
+    return CancellationProof(*made, _whole(height), tuple(map(str, branch)), _whole(position))
 
 
 def _to_sign(read: Mapping[str, Any]) -> ToSign:

@@ -3,7 +3,7 @@
 Terms name the block at which they were frozen. Headers that lead from it to the closing block, with the work that
 the network asks for, show that the deadline is past; transactions in those blocks show that the goal was reached.
 Whoever wants a campaign released that has failed must mine such blocks. That a campaign failed cannot be proven so
-(coins can be left out), and need not be: a refund enriches nobody.
+(coins can be left out), and need not be: a refund enriches nobody. That its creator has cancelled it can be proven.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx
+from crowdfund.wallet.cancellation import CancellationProof, check_cancels
 from crowdfund.wallet.headers import (
     MEDIAN_SPAN,
     RETARGET,
@@ -50,6 +51,15 @@ class Closing:
     height: int
     hash: str
     roots: Mapping[int, str]
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    """A proven cancellation: height and hash of its block, and its txid."""
+
+    height: int
+    hash: str
+    txid: str
 
 
 @dataclass(frozen=True)
@@ -96,19 +106,21 @@ class ProvenCoin:
 @dataclass(frozen=True)
 class OutcomeProof:
     """All that shows how a campaign ended: headers from `first_height` on, 80 bytes each, and the coins that count
-    (none where nothing hangs on them)."""
+    (none where nothing hangs on them), or the cancellation that ended it."""
 
     headers: bytes
     coins: tuple[CoinProof, ...] = ()
+    cancellation: CancellationProof | None = None
 
 
 @dataclass
 class Proven:
     """What was proven of a campaign so far: height and hash of its closing block, and the coins that count, by
-    outpoint ("txid:vout")."""
+    outpoint ("txid:vout"); or height and hash of the block with the cancellation, whose txid is `cancelled_by`."""
 
     height: int
     block_hash: str
+    cancelled_by: str = ""
     coins: dict[str, ProvenCoin] = field(default_factory=dict)
     total_sats: int = 0
 
@@ -137,21 +149,38 @@ def prove_closing(raw: bytes, opening: Opening) -> Closing:
     Raises ValueError, with the reason, where they do not hang together, lack work, pass by the opening block, or end
     before the closing block is as deep as the terms ask for.
     """
-    if len(raw) % HEADER_SIZE or len(raw) > LONGEST * HEADER_SIZE:
-        raise ValueError("a proof is a list of headers of 80 bytes")
-    first = first_height(opening.opened_height)
-    headers = [read_header(raw[i : i + HEADER_SIZE]) for i in range(0, len(raw), HEADER_SIZE)]
-    check_chain(headers, first, opening.network)
-    check_retargets(headers, first, opening.network)
+    first, headers = first_height(opening.opened_height), _read_headers(raw, opening)
     opened = opening.opened_height - first
-    if len(headers) <= opened or headers[opened].hash != opening.opened_hash:
-        raise ValueError("the headers do not lead through the block at which the terms were frozen")
-    _refuse_easy_opening(headers[opened], opening.network)
     closed = _first_after(headers, opened, opening.deadline)
     if closed is None or closed + opening.confirmations > len(headers):
         raise ValueError("no closing block with enough confirmations is among the headers")
     roots = {first + i: headers[i].merkle_root for i in range(opened, closed)}
     return Closing(first + closed, headers[closed].hash, roots)
+
+
+def prove_cancelled(
+    raw: bytes, opening: Opening, proof: CancellationProof, payout_script: bytes, terms_hash: bytes
+) -> Cancelled:
+    """The end that a cancellation in one of these blocks puts to the campaign.
+
+    Raises ValueError, with the reason, as `prove_closing` does, and where the block is not between the opening and the
+    closing block or not deep enough, where the branch leads elsewhere, or where the transaction cancels nothing.
+    """
+    headers = _read_headers(raw, opening)
+    opened = opening.opened_height - first_height(opening.opened_height)
+    at = opened + proof.height - opening.opened_height
+    closed = _first_after(headers, opened, opening.deadline)
+    if at <= opened or (closed is not None and at >= closed):
+        raise ValueError("a campaign is cancelled after its opening block and before its closing block")
+    if at + opening.confirmations > len(headers):
+        raise ValueError("the block of the cancellation has not enough confirmations among the headers")
+    tx = parse_tx(proof.raw)
+    if could_be_node(proof.raw, tx.txid):
+        raise ValueError("a transaction of 64 bytes proves nothing")
+    if verify_branch(tx.txid, proof.branch, proof.position) != headers[at].merkle_root:
+        raise ValueError("the branch leads to another block")
+    check_cancels(tx, parse_tx(proof.spent), payout_script, terms_hash)
+    return Cancelled(proof.height, headers[at].hash, tx.txid)
 
 
 def prove_coin(proof: CoinProof, closing: Closing, script: bytes, min_coin_sats: int) -> ProvenCoin:
@@ -194,6 +223,22 @@ def within_cap(coins: Collection[ProvenCoin], cap_sats: int) -> bool:
     if not cap_sats or not coins:
         return True
     return sum(coin.value_sats for coin in coins) - max(coins).value_sats < cap_sats
+
+
+def _read_headers(raw: bytes, opening: Opening) -> list[Header]:
+    """Headers from `first_height` on that hang together, have the work, and lead through the opening block. Raises
+    ValueError."""
+    if len(raw) % HEADER_SIZE or len(raw) > LONGEST * HEADER_SIZE:
+        raise ValueError("a proof is a list of headers of 80 bytes")
+    first = first_height(opening.opened_height)
+    headers = [read_header(raw[i : i + HEADER_SIZE]) for i in range(0, len(raw), HEADER_SIZE)]
+    check_chain(headers, first, opening.network)
+    check_retargets(headers, first, opening.network)
+    opened = opening.opened_height - first
+    if len(headers) <= opened or headers[opened].hash != opening.opened_hash:
+        raise ValueError("the headers do not lead through the block at which the terms were frozen")
+    _refuse_easy_opening(headers[opened], opening.network)
+    return headers
 
 
 def _first_after(headers: Sequence[Header], start: int, deadline: int) -> int | None:

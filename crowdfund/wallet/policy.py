@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import address_of, script_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
+from crowdfund.wallet.cancellation import RULE, CancellationProof
 from crowdfund.wallet.fees import (
     MAX_FEE_SATS,
     MAX_FEERATE_SAT_VB,
@@ -50,7 +51,7 @@ _VERSION_1: dict[str, type] = {
 }  # fmt: skip
 _ADDED: dict[int, dict[str, type]] = {
     2: {"receipt_key": str, "timelock_height": int, "timelock_feerate_sat_vb": int, "cap_sats": int},
-    3: {"details_sha256": str},
+    3: {"details_sha256": str, "cancellable": str},
 }
 
 
@@ -80,6 +81,7 @@ class TermsFacts:
     receipt_key: str = ""
     timelock_height: int = 0
     timelock_feerate_sat_vb: int = 0
+    cancellable: bool = False
 
 
 class PartRefusal(UserError):
@@ -100,6 +102,9 @@ class Held(Protocol):
 
     def shown(self, outpoint: str) -> tuple[int, int, int] | None:
         """(account, index, satoshi) of a coin whose transaction was shown, None where none was."""
+
+    def released(self, account: int) -> bool:
+        """Was a release ever signed for the account?"""
 
 
 def read_terms(text: object, network: str) -> TermsFacts:
@@ -138,9 +143,13 @@ def _facts(found: dict[str, Any], terms_hash: bytes, network: str) -> TermsFacts
     if timelock_height and not (opened_height < timelock_height and feerate_sat_vb):
         raise UserError("the time lock in the terms makes no sense.")
     locks = (found["receipt_key"], timelock_height, feerate_sat_vb)
+    cancellable = found.get("cancellable", "")
     if found["version"] == 3 and not _HASH.fullmatch(found["details_sha256"]):
         raise UserError("the terms do not name the details that belong to them.")
-    return TermsFacts(found["version"], terms_hash, network, payout_script, opened_height, ending, *locks)
+    if cancellable not in ("", RULE):
+        raise UserError("the terms name a way of cancelling that nobody knows.")
+    facts = (found["version"], terms_hash, network, payout_script, opened_height, ending, *locks)
+    return TermsFacts(*facts, cancellable=cancellable == RULE)
 
 
 def _ending(found: dict[str, Any]) -> EndingFacts:
@@ -167,9 +176,14 @@ def opening_of(terms: TermsFacts) -> Opening:
 
 def check_outcome(kind: object, tx: UnsignedTx, terms: TermsFacts, proven: Proven | None) -> None:
     """Nothing is settled before the end is proven; a release spends coins that are proven to count, which together
-    reach the goal; and what was proven to count is not given back once they do."""
+    reach the goal; and what was proven to count is not given back once they do. Of a cancelled campaign everything is
+    given back, and nothing is released."""
     if proven is None:
         raise UserError("nobody has proven yet that this campaign has come to its end.")
+    if proven.cancelled_by:
+        if kind == RELEASE:
+            raise UserError("this campaign was cancelled: nothing of it is ever paid out.")
+        return
     reached = proven.total_sats >= terms.ending.goal_sats
     for i in tx.inputs:
         coin = proven.coins.get(outpoint(i))
@@ -181,6 +195,14 @@ def check_outcome(kind: object, tx: UnsignedTx, terms: TermsFacts, proven: Prove
         raise UserError("the coins proven so far do not reach the goal.")
     if kind == RELEASE and not within_cap(proven.coins.values(), terms.ending.cap_sats):
         raise UserError("more coins were proven than can count under the cap.")
+
+
+def check_cancellable(terms: TermsFacts, account: int, held: Held) -> None:
+    """Only where the terms say so, and not once a release was signed."""
+    if not terms.cancellable:
+        raise UserError("these terms cannot be cancelled.")
+    if held.released(account):
+        raise UserError("a release of this campaign was signed: it cannot be cancelled any more.")
 
 
 def check_account(terms: TermsFacts, own_receipt_key: str, account: int, held: Held) -> None:
@@ -234,6 +256,17 @@ def read_coin_proof(fields: object) -> CoinProof:
         height=whole(height, MAX_HEIGHT),
         branch=tuple(branch),
         position=whole(position, MAX_UINT32),
+    )
+
+
+def read_cancellation(message: Mapping[str, Any]) -> CancellationProof:
+    """The proof of a cancellation in a request. Raises UserError, ValueError."""
+    return CancellationProof(
+        raw=b64decode(message["raw"], validate=True),
+        spent=b64decode(message["spent"], validate=True),
+        height=whole(message["height"], MAX_HEIGHT),
+        branch=tuple(message["branch"]),
+        position=whole(message["position"], MAX_UINT32),
     )
 
 

@@ -24,7 +24,7 @@ UNSIGNED_TX_KEY = b"\x01\x00"  # version 0 begins with it, and no other version 
 MAX_BYTES = 16 * 1024 * 1024
 
 # What embit raises at bytes that are not what it expects.
-_UNREADABLE = (EmbitError, ValueError, IndexError, KeyError, TypeError, RuntimeError, OverflowError, MemoryError)
+UNREADABLE = (EmbitError, ValueError, IndexError, KeyError, TypeError, RuntimeError, OverflowError, MemoryError)
 
 
 def to_psbt(tx: UnsignedTx, descriptor: str) -> bytes:
@@ -55,14 +55,14 @@ def read_signed(data: bytes) -> bytes:
     """
     if len(data) > MAX_BYTES:
         raise UserError(f"this has more than {MAX_BYTES} bytes, and no settlement is that long.")
-    binary = data if data.startswith(MAGIC) else _from_text(data)
+    binary = data if data.startswith(MAGIC) else from_text(data)
     try:
         if not binary.startswith(MAGIC):
             return _checked_transaction(binary)
         if not binary.startswith(MAGIC + UNSIGNED_TX_KEY):
             raise UserError("this is a PSBT of another version than 0 (BIP 174).")
         return _finalised(PSBT.parse(binary))
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise UserError("this is neither a signed PSBT (BIP 174) nor a signed transaction.") from error
 
 
@@ -72,7 +72,7 @@ def txid_of(raw: bytes) -> str:
     return Transaction(tx.version, tx.vin, tx.vout, tx.locktime).txid().hex()
 
 
-def _from_text(data: bytes) -> bytes:
+def from_text(data: bytes) -> bytes:
     """The bytes that hex or base64 text stands for, whatever space is around and in it."""
     text = b"".join(data.split())
     try:

@@ -35,6 +35,7 @@ from crowdfund.wallet.outcome_proof import (
     ProvenCoin,
     digest,
     own_coin,
+    prove_cancelled,
     prove_closing,
     prove_coin,
 )
@@ -75,6 +76,7 @@ class Signer:
             "receipt": self._receipt,
             "prove_closing": self._prove_closing,
             "prove_coins": self._prove_coins,
+            "prove_cancelled": self._prove_cancelled,
             "show_coins": self._show_coins,
         }
         wanted = message.get("op")
@@ -137,6 +139,7 @@ class Signer:
         account, terms = self._account_and_terms(message)
         if self._network_name != "regtest" and time.time() < terms.ending.deadline:
             raise UserError("the deadline is not past by this machine's clock.")
+        self._refuse_cancelled(account)
         try:
             closing = prove_closing(b64decode(message["headers"], validate=True), policy.opening_of(terms))
         except ValueError as error:
@@ -147,6 +150,24 @@ class Signer:
             self._closings.pop(next(iter(self._closings)))
         proven = self._log.proven(account)
         return {"closing_height": closing.height, "proven": digest(proven.coins) if proven else ""}
+
+    def _prove_cancelled(self, message: dict[str, Any]) -> dict[str, object]:
+        """It ends the account for good: from then on everything is given back and nothing released."""
+        account, terms = self._account_and_terms(message)
+        policy.check_cancellable(terms, account, self._log)
+        headers, proof = b64decode(message["headers"], validate=True), policy.read_cancellation(message)
+        try:
+            cancelled = prove_cancelled(headers, policy.opening_of(terms), proof, terms.payout_script, terms.hash)
+        except ValueError as error:
+            raise UserError(f"the cancellation is not proven: {error}.") from error
+        self._log.cancel(account, terms.hash, cancelled)
+        self._closings.pop(account, None)
+        return {"cancelled_height": cancelled.height}
+
+    def _refuse_cancelled(self, account: int) -> None:
+        proven = self._log.proven(account)
+        if proven is not None and proven.cancelled_by:
+            raise UserError("this campaign was cancelled before; it has no other end.")
 
     def _prove_coins(self, message: dict[str, Any]) -> dict[str, object]:
         account, terms = self._account_and_terms(message)

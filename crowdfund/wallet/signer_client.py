@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
+from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, CoinProof, OutcomeProof, ShownCoin, digest
 from crowdfund.wallet.policy import MAX_REGISTRATIONS
 from crowdfund.wallet.transactions import UnsignedTx
@@ -70,12 +71,16 @@ class SignerClient:
             self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
 
     def prove(self, terms: str, account_index: int, proof: OutcomeProof) -> list[str]:
-        """Show how the campaign ended: the closing block, then the coins that count, some at a time. Returns why some
-        are not taken for proven.
+        """Show how the campaign ended: the closing block, then the coins that count, some at a time; or the
+        cancellation. Returns why some coins are not taken for proven.
 
         Showing it again does no harm. Raises WorldError as `sign` does.
         """
         asked = {"terms": terms, "account": account_index}
+        if proof.cancellation is not None:
+            shown = {"headers": b64encode(proof.headers).decode(), **_cancellation_fields(proof.cancellation)}
+            self._ask({"op": "prove_cancelled", **asked, **shown})
+            return []
         answer = self._ask({"op": "prove_closing", **asked, "headers": b64encode(proof.headers).decode()})
         if answer.get("proven") == digest([coin.outpoint for coin in proof.coins]):
             return []  # a signer that was started anew remembers the coins
@@ -161,6 +166,18 @@ def tx_fields(tx: UnsignedTx) -> dict[str, object]:
 def _coin_fields(coin: CoinProof) -> list[object]:
     raw = b64encode(coin.raw).decode()
     return [raw, coin.vout, coin.index, coin.height, list(coin.branch), coin.position]
+
+
+def _cancellation_fields(proof: CancellationProof) -> dict[str, object]:
+    """The proof as requests spell it; policy.read_cancellation reads it back."""
+    raw, spent = b64encode(proof.raw).decode(), b64encode(proof.spent).decode()
+    return {
+        "raw": raw,
+        "spent": spent,
+        "height": proof.height,
+        "branch": list(proof.branch),
+        "position": proof.position,
+    }
 
 
 def _parts(coins: list[list[object]]) -> Iterator[list[list[object]]]:

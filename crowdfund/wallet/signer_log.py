@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from crowdfund.errors import WorldError
-from crowdfund.wallet.outcome_proof import Proven, ProvenCoin
+from crowdfund.wallet.outcome_proof import Cancelled, Proven, ProvenCoin
 
 START = "0" * 64
+RELEASE = "release"
 
 
 class SignerLog:
@@ -37,6 +38,7 @@ class SignerLog:
         self._shown: dict[bytes, tuple[int, int, int]] = {}
         self._txids: set[bytes] = set()
         self._proven: dict[int, Proven] = {}
+        self._released: set[int] = set()
         self._count, self._last = 0, START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -71,6 +73,18 @@ class SignerLog:
         """Note the proven closing block, the first one for good."""
         if account not in self._proven:
             self._append({"account": account, "terms": terms_hash.hex(), "closing": [height, block_hash]})
+
+    def cancel(self, account: int, terms_hash: bytes, cancelled: Cancelled) -> None:
+        """Note the cancellation that ends the account, the first one for good. It takes the place of a closing block
+        that was noted before; that nothing was released until then has been asked before."""
+        proven = self.proven(account)
+        if proven is None or not proven.cancelled_by:
+            entry = [cancelled.height, cancelled.hash, cancelled.txid]
+            self._append({"account": account, "terms": terms_hash.hex(), "cancelled": entry})
+
+    def released(self, account: int) -> bool:
+        """Was a release ever signed for the account?"""
+        return account in self._released
 
     def prove(self, account: int, terms_hash: bytes, coins: Iterable[ProvenCoin]) -> None:
         """Note coins that count, where they are new. The campaign's end has been noted before."""
@@ -144,7 +158,8 @@ class SignerLog:
         self._count, self._last = self._count + 1, sha256(line.encode()).hexdigest()
 
     def _take_promise(self, entry: dict[str, Any]) -> None:
-        """One of: refunds, a settlement, a time-locked refund; refunds as older versions wrote them, one a line."""
+        """One of: refunds, a settlement, a time-locked refund, coins shown, an end; refunds as older versions wrote
+        them, one a line."""
         if "refunds" in entry:
             self._keep(entry["account"], entry["refunds"].items())
         elif "shown" in entry:
@@ -152,12 +167,16 @@ class SignerLog:
             self._shown.update(shown)
         elif "closing" in entry:
             self._proven[entry["account"]] = Proven(*entry["closing"])
+        elif "cancelled" in entry:
+            self._proven[entry["account"]] = Proven(*entry["cancelled"])
         elif "proven" in entry:
             for name, (height, value_sats) in entry["proven"].items():
                 txid, _, vout = name.partition(":")
                 self._proven[entry["account"]].add(ProvenCoin(height, txid, int(vout), value_sats))
         elif "settle" in entry:
-            kind, txid, _, outpoints = entry["settle"]
+            kind, txid, account, outpoints = entry["settle"]
+            if kind == RELEASE:
+                self._released.add(account)
             self._kinds.update(dict.fromkeys(map(_key, outpoints), sys.intern(kind)))
             self._txids.add(bytes.fromhex(txid))
         elif "timelocked" in entry:

@@ -172,9 +172,17 @@ def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
         "paused": view.paused,
         "outcome": view.outcome,
         "closing_height": view.closing_height,
+        "cancellation": _cancellation(view),
         "settlement": _settlement(view),
         "own_money": {"own_sats": view.own.own_sats, "without_sats": view.own.without_sats},
     }
+
+
+def _cancellation(view: CampaignView) -> dict[str, Any] | None:
+    held = view.cancelled
+    if held is None:
+        return None
+    return {"txid": held.txid, "height": held.height, "reason": held.reason, "reason_sha256": held.reason_sha256}
 
 
 def _picture(view: PictureView) -> dict[str, Any]:

@@ -45,6 +45,11 @@ class ShareView:
     drawing: str
 
 
+def _may_cancel(db: Session, snapshot: Snapshot) -> bool:
+    cancellable = snapshot.terms is not None and bool(snapshot.terms.cancellable)
+    return cancellable and may(db, current_creator(), Action.CANCEL, snapshot.campaign)
+
+
 @pages.get("/campaigns/<campaign_id>/dashboard")
 @creators_only
 def show(campaign_id: str) -> str:
@@ -58,6 +63,7 @@ def show(campaign_id: str) -> str:
             "rehearsal": overview.rehearse(snapshot, now.feerate_sat_vb if now else MIN_FEERATE_SAT_VB),
             "preview": preview_view(snapshot, now),
             "unpaid": overview.unpaid_count(db, campaign_id),
+            "may_cancel": _may_cancel(db, snapshot),
             "update_count": len(updates.of_campaign(db, campaign_id)),
             **_course(db, snapshot, now),
         }

@@ -139,6 +139,13 @@ class ProjectForm(FlaskForm):
     bom_url = StringField("Bill of materials")
 
 
+class ImportForm(FlaskForm):
+    """Where to look for what a project says of itself."""
+
+    address = StringField("Address of the repository or site")
+    file = FileField("Or a file")
+
+
 class HelpForm(FlaskForm):
     """An offer of help that is not money."""
 

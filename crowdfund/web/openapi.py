@@ -76,6 +76,11 @@ SCHEMAS: dict[str, Any] = {
             "paused": {"type": ["string", "null"], "description": "Why the decision waits, if it does."},
             "outcome": {"type": ["string", "null"], "description": "funded or failed, once decided"},
             "closing_height": {"type": ["integer", "null"]},
+            "cancellation": {
+                "type": ["object", "null"],
+                "description": "txid, height, reason (null where its text was never given here), reason_sha256: the "
+                "transaction with which the creator ended the campaign; closing_height is that of its block",
+            },
             **openapi_details.CAMPAIGN,
             "settlement": {"type": ["object", "null"], "description": "kind, state, batches"},
             "own_money": {

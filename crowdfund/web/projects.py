@@ -21,6 +21,7 @@ from crowdfund.web.creators import creator_id
 from crowdfund.web.forms import HelpForm, ProjectForm, project_data, read_project, show_problems
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
+from crowdfund.web.proofs import proof_view
 from crowdfund.web.public import json_file, open_snapshot
 from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, awake_only, creators_only, current_creator, here
@@ -52,6 +53,7 @@ def show(slug: str) -> Answer:
             parent=writing.parent_of(db, project),
             forks=writing.forks_of(db, project),
             role=_role(db, project),
+            proof=proof_view(db, project),
             may_edit=may(_role(db, project), Action.PROJECT),
         )
 

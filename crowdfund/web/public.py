@@ -19,6 +19,7 @@ from crowdfund.errors import NotFound
 from crowdfund.web import openapi
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
+from crowdfund.web.proofs import proof_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import CampaignView, campaign_view, coin_view, preview_view
 
@@ -65,8 +66,9 @@ def campaign(campaign_id: str) -> str:
     with here().database.reading() as db:
         found, preview = incidents.of_campaign(db, campaign_id), preview_view(snapshot, as_of(db))
         said = {"updates": updates.of_campaign(db, campaign_id), "talk": posts.talk_of(db, snapshot)}
-        more = more_view(db, db.get_one(Campaign, campaign_id))
-    return render_template("campaign.html", campaign=view, incidents=found, preview=preview, more=more, **said)
+        row = db.get_one(Campaign, campaign_id)
+        said |= {"more": more_view(db, row), "proof": proof_view(db, row.project, row)}
+    return render_template("campaign.html", campaign=view, incidents=found, preview=preview, **said)
 
 
 @pages.get("/incidents")

@@ -56,13 +56,14 @@ RECORDS_AWAY = "Our records cannot be reached at the moment. No money moves beca
 
 # Four times the largest picture: what cameras and phones make.
 PICTURE_REQUEST_BYTES = 4 * MAX_BYTES
+WITH_FILES = frozenset(("pictures.add", "wizard.start", "importing.draft"))
 
 log = logging.getLogger(__name__)
 
 
 def install(app: Flask) -> None:
     """Put everything in place."""
-    app.before_request(_room_for_a_picture)  # before the form is read, which is what the next line does
+    app.before_request(_room_for_a_file)  # before the form is read, which is what the next line does
     protect.init_app(app)
     app.after_request(_headers)
     app.register_error_handler(UserError, _user_error)
@@ -72,10 +73,10 @@ def install(app: Flask) -> None:
     app.register_error_handler(OperationalError, _records_away)
 
 
-def _room_for_a_picture() -> None:
-    """Who is logged in may send more where a picture is asked for: enough that one too large gets its sentence there,
+def _room_for_a_file() -> None:
+    """Who is logged in may send more where a file is asked for: enough that one too large gets its sentence there,
     beside what was typed."""
-    if request.endpoint == "pictures.add" and current_creator() is not None:
+    if request.endpoint in WITH_FILES and current_creator() is not None:
         request.max_content_length = PICTURE_REQUEST_BYTES
 
 

@@ -9,12 +9,13 @@ from datetime import UTC, datetime
 from flask import url_for
 from markupsafe import Markup
 
+from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.ledger import LABELS, Bucket
 from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.overview import OwnShare, own_share
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
-from crowdfund.campaigns.queries import Snapshot, pledge_summary, settlement_preview, summarise
+from crowdfund.campaigns.queries import Snapshot, Summary, pledge_summary, settlement_preview, summarise
 from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
 from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
 from crowdfund.projects.licenses import license_title
@@ -121,6 +122,7 @@ class CampaignView:
     backers: list[BackerView]
     own: OwnShare
     pictures: Sequence[PictureView]
+    cancelled: HeldCancellation | None
 
 
 @dataclass(frozen=True)
@@ -198,14 +200,8 @@ def campaign_view(
         cap_sentence=words.cap_sentence(snapshot.cap_sats),
         full=full,
         state=summary.state,
-        state_label=words.STATE_LABELS[summary.state],
-        state_sentence=words.campaign_sentence(
-            summary.state,
-            summary.counted_sats >= campaign.goal_sats,
-            snapshot.closing_height,
-            snapshot.confirmations,
-            full,
-        ),
+        state_label=words.state_label(summary.state, snapshot.cancellation is not None),
+        state_sentence=_state_sentence(snapshot, summary, full),
         counted_sats=summary.counted_sats,
         seen_sats=summary.seen_sats,
         maturing_sats=summary.buckets[Bucket.MATURING],
@@ -231,7 +227,15 @@ def campaign_view(
         backers=_backers(snapshot),
         own=own_share(snapshot),
         pictures=pictures,
+        cancelled=snapshot.cancellation,
     )
+
+
+def _state_sentence(snapshot: Snapshot, summary: Summary, full: bool) -> str:
+    if snapshot.cancellation is not None:
+        return words.cancelled_sentence(summary.state, snapshot.cancellation.height, snapshot.confirmations)
+    reached = summary.counted_sats >= snapshot.campaign.goal_sats
+    return words.campaign_sentence(summary.state, reached, snapshot.closing_height, snapshot.confirmations, full)
 
 
 def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | None, base_url: str) -> PledgeView:
@@ -259,14 +263,18 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         message=pledge.message,
         state=facts.state,
         headline=words.pledge_headline(facts.state, closed, full),
-        sentence=words.pledge_sentence(facts, pledge.amount_sats, snapshot.outcome, closed, ended, full),
+        sentence=words.pledge_sentence(
+            facts, pledge.amount_sats, snapshot.outcome, closed, ended, full, campaign.cancelled is not None
+        ),
         received_sats=facts.received_sats,
         seen_sats=facts.seen_sats,
         counted_sats=facts.counted_sats,
         maturing_sats=facts.maturing_sats,
         over_cap_sats=facts.over_cap_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
-        steps=steps(pledge.refund_address, facts, campaign.deadline_at, closed, ended, full),
+        steps=steps(
+            pledge.refund_address, facts, campaign.deadline_at, closed, ended, full, campaign.cancelled is not None
+        ),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
         settled_txid=None if settled is None else settled.spent_by,
         settled_kind=None if settled is None else snapshot.fate(settled),

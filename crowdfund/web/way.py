@@ -13,6 +13,9 @@ from crowdfund.web.filters import fours, when
 LOST = (PledgeState.REPLACED, PledgeState.DOUBLE_SPENT, PledgeState.EVICTED)
 
 
+BACK = "Back to you, at the refund address."
+
+
 @dataclass(frozen=True)
 class Step:
     """A stage of a pledge's way: done, now or todo."""
@@ -22,17 +25,23 @@ class Step:
 
 
 def steps(
-    refund_address: str, facts: PledgeFacts, deadline_at: datetime, closed: bool, ended: bool, full: bool = False
+    refund_address: str,
+    facts: PledgeFacts,
+    deadline_at: datetime,
+    closed: bool,
+    ended: bool,
+    full: bool = False,
+    cancelled: bool = False,
 ) -> list[Step]:
     """Refund address, payment, seen, counted, the end. `closed`: no new pledges; `ended`: by a block; `full`: the cap
-    is reached."""
+    is reached; `cancelled`: the creator has ended the campaign."""
     progress = _progress(facts.state)
     texts = (
         Markup("Refund address noted: {}.").format(fours(refund_address)),
         Markup(_payment(facts.state, closed, full)),
         Markup("The network sees the payment, usually within a second or two."),
         Markup(_block(facts, ended, full)),
-        _end(facts, deadline_at, ended or full),
+        Markup(BACK) if cancelled else _end(facts, deadline_at, ended or full),
     )
     return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
 
@@ -72,7 +81,7 @@ def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:
 
 def _end(facts: PledgeFacts, deadline_at: datetime, nothing_counts: bool) -> Markup:
     if not facts.counted_sats and (facts.late_sats or facts.over_cap_sats or (nothing_counts and facts.seen_sats)):
-        return Markup("Back to you, at the refund address.")
+        return Markup(BACK)
     if facts.state is PledgeState.TAKEN:
         return Markup("Taken by somebody else: a transaction that is not ours has spent it.")
     outcomes = {PledgeState.PAID_OUT: "paid to the project", PledgeState.REFUNDED: "back to you"}

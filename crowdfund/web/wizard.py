@@ -12,10 +12,13 @@ from crowdfund.campaigns.details import BUDGET_KINDS, BUDGET_NEEDS, HELP_KINDS, 
 from crowdfund.campaigns.models import Campaign
 from crowdfund.errors import NotFound, UserError
 from crowdfund.projects import people, writing
+from crowdfund.projects.bringing import Offer
 from crowdfund.projects.licenses import SUGGESTED, license_title
 from crowdfund.projects.roles import Action, may
+from crowdfund.web import importing, outside
 from crowdfund.web.creators import creator_id, form_data
 from crowdfund.web.forms import (
+    ImportForm,
     ProjectForm,
     WizardForm,
     read_amount,
@@ -48,18 +51,25 @@ CHOICES = {"kind": BUDGET_KINDS, "need": BUDGET_NEEDS, "state": STATES, "help": 
 @pages.route("/drafts/start", methods=["GET", "POST"])
 @creators_only
 def start() -> Answer:
-    """The first step: the project that the campaign is for, one of those that are there or a new one."""
-    form, code = ProjectForm(), 200
-    if form.is_submitted():
-        try:
-            if form.validate():
-                return redirect(url_for("wizard.step", campaign_id=_begin(form), step="story"), 303)
-        except UserError as error:
-            show_problems(form, error)
-        code = 422
-    with here().database.reading() as db:
-        own = people.projects_of(db, creator_id(), Action.WRITE)
-    return render_template("wizard_start.html", form=form, own=own, licenses=license_choices()), code
+    """The first step: the project that the campaign is for, one of those that are there or a new one, which can be
+    brought along from its files. Enter presses the box's button, so an empty box stands aside for what is written."""
+    form, box = ProjectForm(), ImportForm()
+    if not form.is_submitted():
+        return _start_page(form, box)
+    do, typed = request.form.get("do"), importing.typed_project()
+    if do == "take":
+        return _taken(typed)
+    if do == "write":
+        return _start_page(form, box, code=200)
+    if do == "look" or (do == "" and (importing.is_filled(box) or not importing.is_written(typed))):
+        found = importing.look(box, importing.current_of_form(typed))
+        return _start_page(form, box) if found is None else importing.found_page(found, typed=typed)
+    try:
+        if form.validate():
+            return redirect(url_for("wizard.step", campaign_id=_begin(form), step="story"), 303)
+    except UserError as error:
+        show_problems(form, error)
+    return _start_page(form, box, importing.offers_sent())
 
 
 @pages.route("/drafts/<campaign_id>/write/<step>", methods=["GET", "POST"])
@@ -105,20 +115,41 @@ def license_choices() -> list[tuple[str, str]]:
     return [(name, license_title(name)) for name in SUGGESTED]
 
 
+def _start_page(form: ProjectForm, box: ImportForm, brought: tuple[Offer, ...] = (), code: int = 422) -> Answer:
+    """The first step. `brought` is what was ticked for the campaign, and waits for its project to be complete."""
+    with here().database.reading() as db:
+        own = people.projects_of(db, creator_id(), Action.WRITE)
+    page = render_template(
+        "wizard_start.html", form=form, box=box, own=own, licenses=license_choices(), fetches=outside.is_open(),
+        brought=[offer for offer in brought if offer.taken and offer.part != "project"],
+    )  # fmt: skip
+    return page, code if form.is_submitted() else 200
+
+
+def _taken(typed: dict[str, str]) -> Answer:
+    """What was ticked becomes a project and a draft; what is missing or wrong is mended on the first step's form."""
+    offers = importing.offers_sent()
+    try:
+        form, campaign_id = importing.take_new(offers, typed)
+    except UserError as error:
+        found = importing.Found(
+            offers, current=importing.current_of_form(typed), problems={error.field or "": error.sentence}
+        )
+        return importing.found_page(found, typed=typed)
+    if campaign_id:
+        flash("Taken over. Look through it: files of a project seldom say things as you would say them here.", "good")
+        return redirect(url_for("wizard.step", campaign_id=campaign_id, step="story"), 303)
+    return _start_page(form, ImportForm(formdata=None), offers)
+
+
 def _begin(form: ProjectForm) -> str:
     """A new draft in the project that was chosen or written; returns its id."""
     chosen = request.form.get("project", "")
     with here().database.transaction() as db:
         if chosen:
-            project = writing.by_slug(db, chosen)
-        else:
-            draft = writing.check_project(db, read_project(form), here().settings.base_url)
-            project = writing.make(db, creator_id(), draft)
-        campaign = service.new_draft(db, creator_id(), project.id)
-        address = project.repository_url or project.site_url
-        values = {"project_url": address, "license": project.license}
-        steps.keep(db, here().settings, creator_id(), campaign, values)
-        return campaign.id
+            return importing.begin(db, writing.by_slug(db, chosen).id)
+        draft = writing.check_project(db, read_project(form), here().settings.base_url)
+        return importing.begin(db, writing.make(db, creator_id(), draft).id, importing.offers_sent())
 
 
 def _save(campaign_id: str, step: str, form: WizardForm) -> dict[str, str]:

@@ -22,6 +22,28 @@ STATE_LABELS = {
 }
 
 
+CANCELLED_LABELS = {
+    CampaignState.CLOSING: "Cancelled, not yet deep",
+    CampaignState.REFUNDING: "Cancelled, refunding",
+    CampaignState.REFUNDED: "Cancelled, refunded",
+}
+
+
+def state_label(state: CampaignState, cancelled: bool) -> str:
+    """The state in a few words."""
+    return CANCELLED_LABELS.get(state, STATE_LABELS[state]) if cancelled else STATE_LABELS[state]
+
+
+def cancelled_sentence(state: CampaignState, height: int, confirmations: int) -> str:
+    """What is happening with a campaign that its creator has cancelled in the block at this height."""
+    if state is CampaignState.REFUNDED:
+        return "The creator has cancelled it. Every backer has been paid back, less the network fee."
+    if state is CampaignState.REFUNDING:
+        return "The creator has cancelled it. The refunds are on their way to every backer and wait for a block."
+    blocks = "one block" if confirmations == 1 else f"{confirmations} blocks"
+    return f"The creator has cancelled it in block {height}. When {blocks} confirm that, every backer is refunded."
+
+
 def cap_sentence(cap_sats: int) -> Markup:
     """What a cap means, before anybody pays; empty where there is none."""
     return _say("Once {} are reached, what comes later is sent back.", cap_sats) if cap_sats else Markup()
@@ -123,13 +145,22 @@ def pledge_headline(state: PledgeState, closed: bool, full: bool = False) -> str
 
 
 def pledge_sentence(
-    facts: PledgeFacts, amount_sats: int, outcome: Outcome | None, closed: bool, ended: bool, full: bool = False
+    facts: PledgeFacts,
+    amount_sats: int,
+    outcome: Outcome | None,
+    closed: bool,
+    ended: bool,
+    full: bool = False,
+    cancelled: bool = False,
 ) -> Markup:
     """What happened to a pledge's money, and what happens next.
 
     `closed`: no new pledges are taken, the deadline has passed; `ended`: the closing block is there, so that nothing
-    more can count; `full`: nothing more can count because the campaign's cap is reached.
+    more can count; `full`: nothing more can count because the campaign's cap is reached; `cancelled`: the creator has
+    ended the campaign.
     """
+    if cancelled and facts.state in GOES_BACK:
+        return _say("The creator has cancelled the campaign; your money comes back. " + CANCELLED_BACK)
     sentence = _pledge_sentence(facts, amount_sats, outcome, closed, ended, full)
     if facts.over_cap_sats and facts.state in (PledgeState.CONFIRMED, PledgeState.SHORT, PledgeState.OVER):
         return sentence + _say(
@@ -175,6 +206,11 @@ def _pledge_sentence(
             return _settlement_sentence(facts, outcome)
 
 
+GOES_BACK = (PledgeState.CONFIRMED, PledgeState.SHORT, PledgeState.OVER, PledgeState.LATE, PledgeState.OVER_CAP)
+CANCELLED_BACK = (
+    "It is sent to the address that you gave with your pledge, less the network fee, as soon as the cancellation is "
+    "deep enough in the chain."
+)
 BACK = "They are sent back to the address that you gave with your pledge, less the network fee."
 LATER = "After the deadline they are sent back to the address that you gave with your pledge, less the network fee."
 

@@ -7,6 +7,7 @@ class DerivationPath:
 
 class InputScope:
     witness_utxo: TransactionOutput | None
+    non_witness_utxo: Transaction | None
     partial_sigs: dict[PublicKey, bytes]
     sighash_type: int | None
     bip32_derivations: dict[PublicKey, DerivationPath]

@@ -91,6 +91,7 @@ def lie(bundle: Bundle, **changes: Any) -> Bundle:
         claims.as_of.height,
         claims.coins,
         claimed_spendings(claims),
+        claims.cancellation is not None,
     )
     told["outcome"] = None if found.outcome is None else str(found.outcome)
     told["counted_sats"] = found.counted_sats

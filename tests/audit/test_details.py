@@ -98,7 +98,7 @@ def test_a_campaign_of_the_second_version_has_the_bundle_that_it_had(
     paper: Paper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def as_before(*args: object) -> object:
-        return replace(drafts.freeze(*args), version=2, details_sha256="")  # type: ignore[arg-type]
+        return replace(drafts.freeze(*args), version=2, details_sha256="", cancellable="")  # type: ignore[arg-type]
 
     monkeypatch.setattr(service, "freeze", as_before)
     old = bundle_of(paper, paper.campaign(title="Of before"))

@@ -143,6 +143,7 @@ def test_a_campaign_of_the_first_version_goes_its_way_as_before(world: World, mo
             timelock_height=0,
             timelock_feerate_sat_vb=0,
             details_sha256="",
+            cancellable="",
         )
 
     monkeypatch.setattr(service, "freeze", as_before)

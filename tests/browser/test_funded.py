@@ -67,6 +67,7 @@ def publish_at_the_second_try(alice: Person, node: RegtestNode, payout_address: 
     """Everything wrong at first: each field says why and keeps what was typed; then it is mended and published."""
     page = alice.page
     alice.sign_up("Alice with a browser")
+    page.goto("/drafts/new")
     alice.fill(**{**draft_fields(node), **BAD_DRAFT})
     alice.press("Save and preview")
     said = {name: flat(page.locator(f"#{name}-error").inner_text()) for name in BAD_DRAFT}

@@ -90,6 +90,7 @@ def test_a_pledge_by_keys_alone(meet: Meet, house: House) -> None:
 def test_a_draft_is_published_by_keys_alone(meet: Meet, house: House) -> None:
     alice = meet(reduced_motion="reduce")
     alice.sign_up("Alice of more keys")
+    alice.page.goto("/drafts/new")
     keys = alice.page.keyboard
     fields = draft_fields(house.node)
     for name in ("title", "summary", "story", "project_url", "license", "goal"):
@@ -111,6 +112,7 @@ def test_a_draft_is_published_by_keys_alone(meet: Meet, house: House) -> None:
 def test_a_story_that_is_far_too_long_comes_back_with_all_that_was_typed(meet: Meet, house: House) -> None:
     alice = meet()
     alice.sign_up("Alice the verbose")
+    alice.page.goto("/drafts/new")
     alice.fill(**draft_fields(house.node))
     alice.page.evaluate("document.getElementById('story').value = 'word '.repeat(200000)")
     alice.press("Save and preview")

@@ -84,6 +84,26 @@ def test_a_lone_campaign_fills_its_row(meet: Meet, filled: dict[str, str]) -> No
             assert last["x"] + last["width"] > whole["x"] + whole["width"] - 2
 
 
+def test_pictures_keep_to_their_place(meet: Meet, filled: dict[str, str]) -> None:
+    """No words of a tile lie on its picture, and the cover of a campaign is as wide as its story."""
+    alice = meet()
+    log_in(alice)
+    for name, tile in (("front", ".tile"), ("project", ".tile"), ("dashboard", ".rowcard")):
+        for width in WIDTHS:
+            alice.page.set_viewport_size({"width": width, "height": 900})
+            alice.page.goto(filled[name])
+            for each in alice.page.locator(f"{tile}:has(img)").all():
+                each.scroll_into_view_if_needed()
+                picture, words = each.locator("img").bounding_box(), each.locator(f"{tile}-body").bounding_box()
+                assert picture and words
+                above = picture["y"] + picture["height"] <= words["y"] + 2
+                before = picture["x"] + picture["width"] <= words["x"] + 2
+                assert above or before, f"{name} at {width}: {picture} {words}"
+    alice.page.goto(filled["campaign open"])
+    cover, story = alice.page.locator(".c-picture").bounding_box(), alice.page.locator(".c-main").bounding_box()
+    assert cover and story and abs(cover["width"] - story["width"]) < 2
+
+
 def test_a_licence_without_a_longer_name_is_named_once(meet: Meet, filled: dict[str, str]) -> None:
     visitor = meet()
     visitor.page.goto(filled["campaign open"])

@@ -14,6 +14,7 @@ from crowdfund.campaigns.lifecycle import (
     CampaignState,
     CoinFacts,
     Decision,
+    Ending,
     Kind,
     Outcome,
     RivalFate,
@@ -23,6 +24,7 @@ from crowdfund.campaigns.lifecycle import (
     counted_sats,
     decide,
     depth,
+    ending,
     over_cap,
     owed_kind,
     standing,
@@ -309,3 +311,53 @@ def test_what_has_nothing_left_to_do_and_what_a_node_refuses() -> None:
 def test_what_is_not_said_of_a_coin_is_that_it_is_nothing_special() -> None:
     coin = CoinFacts(DUST, None)
     assert (coin.coinbase, coin.in_mempool, coin.rival, coin.outpoint) == (False, False, None, ("", 0))
+
+
+OPENED = 100
+
+
+@pytest.mark.parametrize(
+    ("closing", "cancelled_at", "expected"),
+    [
+        (None, [], None),
+        (CLOSING, [], Ending(CLOSING)),
+        (None, [OPENED + 1], Ending(OPENED + 1, cancelled=True)),
+        (None, [OPENED], None),
+        (None, [OPENED - 1], None),
+        (CLOSING, [OPENED], Ending(CLOSING)),
+        (CLOSING, [CLOSING - 1], Ending(CLOSING - 1, cancelled=True)),
+        (CLOSING, [CLOSING], Ending(CLOSING)),
+        (CLOSING, [CLOSING + 1], Ending(CLOSING)),
+        (CLOSING, [CLOSING, 180, 150, OPENED], Ending(150, cancelled=True)),
+    ],
+)
+def test_the_first_cancellation_between_opening_and_closing_block_is_the_end(
+    closing: int | None, cancelled_at: list[int], expected: Ending | None
+) -> None:
+    assert ending(OPENED, closing, cancelled_at) == expected
+
+
+@given(st.integers(0, 30), st.none() | st.integers(0, 30), st.lists(st.integers(0, 30), max_size=6), st.integers(0, 30))
+def test_later_cancellations_change_nothing_and_no_cancellation_makes_the_end_later(
+    opened: int, closing: int | None, cancelled_at: list[int], another: int
+) -> None:
+    end, without = ending(opened, closing, cancelled_at), ending(opened, closing, [])
+    assert end == ending(opened, closing, cancelled_at[::-1])
+    if end is not None and without is not None:
+        assert end.height <= without.height and end.cancelled == (end != without)
+    if end is not None and another >= end.height:
+        assert ending(opened, closing, [*cancelled_at, another]) == end
+    assert without is None or not without.cancelled
+
+
+@given(st.lists(coins, max_size=20), st.integers(1, 20_000), st.integers(100, 220), st.integers(0, 9_000))
+def test_a_cancelled_campaign_fails_whatever_was_paid_and_everything_in_it_goes_back(
+    facts: list[CoinFacts], goal_sats: int, closing: int, above_sats: int
+) -> None:
+    facts = [replace(c, outpoint=("a", n)) for n, c in enumerate(facts)]
+    args = (facts, closing, closing, 1, goal_sats + above_sats)
+    plain, cancelled = decide(goal_sats, DUST, *args), decide(goal_sats, DUST, *args, cancelled=True)
+    assert plain is not None and cancelled == replace(plain, outcome=Outcome.FAILED)
+    kinds = {owed_kind(standing(c, closing, DUST, closing), cancelled.outcome) for c in facts}
+    assert kinds <= {None, Kind.REFUND}
+    assert decide(goal_sats, DUST, facts, closing, closing, 2, NO_CAP, cancelled=True) is None, "not deep enough"

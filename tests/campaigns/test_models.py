@@ -57,6 +57,7 @@ from crowdfund.campaigns.talk_models import Approval, Moderation, OwnMoney, Post
 from crowdfund.db import Base, Database
 from crowdfund.notices.models import Delivery, Happening, Notice, Subscription, Webhook
 from crowdfund.projects.models import Project, ProjectInvitation, ProjectMember
+from crowdfund.projects.proof_models import ProjectProof
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from support import fresh
 from support.postgres import DATABASES, database_of, on_postgresql, spoken
@@ -186,6 +187,8 @@ def fill(session: Session) -> None:
     fill_accounts(session)
     session.add(Picture(id=1, campaign_id="draft", position=0, sha256="0" * 64, alt="a"))
     session.flush()
+    session.add(ProjectProof(id=1, project_id="prj", looked_at=NOW, asked_by=1,
+                             address="u", outcome="asked"))  # fmt: skip
     session.add(PictureRow(picture_id=1, kind="webp", width=9, height=9, sha256="0" * 64, data=b"x"))
     session.execute(text(transfer(1, "outside", "counted", 10_000)))
     session.execute(text(transfer(2, "counted", "in_settlement", 10_000)))
@@ -382,6 +385,18 @@ NOTICE = (
 )
 HASH = "0" * 64
 
+
+def looked(outcome: str, **values: object) -> str:
+    """A look at the project of the open campaign."""
+    row = {"address": "u", "asked_by": 1, "way": "", "url": "", "line": "", "sha256": "",
+           "sentence": "", **values}  # fmt: skip
+    said = ", ".join("NULL" if value is None else repr(value) for value in row.values())
+    return (
+        f"INSERT INTO project_proofs (id, project_id, looked_at, outcome, {', '.join(row)}) "
+        f"VALUES (2, 'prj', {WHEN}, '{outcome}', {said})"
+    )
+
+
 REFUSED = {
     # ways into accounts
     "a name that terms hold": "UPDATE creators SET name = 'x' WHERE id = 1",
@@ -416,6 +431,20 @@ REFUSED = {
     "another address": "UPDATE subscriptions SET email = 'x'",
     "an address not confirmed any more": "UPDATE subscriptions SET confirmed_at = NULL",
     "another webhook": "UPDATE webhooks SET url = 'x'",
+    # looks at the files of projects
+    "a look, otherwise": "UPDATE project_proofs SET outcome = 'shown'",
+    "a look at somebody else's address": looked("asked", address="https://elsewhere.example.org"),
+    "a look that nobody asked for": looked("asked", asked_by=None),
+    "a proof without a line": looked("shown", way="challenge", url="u", sha256="0" * 64),
+    "a proof without a file": looked("shown", way="challenge", line="l", sha256="0" * 64),
+    "a proof without its hash": looked("shown", way="challenge", url="u", line="l", sha256="0" * 63),
+    "a proof in no way": looked("shown", url="u", line="l", sha256="0" * 64),
+    "a proof by magic": looked("shown", way="magic", url="u", line="l", sha256="0" * 64),
+    "a line of what was not seen": looked("absent", line="l", sentence="s"),
+    "nothing seen, and not why": looked("absent"),
+    "an outcome of no kind": looked("magic"),
+    "a look at nothing": looked("asked", address=""),
+    "an endless sentence": looked("absent", sentence="s" * 1_001),
     # pictures
     "another picture": f"UPDATE pictures SET sha256 = '{'1' * 64}'",
     "other bytes of a picture": "UPDATE picture_files SET height = 8",
@@ -725,7 +754,7 @@ REFUSED = {
 NUMBERED = (
     "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
     "acknowledged_spends", "update_versions", "posts", "moderation", "own_money",
-    "happenings", "notices", "deliveries", "subscriptions", "webhooks", "pictures",
+    "happenings", "notices", "deliveries", "subscriptions", "webhooks", "pictures", "project_proofs",
 )  # fmt: skip
 TABLES = tuple(Base.metadata.tables)
 KEPT = (
@@ -734,6 +763,7 @@ KEPT = (
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
     "acknowledged_spends",
     "update_versions", "posts", "post_approvals", "moderation", "own_money", "happenings", "notices", "deliveries",
+    "project_proofs",
 )  # fmt: skip
 
 

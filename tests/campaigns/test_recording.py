@@ -280,7 +280,7 @@ def test_the_watch_takes_in_only_what_is_new(paper: Paper, pledge: Pledge) -> No
     sent = statements(paper)
     for _ in range(3):
         watch.refresh()
-    assert len(sent) == 3 * 4, "three questions, and one for the tip, however much there is"
+    assert len(sent) == 3 * 5, "four questions, and one for the tip, however much there is"
     fresh = RecordedWatch(paper.database)
     fresh.refresh()
     assert fresh.scripts == {pledge.script, other.script} and len(fresh.outpoints) == 4

@@ -11,12 +11,12 @@ import pytest
 from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError, NoResultFound
 
-from crowdfund.campaigns import attempts, endings, settling, thefts
-from crowdfund.campaigns.endings import Ending
+from crowdfund.campaigns import attempts, settling, shown_endings, thefts
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Attempt
 from crowdfund.campaigns.queries import pledge_summary
 from crowdfund.campaigns.settling import CountedCoin, DueCampaign
+from crowdfund.campaigns.shown_endings import ShownEnding
 from crowdfund.chain.follow import FoundCoin, FoundSpend
 from crowdfund.chain.inclusion import Inclusion
 from crowdfund.chain.port import SendResult, Sent
@@ -393,7 +393,7 @@ def test_the_coins_that_count_are_told_in_the_order_of_the_chain(paper: Paper) -
             settling.ending(session, "nobody")
 
 
-def shown(paper: Paper, campaign: str, *coins: FoundCoin) -> Ending:
+def shown(paper: Paper, campaign: str, *coins: FoundCoin) -> ShownEnding:
     """An ending with these coins, each in the block that the books have it in."""
     (due,) = [one for one in campaigns_due(paper) if one.id == campaign]
     with paper.database.reading() as session:
@@ -402,7 +402,7 @@ def shown(paper: Paper, campaign: str, *coins: FoundCoin) -> Ending:
     held = {
         (c.txid, c.vout): Inclusion(c.txid, heights.get((c.txid, c.vout), 1), b"raw", ("ab" * 32,), 1) for c in coins
     }
-    return Ending(b"headers", due.proof[min(due.proof)], held)
+    return ShownEnding(b"headers", due.proof[min(due.proof)], held)
 
 
 def campaigns_due(paper: Paper) -> list[DueCampaign]:
@@ -426,7 +426,7 @@ def test_what_shows_an_ending_is_kept_with_the_decision_for_good(paper: Paper) -
     with paper.database.transaction() as session:
         assert settling.decide_campaign(session, campaign, 2, right)
     with paper.database.reading() as session:
-        proof = endings.proof(session, campaign, with_coins=True)
+        proof = shown_endings.proof(session, campaign, with_coins=True)
         assert proof is not None and proof.headers == b"headers"
         assert [one.index for one in proof.coins] == [pledge.index, pledge.index]
         assert {(one.raw, one.branch, one.position) for one in proof.coins} == {(b"raw", ("ab" * 32,), 1)}

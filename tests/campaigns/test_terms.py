@@ -49,6 +49,7 @@ TERMS = CampaignTerms(
     timelock_height=6_000,
     timelock_feerate_sat_vb=10,
     details_sha256="22" * 32,
+    cancellable="cxl1",
 )
 NEW: dict[str, Any] = {
     "cap_sats": 0,
@@ -56,9 +57,10 @@ NEW: dict[str, Any] = {
     "timelock_height": 0,
     "timelock_feerate_sat_vb": 0,
     "details_sha256": "",
+    "cancellable": "",
 }
 FIRST = replace(TERMS, **NEW, version=1)
-SECOND_TERMS = replace(TERMS, details_sha256="", version=2)
+SECOND_TERMS = replace(TERMS, details_sha256="", cancellable="", version=2)
 SECOND_HASH = "457051df9ce5bde2ff0e34aea88ad51bff688dfcd41c74fb3b92e6be33aa8d39"
 FIRST_HASH = "9d7560a1102b8a7df0ea72a79f066606a7b718588a6ef986873975b5358df875"
 
@@ -95,6 +97,8 @@ def test_parsing_undoes_canonical_and_any_change_of_one_field_changes_the_hash(
     values: dict[str, Any] = {f.name: data.draw(WORDS if str(f.type) == "str" else NUMBERS) for f in own}
     if values.get("cap_sats"):
         values["cap_sats"] = max(values["cap_sats"], values["goal_sats"])
+    if "cancellable" in values:
+        values["cancellable"] = data.draw(st.sampled_from(["", "cxl1"]))
     terms = CampaignTerms(**values, version=version)
     assert CampaignTerms.parse(terms.canonical()) == terms
     assert list(json.loads(terms.canonical())) == sorted([*values, "version"])
@@ -124,10 +128,18 @@ def test_terms_of_the_first_version_keep_their_text_and_their_hash() -> None:
 def test_terms_of_the_second_version_keep_theirs() -> None:
     text = SECOND_TERMS.canonical()
     assert SECOND_TERMS.hash.hex() == SECOND_HASH
-    assert list(json.loads(text)) == sorted(asdict(TERMS).keys() - {"details_sha256"})
+    assert list(json.loads(text)) == sorted(asdict(TERMS).keys() - {"details_sha256", "cancellable"})
     assert CampaignTerms.parse(text) == SECOND_TERMS
     with pytest.raises(ValueError, match="no such part"):
         replace(SECOND_TERMS, details_sha256=TERMS.details_sha256)
+    with pytest.raises(ValueError, match="no such part"):
+        replace(SECOND_TERMS, cancellable=TERMS.cancellable)
+
+
+def test_terms_of_the_third_version_say_whether_and_how_they_can_be_cancelled() -> None:
+    assert '"cancellable":"cxl1"' in TERMS.canonical()
+    never = replace(TERMS, cancellable="")
+    assert CampaignTerms.parse(never.canonical()) == never != TERMS
 
 
 @pytest.mark.parametrize("name", NEW)
@@ -172,6 +184,8 @@ def dumped(value: object) -> str:
         altered(cap_sats=TERMS.goal_sats - 1),
         altered(cap_sats=-1),
         altered(receipt_key=None),
+        altered(cancellable="cxl2"),
+        altered(cancellable=None),
         dumped({k: v for k, v in asdict(TERMS).items() if k != "timelock_height"}),
         dumped({**json.loads(FIRST.canonical()), "cap_sats": 0}),
         dumped({**json.loads(FIRST.canonical()), "version": 2}),

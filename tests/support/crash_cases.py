@@ -19,6 +19,7 @@ from crowdfund.campaigns import queries, service
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
+from support.cancelling import cancellation, payout_coin
 from support.crash_store import Files, Store, rows
 from support.node import new_address
 from support.nursery import IN_TROUBLE, KILLED, Nursery
@@ -31,7 +32,8 @@ UNSIGNED = 12  # from about this step on, what is on disk when the worker dies s
 FIRST_SATS = (400_000, 500_000, 30_000)
 SECOND_SATS = 250_000  # pledge 0 pays in two parts
 LATE_SATS, VERY_LATE_SATS = 40_000, 50_000  # pledge 1 after the deadline, pledge 2 after the settlement
-GOALS = {"funded": 1_000_000, "failed": 50_000_000}
+CANCELLED = "cancelled"
+GOALS = {"funded": 1_000_000, "failed": 50_000_000, CANCELLED: 1_000_000}
 PLAN = "SELECT txid, raw FROM attempts"
 SPARE_ACCOUNTS = 5  # few, so that the worker asks for more
 
@@ -60,6 +62,9 @@ class Case:
     env: dict[str, str] = field(default_factory=dict, repr=False)
     campaign_id: str = ""
     payout_script: str = ""
+    payout_address: str = ""
+    terms_hash: bytes = b""
+    cancelling_tx: str = field(default="", repr=False)
     pledges: list[tuple[str, str]] = field(default_factory=list, repr=False)  # (script paid to, refund script)
     addresses: list[str] = field(default_factory=list, repr=False)
     signer_pid: int = 0
@@ -70,6 +75,11 @@ class Case:
     undisturbed: dict[str, bytes | None] = field(default_factory=dict, repr=False)
 
     store: Store = field(default_factory=Files, repr=False)
+
+    @property
+    def outcome(self) -> str:
+        """What is decided."""
+        return "failed" if self.ending == CANCELLED else self.ending
 
     @property
     def database_url(self) -> str:
@@ -92,9 +102,10 @@ class Play:
 
     def run(self, cases: Sequence[Case]) -> int:
         """Take all cases through all stages; returns the height before the first payment."""
-        base = int(self.node.rpc("getblockcount"))
         deadline = datetime.fromtimestamp(self.node.status()["median_time_past"], UTC) + 3 * DAY
         self._prepare(cases, deadline)
+        self._get_ready_to_cancel([case for case in cases if case.ending == CANCELLED])
+        base = int(self.node.rpc("getblockcount"))
         for stage, move in zip(STAGES, self._moves(cases, deadline), strict=True):
             move()
             self._everybody(cases, partial(_live_through, stage))
@@ -112,6 +123,10 @@ class Play:
             self._pay([c.addresses[0] for c in cases], SECOND_SATS)
 
         def close() -> None:
+            for raw in (c.cancelling_tx for c in cases if c.ending == CANCELLED):
+                self.node.rpc("sendrawtransaction", raw)
+            if any(c.ending == CANCELLED for c in cases):
+                self.node.mine()
             self.node.jump_to(int(deadline.timestamp()) + 1)
             self._pay([c.addresses[1] for c in cases], LATE_SATS)
             self.node.mine()
@@ -121,6 +136,14 @@ class Play:
             self.node.mine()
 
         return [pay, self.node.mine, close, self.node.mine, pay_very_late, self.node.mine]
+
+    def _get_ready_to_cancel(self, cases: Sequence[Case]) -> None:
+        """A coin at each payout address, and the transaction that will spend it, not sent yet."""
+        coins = [payout_coin(self.node, case.payout_address) for case in cases]
+        if cases:
+            self.node.mine()
+        for case, coin in zip(cases, coins, strict=True):
+            case.cancelling_tx = cancellation(self.node, coin, case.terms_hash)
 
     def _pay(self, addresses: Iterable[str], amount_sats: int) -> None:
         self.node.bank("sendmany", "", dict.fromkeys(addresses, f"0.{amount_sats:08d}"))
@@ -174,7 +197,8 @@ def _publish(case: Case, world: World, folder: Path, creator_id: int, deadline: 
         case.addresses.append(str(pledge.address))
         case.pledges.append(((pledge.script or b"").hex(), pledge.refund_script.hex()))
     assert snapshot.terms is not None
-    case.payout_script = snapshot.terms.payout_script
+    case.payout_script, case.payout_address = snapshot.terms.payout_script, snapshot.terms.payout_address
+    case.terms_hash = snapshot.terms.hash
     database.close()
 
 

@@ -15,7 +15,7 @@ from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.db import Database
 from crowdfund.wallet.signer_log import SignerLog
-from support.crash_cases import Case
+from support.crash_cases import CANCELLED, Case
 from support.crash_store import rows, sound
 
 Outpoint = tuple[str, int]
@@ -113,7 +113,8 @@ def _judge_books(case: Case, chain: ChainRecord, coins: list[Payment]) -> None:
         snapshot = queries.load(session, case.campaign_id)
         summary = queries.summarise(snapshot)
         assert snapshot.decision is not None
-        assert snapshot.decision.outcome == case.ending, case.name
+        assert snapshot.decision.outcome == case.outcome, case.name
+        assert (snapshot.cancellation is not None) == (case.ending == CANCELLED), case.name
     database.close()
     received = sum(c.value_sats for c in coins)
     paid_out = sum(p.value_sats for p in chain.paid_to[case.payout_script])

@@ -31,6 +31,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.keystore import Keystore
+from crowdfund.wallet.outcome_proof import Cancelled
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import Account, SignerClient
 from crowdfund.wallet.signer_log import SignerLog
@@ -174,6 +175,12 @@ class CountedLog(SignerLog):
         self._steps(f"log: before {len(refunds)} refund addresses")
         super().register(account, terms_hash, refunds)
         self._steps(f"log: {len(refunds)} refund addresses are written")
+
+    def cancel(self, account: int, terms_hash: bytes, cancelled: Cancelled) -> None:
+        """See the parent."""
+        self._steps("log: before the cancellation")
+        super().cancel(account, terms_hash, cancelled)
+        self._steps("log: the cancellation is written")
 
     def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """See the parent."""

@@ -10,7 +10,7 @@ import ipaddress
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -177,3 +177,13 @@ def redirect(location: str, status: str = "302 Found") -> bytes:
 def saying(answer: bytes) -> Talk:
     """Always the same answer."""
     return lambda sock, _request: sock.sendall(answer)
+
+
+def files(there: Mapping[str, bytes]) -> Talk:
+    """The answer for each path; for all others that there is nothing."""
+
+    def talk(sock: socket.socket, request: str) -> None:
+        path = request.split(" ", 2)[1]
+        sock.sendall(there.get(path) or http(b"none", "404 Not Found"))
+
+    return talk

@@ -6,10 +6,12 @@ import struct
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from crowdfund.chain.cancelling import Cancellable
 from crowdfund.chain.follow import BlockFollower, Changes, FoundCoin
-from crowdfund.chain.port import BlockRef, NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin
+from crowdfund.chain.port import BlockRef, NodeStatus, Origin, Outpoint, SendResult, Sent, Spender, UnspentCoin
 from crowdfund.chain.scan import outpoint_key
-from crowdfund.wallet.blocks import double_sha256, merkle_root, parse_tx
+from crowdfund.wallet.blocks import ParsedTx, double_sha256, merkle_root, parse_tx, raw_transactions
+from crowdfund.wallet.cancellation import spending
 
 OURS, THEIRS = b"\x00\x14" + b"o" * 20, b"\x00\x14" + b"t" * 20
 
@@ -106,6 +108,13 @@ class Chain:
         """See the port; nobody asks here."""
         return self.branch[-1], []
 
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """See the port."""
+        self._ask("origin")
+        raws = [raw for block in self.branch for _, raw in raw_transactions(self.raw[block])]
+        raw = spending(tx, raws, script)
+        return None if raw is None else Origin(raw)
+
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port."""
         return SendResult(Sent.ACCEPTED)
@@ -133,6 +142,7 @@ class Records:
     coins: dict[Outpoint, int | None] = field(default_factory=dict)
     inputs: dict[str, tuple[Outpoint, ...]] = field(default_factory=dict)
     in_mempool: set[str] = field(default_factory=set)
+    cancellable: dict[bytes, Cancellable] = field(default_factory=dict)
 
     def tip(self) -> BlockRef | None:
         """See the port."""

@@ -66,6 +66,11 @@ def terms_2(account: int = ACCOUNT, **changes: object) -> str:
     return terms(**{**added, **changes})
 
 
+def terms_3(account: int = ACCOUNT, **changes: object) -> str:
+    """Terms of version 3."""
+    return terms_2(account, **{"version": 3, "details_sha256": "ab" * 32, "cancellable": "cxl1", **changes})
+
+
 def receipt_key(account: int = ACCOUNT, store: Keystore = STORE) -> str:
     """The public receipt key of an account."""
     return store.receipt_key(account).public_key.format().hex()

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import sha256
 
-from crowdfund.chain.port import NodeStatus, Outpoint, SendResult, Sent, Spender, UnspentCoin
+from crowdfund.chain.port import NodeStatus, Origin, Outpoint, SendResult, Sent, Spender, UnspentCoin
+from crowdfund.wallet.blocks import ParsedTx
+from crowdfund.wallet.cancellation import spending
 from crowdfund.wallet.networks import NETWORKS
 from support.model import Block, Tx, median_time
 
@@ -205,6 +207,14 @@ class SimChain:
             for vout, (sats, script) in enumerate(tx.outputs)
             if script in scripts and (tx.txid, vout) in made - spent
         ]
+
+    def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
+        """See the port."""
+        self.before("origin")
+        spent = {txid for txid, _ in tx.spends}
+        raws = [other.raw for block in self.branch(block_hash) for other in block.txs if other.txid in spent]
+        raw = spending(tx, raws, script)
+        return None if raw is None else Origin(raw)
 
     def broadcast(self, raw: bytes) -> SendResult:
         """See the port; nothing is ever signed here."""

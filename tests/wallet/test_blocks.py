@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crowdfund.chain.regtest import RegtestNode
-from crowdfund.wallet.blocks import ParsedTx, merkle_root, parse_block, parse_tx
+from crowdfund.wallet.blocks import ParsedTx, double_sha256, merkle_root, parse_block, parse_tx, without_witness
 from support.node import new_address
+from support.simchain import make_tx
 
 KINDS = ["legacy", "p2sh-segwit", "bech32", "bech32m"]
 
@@ -133,3 +134,13 @@ def quiet(parse: object, raw: bytes) -> None:
         parse(raw)
     except ValueError as error:
         assert str(error)
+
+
+def test_a_transaction_without_its_witness_is_what_its_txid_says() -> None:
+    for salt in (1, 2):  # with a witness, and without
+        tx = make_tx([("11" * 32, 1), ("22" * 32, 0)], [(5_000, b"\x51"), (7, b"")], salt)
+        bare = without_witness(tx.raw)
+        assert double_sha256(bare)[::-1].hex() == tx.txid == parse_tx(bare).txid
+        assert (bare == tx.raw) == (salt == 2) and without_witness(bare) == bare
+    with pytest.raises(ValueError):
+        without_witness(tx.raw[:-1])

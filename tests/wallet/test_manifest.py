@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 
 from crowdfund.errors import UserError
 from crowdfund.wallet.addresses import address_of
+from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.manifest import CampaignToSign, Manifest, ToSign, in_words
+from crowdfund.wallet.outcome_proof import OutcomeProof
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 PAYOUT, BOB, MALLORY = (b"\x00\x14" + letter * 20 for letter in (b"p", b"b", b"m"))
@@ -33,6 +35,21 @@ campaigns = st.builds(
     st.text(),
     st.dictionaries(st.integers(0, 2**31 - 1), scripts, max_size=3),
     st.lists(st.builds(ToSign, st.sampled_from(["release", "refund"]), transactions), max_size=2).map(tuple),
+    st.none()
+    | st.builds(
+        OutcomeProof,
+        st.binary(max_size=9),
+        st.just(()),
+        st.none()
+        | st.builds(
+            CancellationProof,
+            st.binary(max_size=9),
+            st.binary(max_size=9),
+            st.integers(0, 2**31 - 1),
+            st.lists(st.text(max_size=3), max_size=2).map(tuple),
+            st.integers(0, 9),
+        ),
+    ),
 )
 
 

@@ -19,6 +19,7 @@ from crowdfund.wallet.policy import (
     EndingFacts,
     TermsFacts,
     check_account,
+    check_cancellable,
     check_outcome,
     check_settlement,
     check_timelocked,
@@ -28,7 +29,18 @@ from crowdfund.wallet.policy import (
     read_terms,
 )
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
-from support.signing import ACCOUNT, OPENED, PAYOUT, TIMELOCK, TIMELOCK_FEERATE, canonical, receipt_key, terms, terms_2
+from support.signing import (
+    ACCOUNT,
+    OPENED,
+    PAYOUT,
+    TIMELOCK,
+    TIMELOCK_FEERATE,
+    canonical,
+    receipt_key,
+    terms,
+    terms_2,
+    terms_3,
+)
 
 BOB = b"\x00\x14" + b"b" * 20
 OLD, NEW = read_terms(terms(), "regtest"), read_terms(terms_2(), "regtest")
@@ -62,6 +74,9 @@ class Memory:
         told = self.believes.inputs if self.believes else ()
         believed = {policy.outpoint(i): (ACCOUNT, i.index, i.value_sats) for i in told}
         return {**believed, **self.coins}.get(outpoint)
+
+    def released(self, account: int) -> bool:
+        return "release" in self.kinds.values()
 
 
 def settle(kind: str, tx: UnsignedTx, facts: TermsFacts = NEW, held: Memory | None = None) -> None:
@@ -132,17 +147,34 @@ def test_each_version_has_its_own_fields(name: str) -> None:
 
 
 def test_the_third_version_names_its_details() -> None:
-    third = read_terms(terms_2(version=3, details_sha256="ab" * 32), "regtest")
+    third = read_terms(terms_3(), "regtest")
     assert (third.version, third.receipt_key, third.timelock_height) == (3, receipt_key(), TIMELOCK)
     unreadable(terms_2(version=3), "lack")
-    unreadable(terms_2(version=3, details_sha256=5), "another type")
+    unreadable(terms_3(details_sha256=5), "another type")
     for wrong in ("", "AB" * 32, "ab" * 31, "zz" * 32):
-        unreadable(terms_2(version=3, details_sha256=wrong), "name the details")
+        unreadable(terms_3(details_sha256=wrong), "name the details")
     unreadable(terms_2(details_sha256="ab" * 32), "another version")
     unreadable(terms(details_sha256="ab" * 32), "another version")
     check_account(third, receipt_key(), ACCOUNT, Memory())
     with pytest.raises(UserError, match="receipt key"):
         check_account(third, receipt_key(ACCOUNT + 1), ACCOUNT, Memory())
+
+
+def test_the_third_version_says_whether_it_can_be_cancelled() -> None:
+    third, never = read_terms(terms_3(), "regtest"), read_terms(terms_3(cancellable=""), "regtest")
+    assert third.cancellable and not never.cancellable and not NEW.cancellable
+    for wrong in ("cxl2", "CXL1", " cxl1"):
+        unreadable(terms_3(cancellable=wrong), "nobody knows")
+    unreadable(terms_3(cancellable=True), "another type")
+    unreadable(terms_2(version=3, details_sha256="ab" * 32), "lack")
+    unreadable(terms_2(cancellable="cxl1"), "another version")
+    unreadable(terms(cancellable="cxl1"), "another version")
+    check_cancellable(third, ACCOUNT, Memory(kinds={"x": "refund"}))
+    for facts in (never, NEW):
+        with pytest.raises(UserError, match="cannot be cancelled"):
+            check_cancellable(facts, ACCOUNT, Memory())
+    with pytest.raises(UserError, match="release of this campaign was signed"):
+        check_cancellable(third, ACCOUNT, Memory(kinds={"x": "release"}))
 
 
 @pytest.mark.parametrize("name", ["network", "payout_address", "payout_script", "opened_height"])
@@ -539,3 +571,11 @@ def test_a_shown_coin_that_cannot_be_read(fields: object) -> None:
 
 def test_a_shown_coin_is_read() -> None:
     assert read_shown_coin(["AAE=", 1, 2]) == ShownCoin(b"\0\1", 1, 2)
+
+
+def test_of_a_cancelled_campaign_everything_goes_back_and_nothing_is_released() -> None:
+    cancelled = Proven(300, "cc" * 32, "dd" * 32)
+    cancelled.add(ProvenCoin(200, COIN.txid, COIN.vout, COIN.value_sats))
+    check_outcome("refund", REFUND, NEW, cancelled)
+    with pytest.raises(UserError, match="was cancelled"):
+        check_outcome("release", RELEASE, NEW, cancelled)

@@ -347,7 +347,8 @@ def test_a_name_until_it_is_published(town: World, app: Flask) -> None:
     page = sentences(alice.get("/account"))
     assert "so it cannot change any more" in page and "cannot be closed" in page
     assert "cannot change" in field_error(alice.send("/account/name", {"name": "alice again"}), "name")
-    assert "cannot be closed" in sentences(alice.post("/account/close", page="/account"))
+    assert alice.post("/account/close", page="/account").location == "/account"
+    assert "its terms name you for ever" in sentences(alice.get("/account"))
 
 
 def test_closing(town: World, app: Flask) -> None:
