@@ -45,7 +45,7 @@ def draft_of(paper: Paper, visitor: Person, name: str) -> str:
     """Sign up; the id of a draft of one's own."""
     visitor.page.goto("/signup")
     visitor.fill(name=name, password=PASSWORD)
-    visitor.page.locator("main button[type=submit]").click()
+    visitor.page.get_by_role("button", name="Create the account").click()
     with paper.database.transaction() as db:
         owner = db.scalars(select(Creator.id).where(Creator.name == name)).one()
         return service.save_draft(db, paper.settings, owner, paper.draft(title=f"The drill of {name}")).id

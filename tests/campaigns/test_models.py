@@ -23,6 +23,7 @@ from crowdfund.accounts.models import (
     RecoveryCode,
     WebSession,
 )
+from crowdfund.campaigns.cancel_models import CancellationDraft, CancellationSend
 from crowdfund.campaigns.detail_models import (
     DeliverableReport,
     HelpOffer,
@@ -39,10 +40,13 @@ from crowdfund.campaigns.models import (
     BatchRow,
     Block,
     Campaign,
+    Cancellation,
     ChainView,
     Coin,
+    CountedCoinRow,
     Creator,
     DecisionRow,
+    EndingRow,
     Incident,
     IncidentCoin,
     PaymentInput,
@@ -185,6 +189,7 @@ def fill(session: Session) -> None:
     fill_talk(session)
     fill_notices(session)
     fill_accounts(session)
+    fill_endings(session)
     session.add(Picture(id=1, campaign_id="draft", position=0, sha256="0" * 64, alt="a"))
     session.flush()
     session.add(ProjectProof(id=1, project_id="prj", looked_at=NOW, asked_by=1,
@@ -196,6 +201,26 @@ def fill(session: Session) -> None:
     session.execute(text(f"{SEEN_TO} (1, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')"))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
     session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
+
+
+def fill_endings(session: Session) -> None:
+    """What shows how `won` and `lost` ended; a cancellation of `open`, and what its creator asked for and brought."""
+    session.add_all(EndingRow(campaign_id=name, headers=b"x") for name in ("won", "lost"))
+    session.flush()
+    session.add(CountedCoinRow(coin_id=1, campaign_id="won", height=5, raw=b"r", branch=b"", position=0))
+    session.add(
+        Cancellation(
+            id=1, campaign_id="open", txid="c", height=5, block_hash="h", position=1, branch=b"", raw=b"r", spent=None,
+            reason_sha256="0" * 64, found_at=NOW,
+        )
+    )  # fmt: skip
+    session.add(
+        CancellationDraft(
+            id=1, campaign_id="open", creator_id=1, reason="r", spent=b"s", vout=0, feerate_sat_vb=2, made_at=NOW
+        )
+    )
+    session.add(CancellationSend(id=1, campaign_id="open", creator_id=1, txid="c", raw=b"r", brought_at=NOW))
+    session.flush()
 
 
 def fill_accounts(session: Session) -> None:
@@ -431,8 +456,24 @@ REFUSED = {
     "another address": "UPDATE subscriptions SET email = 'x'",
     "an address not confirmed any more": "UPDATE subscriptions SET confirmed_at = NULL",
     "another webhook": "UPDATE webhooks SET url = 'x'",
+    # how campaigns ended
+    "other headers": "UPDATE endings SET headers = x'00' WHERE campaign_id = 'lost'",
+    "another branch": "UPDATE counted_coins SET branch = x'00'",
+    "a coin that counts elsewhere": "INSERT INTO counted_coins VALUES (2, 'won', 5, x'00', x'00', 0)",
+    "a cancellation, otherwise": "UPDATE cancellations SET raw = x'00'",
+    "a draft cancelled": (
+        f"INSERT INTO cancellations VALUES (2, 'draft', 'c', 5, 'h', 1, x'00', x'00', NULL, '{'0' * 64}', {WHEN})"
+    ),
+    "cancelled and funded": "INSERT INTO decisions VALUES ('open', 'funded', 1, 5, 'h', 5, 1)",
+    "cancelled in another block": "INSERT INTO decisions VALUES ('open', 'failed', 1, 5, 'g', 5, 1)",
+    "cancelled by another's": "UPDATE decisions SET cancellation_id = 1 WHERE campaign_id = 'lost'",
+    "another reason": "UPDATE cancellation_drafts SET reason = 'x'",
+    "a cancellation of a draft asked for": (
+        f"INSERT INTO cancellation_drafts VALUES (2, 'draft', 1, 'r', x'00', 0, 2, {WHEN})"
+    ),
+    "another transaction": "UPDATE cancellation_sends SET raw = x'00'",
     # looks at the files of projects
-    "a look, otherwise": "UPDATE project_proofs SET outcome = 'shown'",
+    "a look, otherwise": "UPDATE project_proofs SET looked_at = '2026-01-02 00:00:00'",
     "a look at somebody else's address": looked("asked", address="https://elsewhere.example.org"),
     "a look that nobody asked for": looked("asked", asked_by=None),
     "a proof without a line": looked("shown", way="challenge", url="u", sha256="0" * 64),
@@ -550,8 +591,8 @@ REFUSED = {
     "closing": "UPDATE decisions SET closing_height = 6 WHERE campaign_id = 'won'",
     "closing hash": "UPDATE decisions SET closing_hash = 'x' WHERE campaign_id = 'won'",
     "decision moved": "UPDATE decisions SET campaign_id = 'open' WHERE campaign_id = 'won'",
-    "a second decision": "INSERT INTO decisions VALUES ('won', 'failed', 1, 5, 'h', 5)",
-    "an unknown outcome": "INSERT INTO decisions VALUES ('open', 'maybe', 1, 5, 'h', 5)",
+    "a second decision": "INSERT INTO decisions VALUES ('won', 'failed', 1, 5, 'h', 5, NULL)",
+    "an unknown outcome": "INSERT INTO decisions VALUES ('open', 'maybe', 1, 5, 'h', 5, NULL)",
     "release of a failed campaign": f"{BATCH} (2, 'lost', 'release', NULL)",
     "release of an undecided campaign": f"{BATCH} (2, 'open', 'release', NULL)",
     "refund of an undecided campaign": f"{BATCH} (2, 'open', 'refund', NULL)",
@@ -755,13 +796,14 @@ NUMBERED = (
     "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
     "acknowledged_spends", "update_versions", "posts", "moderation", "own_money",
     "happenings", "notices", "deliveries", "subscriptions", "webhooks", "pictures", "project_proofs",
+    "cancellations", "cancellation_drafts", "cancellation_sends",
 )  # fmt: skip
 TABLES = tuple(Base.metadata.tables)
 KEPT = (
     "campaigns", "pledges", "coins", "decisions", "batches", "batch_inputs", "attempts", "attempt_outputs",
     "watched_scripts", "payment_inputs", "incidents", "incident_coins",
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
-    "acknowledged_spends",
+    "acknowledged_spends", "endings", "counted_coins", "cancellations", "cancellation_drafts", "cancellation_sends",
     "update_versions", "posts", "post_approvals", "moderation", "own_money", "happenings", "notices", "deliveries",
     "project_proofs",
 )  # fmt: skip

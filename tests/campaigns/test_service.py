@@ -207,7 +207,7 @@ def test_pledges_to_what_takes_none(paper: Paper) -> None:
         draft = service.save_draft(session, paper.settings, creator, paper.draft())
     with pytest.raises(NotFound):
         paper.pledge("unknown")
-    with pytest.raises(UserError, match="not published"):
+    with pytest.raises(NotFound):
         paper.pledge(draft.id)
     campaign = paper.campaign()
     paper.mine(blocks=60)
