@@ -23,8 +23,14 @@ fresh.save_time()
 
 # Files that take minutes: begun first, so that no worker is still at them when the others are done.
 LONGEST = (
-    "test_crashes.py", "test_reorganisations.py", "test_exactly_once.py", "test_backends.py", "test_model.py",
-    "test_demo.py", "test_faulty_proxy.py",
+    "test_crashes.py",
+    "test_axe.py",
+    "test_reorganisations.py",
+    "test_exactly_once.py",
+    "test_backends.py",
+    "test_model.py",
+    "test_demo.py",
+    "test_faulty_proxy.py",
 )  # fmt: skip
 
 

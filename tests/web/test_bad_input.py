@@ -248,7 +248,7 @@ def test_what_does_not_take_pledges(town: World, app: Flask, bob: Visitor) -> No
     form = {"amount": "50000", "amount_unit": "sat", "refund_address": new_address(town.node)}
     body = {"amount_sats": 50_000, "refund_address": form["refund_address"]}
     for campaign, code, api_code, part in (
-        (draft, 404, 400, "not published"),
+        (draft, 404, 404, "no such campaign"),
         (closed, 422, 400, "deadline"),
         ("nothere", 404, 404, "no such campaign"),
     ):
