@@ -32,6 +32,7 @@ def create_app(settings: Settings) -> Flask:
         filters,
         health,
         hooks,
+        i18n,
         importing,
         keepsakes,
         live,
@@ -55,6 +56,7 @@ def create_app(settings: Settings) -> Flask:
     books.open_ledger(database)
     site.install(app, settings, database)
     outside.install(app, settings)
+    i18n.install(app)
     security.install(app)
     filters.register(app)
     app.url_map.converters["number"] = site.Number
