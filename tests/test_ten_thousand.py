@@ -33,14 +33,20 @@ def refund_address(number: int) -> str:
     return address_of(b"\x00\x14" + number.to_bytes(20, "big"), "regtest")
 
 
-def received(node: RegtestNode, first_height: int) -> Counter[bytes]:
-    """Satoshi by locking script in all blocks from this height on."""
-    sums: Counter[bytes] = Counter()
+def payments(node: RegtestNode, first_height: int) -> list[list[tuple[int, bytes]]]:
+    """What each transaction pays, in satoshi and to which script, in all blocks from this height on."""
+    found: list[list[tuple[int, bytes]]] = []
     for height in range(first_height, int(node.rpc("getblockcount")) + 1):
         raw = bytes.fromhex(node.rpc("getblock", node.rpc("getblockhash", height), 0))
-        for tx in parse_block(raw)[2]:
-            for value_sats, script in tx.outputs:
-                sums[script] += value_sats
+        found += [list(tx.outputs) for tx in parse_block(raw)[2]]
+    return found
+
+
+def received(made: list[list[tuple[int, bytes]]]) -> Counter[bytes]:
+    """Satoshi by locking script."""
+    sums: Counter[bytes] = Counter()
+    for value_sats, script in (output for outputs in made for output in outputs):
+        sums[script] += value_sats
     return sums
 
 
@@ -76,7 +82,8 @@ def test_ten_thousand_pledges_are_settled(node: RegtestNode, tmp_path: Path, end
         scripts = fill(world, campaign)
         first_height = int(node.rpc("getblockcount")) + 1
         settle(world, campaign)
-        summary, paid = world.summary(campaign), received(node, first_height)
+        summary, made = world.summary(campaign), payments(node, first_height)
+        paid = received(made)
         terms = world.snapshot(campaign).terms
         assert terms is not None
         assert summary.state == ("released" if ending == "funded" else "refunded")
@@ -87,8 +94,11 @@ def test_ten_thousand_pledges_are_settled(node: RegtestNode, tmp_path: Path, end
         else:
             assert sum(paid[refund] for refund in scripts.values()) == PLEDGES * SATS - fee_sats
             assert paid[bytes.fromhex(terms.payout_script)] == 0
-            back = {paid[refund] for refund in scripts.values()}
-            assert max(back) - min(back) <= 1 + max(back) // 1_000, "equal pledges cost nearly equal fees"
+            ours = set(scripts.values())
+            batches = [back for outputs in made if (back := [sats for sats, script in outputs if script in ours])]
+            assert len(batches) >= PLEDGES // 1_000
+            # One batch may have had to pay a dearer rung than another; within one nobody pays for his neighbour.
+            assert all(max(back) - min(back) <= 1 for back in batches), "equal pledges bear equal fees"
         unspent = node.rpc("scantxoutset", "start", [f"raw({script.hex()})" for script in scripts])
         assert unspent["unspents"] == []
         assert 0 < fee_sats < PLEDGES * SATS // 10

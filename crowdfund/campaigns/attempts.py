@@ -205,12 +205,16 @@ def store_signed(session: Session, txid: str, raw: bytes) -> None:
 
 
 def mark_sent(session: Session, txid: str, now: datetime, tip_height: int) -> None:
-    """Written before the bytes go out: from here on the transaction may be anywhere."""
+    """Written before the bytes go out: from here on the transaction may be anywhere.
+
+    A worker that stood still for a while knows an old tip: counted from there, the patience with the transaction would
+    be over before it began. So the recorded tip counts where that is higher.
+    """
     tell_pages(session)
+    tip = chain_tip(session)
+    height = tip_height if tip is None else max(tip_height, tip.height)
     session.execute(
-        update(Attempt)
-        .where(Attempt.txid == txid, Attempt.sent_at.is_(None))
-        .values(sent_at=now, sent_height=tip_height)
+        update(Attempt).where(Attempt.txid == txid, Attempt.sent_at.is_(None)).values(sent_at=now, sent_height=height)
     )
 
 

@@ -56,6 +56,17 @@ def take_back(paper: Paper, job: attempts.Job, name: str, fee_sats: int) -> None
     paper.mine([], [FoundSpend(txid(name), 0, "own")])
 
 
+def test_a_worker_that_slept_does_not_make_a_dearer_attempt_due_at_once(paper: Paper) -> None:
+    """It knows the tip from before its sleep, and another one has planned since then."""
+    _, job = planned(paper)
+    with paper.database.transaction() as session:
+        attempts.store_signed(session, job.txid, b"signed")
+        attempts.mark_sent(session, job.txid, NOW, CLOSING - ladder.PATIENCE_BLOCKS)
+    (sent,) = jobs(paper)
+    assert sent.sent_height == paper.tip
+    assert not ladder.is_bump_due(sent.number, sent.sent_height, None, paper.tip)
+
+
 def test_the_newest_rung_is_worked_on_and_the_dearest_signed_one_below_it_is_known(paper: Paper) -> None:
     _, first = planned(paper)
     assert (first.number, first.earlier, first.sent, first.kind) == (1, None, False, "refund")
