@@ -46,7 +46,6 @@ RECOVERY_ADDRESS = Rule("recovery_address", 30, 3_600)
 PLEDGE = Rule("pledge", 30, 600)
 WORDS = Rule("words", 30, 600)
 LOOK = Rule("look", 30, 600)
-DRAW = Rule("draw", 120, 600)  # a card or a poster that nobody has asked for lately: a tenth of a second of work
 # A reward of which there are only so many is kept for two days for whoever asks, and asking costs nothing: so one
 # address keeps few, and all of them together take no campaign's rewards in a minute.
 RESERVE = Rule("reserve", 5, 172_800)

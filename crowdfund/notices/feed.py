@@ -75,7 +75,7 @@ def json_feed(feed: Feed) -> bytes:
         "language": "en",
         "items": [_item(entry) for entry in feed.entries],
     }
-    return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode()
+    return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode(errors="replace")
 
 
 def _item(entry: Entry) -> dict[str, str]:

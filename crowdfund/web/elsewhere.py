@@ -81,7 +81,7 @@ def show(campaign_id: str) -> str:
         ),
         funding_yml=funding_yml_snippet(address),
         manifest=_address_of_manifest(campaign_id),
-        embed_snippet=embed.snippet(found),
+        embed_snippet=str(embed.snippet(found)),  # words to be copied, no frame here
         **embed.card_of(found),
     )
 

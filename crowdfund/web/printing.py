@@ -17,12 +17,12 @@ from flask import Blueprint, Response, request
 from flask_babel import force_locale, get_locale
 from flask_babel import gettext as _
 
-from crowdfund.accounts import limits
+from crowdfund.accounts.limits import network_of
 from crowdfund.errors import TooMany
-from crowdfund.web import door
 from crowdfund.web.drawing import pattern_seed
 from crowdfund.web.glance import Glance, as_of_words, day, glance, play_money, shared_picture
 from crowdfund.web.i18n import LANGUAGES
+from crowdfund.web.pace import Pace
 from crowdfund.web.prints.card import CardFacts, SiteFacts, card, site_card
 from crowdfund.web.prints.kept import Kept
 from crowdfund.web.prints.pdf import pdf
@@ -41,6 +41,7 @@ MANY = "Many pictures are being drawn just now. Please try again in a moment."
 
 pages = Blueprint("printing", __name__)
 _kept = Kept(48)
+_pace = Pace(120, 600)
 _turns = BoundedSemaphore(AT_ONCE)
 
 
@@ -151,7 +152,7 @@ def _drawn(drawn: Drawn, draw: Callable[[], bytes]) -> bytes:
     """What was kept, or drawn now. Raises TooMany."""
     data = _kept.get(drawn)
     if data is None:
-        door.limit_address(limits.DRAW)
+        _pace.take(network_of(request.remote_addr), here().settings.limit_factor)
         if not _turns.acquire(timeout=WAIT_S):
             raise TooMany(WAIT_S, MANY)
         try:

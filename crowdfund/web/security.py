@@ -49,6 +49,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# Pages that are for one person alone ask programs not to list them. They may come by to hear that: an address that they
+# may not open would be listed without its words, and some of these are secrets.
+UNLISTED = ("/p/", "/mail/", "/login", "/signup", "/join/")
 # Forms and API name three fields differently; a program is told the name that it sent.
 API_FIELDS = {"amount": "amount_sats", "goal": "goal_sats", "deadline": "deadline_at"}
 TITLES = {
@@ -103,6 +106,8 @@ def _headers(response: Response) -> Response:
         response.headers["Retry-After"] = str(g.retry_after_s)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if request.path.startswith(UNLISTED):
+        response.headers.setdefault("X-Robots-Tag", "noindex")
     if not request.path.startswith("/static/") or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from PIL import Image
 from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
@@ -88,7 +89,9 @@ def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor
     images = re.findall(r"<img [^>]*>", page)
     assert len(images) == 2 and 'width="1300" height="700"' in images[0] and 'loading="lazy"' in images[1]
     assert 'alt="Two &#34;halves&#34; &amp; &lt;b&gt;"' in images[0] and "480w, " in images[0]
-    assert re.search(r'<meta property="og:image" content="http[^"]*/pictures/[0-9a-f]{64}\.jpg">', page)
+    assert f'<meta property="og:image" content="{paper.settings.base_url}/campaigns/{draft}/card.png">' in page
+    shared = Image.open(io.BytesIO(Visitor(app).get(f"/campaigns/{draft}/card.png").data))
+    assert shared.getpixel((830, 300))[0] > 200 and shared.getpixel((1180, 300))[2] > 200, "red and blue, as it is"
     card = Visitor(app).get("/").get_data(as_text=True)
     assert any('width="1300"' in tag and 'loading="lazy"' in tag for tag in re.findall(r"<img [^>]*>", card))
     for address in set(re.findall(r"/pictures/[0-9a-f]{64}\.(?:webp|jpg)", page)):

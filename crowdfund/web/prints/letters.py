@@ -81,7 +81,7 @@ def runs(text: str, face: str) -> Iterator[tuple[Cut, str]]:
 
 def width(text: str, face: str, size: float) -> float:
     """How wide a line is, at most: without the kerning that brings letters closer."""
-    return sum(font(cut.path, MEASURED_AT, False).getlength(run) for cut, run in runs(text, face)) * size / MEASURED_AT
+    return sum(_advance(face, sign) for sign in text) * size / MEASURED_AT
 
 
 def wrapped(text: str, face: str, size: float, room: float) -> tuple[list[str], bool]:
@@ -138,6 +138,11 @@ def _fitting(word: str, face: str, size: float, room: float) -> int:
     while fits > 1 and fits < len(word) and unicodedata.combining(word[fits]):
         fits -= 1
     return fits
+
+
+@lru_cache(maxsize=4096)
+def _advance(face: str, sign: str) -> float:
+    return font(_cut_for(face, sign).path, MEASURED_AT, False).getlength(sign)
 
 
 @cache
