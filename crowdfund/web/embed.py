@@ -45,7 +45,9 @@ def show(campaign_id: str) -> Response:
     # Not by render_template, which gives a template the visitor, and so asks for the session.
     template = current_app.jinja_env.get_template("embed.html")
     language = str(get_locale() or LANGUAGES[0]).replace("_", "-")
-    response = Response(template.render(**card_of(glance(campaign_id)), language=language), content_type="text/html; charset=utf-8")
+    response = Response(
+        template.render(**card_of(glance(campaign_id)), language=language), content_type="text/html; charset=utf-8"
+    )
     response.headers["Content-Security-Policy"] = EMBED_SECURITY_POLICY
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["X-Robots-Tag"] = "noindex"

@@ -1,4 +1,4 @@
-"""Feeds, as Atom and as JSON: one for each campaign, one for the site. What stands in them was noted by `crowdfund notify`."""
+"""Feeds, as Atom and as JSON: of each campaign, and of the site. What stands in them, `crowdfund notify` has noted."""
 
 from __future__ import annotations
 

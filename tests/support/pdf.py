@@ -1,4 +1,4 @@
-"""What a reader finds in a PDF of ours: its pages, fonts and words. It knows as much of the format as those files use."""
+"""What a reader finds in a PDF of ours: its pages, fonts and words. It knows no more of the format than they use."""
 
 from __future__ import annotations
 

@@ -72,7 +72,9 @@ def test_where_even_its_page_fails_there_is_an_answer(
     answer = Visitor(app).get("/about")
     assert (answer.status_code, answer.content_type) == (500, "text/plain; charset=utf-8")
     (shown,) = ID.findall(answer.text)
-    assert caplog.text.count(shown) == 2 and SECRET not in answer.text and "frame-ancestors 'none'" in str(answer.headers)
+    assert (
+        caplog.text.count(shown) == 2 and SECRET not in answer.text and "frame-ancestors 'none'" in str(answer.headers)
+    )
 
 
 def boom_of_the_page(*_given: object, **_more: object) -> str:

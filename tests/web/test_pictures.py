@@ -18,7 +18,7 @@ from crowdfund.campaigns import gallery, service
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.campaigns.picture_models import Picture
 from crowdfund.web.site import Site
-from support.images import PLANTED, encoded, exif, halves, jpeg_claiming
+from support.images import PLANTED, encoded, exif, halves, jpeg_claiming, pixel
 from support.paper import Paper
 from support.site import Visitor, field_error, sentences
 
@@ -91,7 +91,7 @@ def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor
     assert 'alt="Two &#34;halves&#34; &amp; &lt;b&gt;"' in images[0] and "480w, " in images[0]
     assert f'<meta property="og:image" content="{paper.settings.base_url}/campaigns/{draft}/card.png">' in page
     shared = Image.open(io.BytesIO(Visitor(app).get(f"/campaigns/{draft}/card.png").data))
-    assert shared.getpixel((830, 300))[0] > 200 and shared.getpixel((1180, 300))[2] > 200, "red and blue, as it is"
+    assert pixel(shared, 830, 300)[0] > 200 and pixel(shared, 1180, 300)[2] > 200, "red and blue, as it is"
     card = Visitor(app).get("/").get_data(as_text=True)
     assert any('width="1300"' in tag and 'loading="lazy"' in tag for tag in re.findall(r"<img [^>]*>", card))
     for address in set(re.findall(r"/pictures/[0-9a-f]{64}\.(?:webp|jpg)", page)):

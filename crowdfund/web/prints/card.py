@@ -110,9 +110,7 @@ def lines(
     return [Words(x, y + number * size * spacing, line, face, size, colour) for number, line in enumerate(found)]
 
 
-def line(
-    x: float, y: float, text: str, face: str, size: float, colour: str = "ink", align: str = "left"
-) -> list[Part]:
+def line(x: float, y: float, text: str, face: str, size: float, colour: str = "ink", align: str = "left") -> list[Part]:
     """A short text of ours on one line; nothing where it is empty, or in a script that the fonts do not have."""
     plain = letters.written(text, face)
     return [] if plain is None else [Words(x, y, plain, face, size, colour, align)]
