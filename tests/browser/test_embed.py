@@ -29,6 +29,9 @@ MEASURE = """() => {
 }"""
 
 
+DOWNLOAD = "path => { const a = document.createElement('a'); a.href = path; a.download = ''; a.click(); }"
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, dict[str, str]]]:
     """(where the site answers, titles -> ids of campaigns)."""
@@ -139,7 +142,6 @@ def test_the_page_with_snippet_poster_and_card(
         assert page.evaluate("document.documentElement.scrollWidth") == width
         assert "<iframe" in page.locator(".snippet", has_text="/embed/").inner_text()
         with page.expect_download() as download:
-            page.evaluate("path => { const a = document.createElement('a'); a.href = path; a.download = ''; a.click(); }",
-                          f"/campaigns/{made[LONG]}/poster.pdf")  # fmt: skip
+            page.evaluate(DOWNLOAD, f"/campaigns/{made[LONG]}/poster.pdf")
         download.value.save_as(tmp_path / "poster.pdf")
         assert (tmp_path / "poster.pdf").read_bytes().startswith(b"%PDF-")
