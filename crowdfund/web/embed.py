@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from flask import Blueprint, Response, current_app, request
-from flask_babel import get_locale
+from flask_babel import force_locale
 from flask_babel import gettext as _
 from markupsafe import Markup
 from werkzeug.exceptions import NotImplemented as NotMade
@@ -44,10 +44,13 @@ def show(campaign_id: str) -> Response:
     """The card. Raises NotFound for a draft, as for what does not exist."""
     # Not by render_template, which gives a template the visitor, and so asks for the session.
     template = current_app.jinja_env.get_template("embed.html")
-    language = str(get_locale() or LANGUAGES[0]).replace("_", "-")
-    response = Response(
-        template.render(**card_of(glance(campaign_id)), language=language), content_type="text/html; charset=utf-8"
-    )
+    # Nor in the language that somebody has chosen here, but in the one that the browser asks for.
+    language = request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    with force_locale(language):
+        page = template.render(**card_of(glance(campaign_id)), language=language.replace("_", "-"))
+    response = Response(page, content_type="text/html; charset=utf-8")
+    if len(LANGUAGES) > 1:
+        response.vary.add("Accept-Language")
     response.headers["Content-Security-Policy"] = EMBED_SECURITY_POLICY
     response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
     response.headers["X-Robots-Tag"] = "noindex"

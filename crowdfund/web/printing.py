@@ -37,7 +37,6 @@ STYLE = "1"
 POSTER_SCALE = 150 / 72  # pixels a point: 150 dpi
 # Painting a poster takes some ten megabytes: two at a time, the next ones wait their turn.
 AT_ONCE, WAIT_S = 2, 10
-MANY = "Many pictures are being drawn just now. Please try again in a moment."
 
 pages = Blueprint("printing", __name__)
 _kept = Kept(48)
@@ -154,7 +153,7 @@ def _drawn(drawn: Drawn, draw: Callable[[], bytes]) -> bytes:
     if data is None:
         _pace.take(network_of(request.remote_addr), here().settings.limit_factor)
         if not _turns.acquire(timeout=WAIT_S):
-            raise TooMany(WAIT_S, MANY)
+            raise TooMany(WAIT_S, _("Many pictures are being drawn just now. Please try again in a moment."))
         try:
             data = draw()
         finally:
