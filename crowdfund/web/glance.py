@@ -14,10 +14,15 @@ from flask_babel import gettext as _
 from crowdfund.campaigns import gallery, queries
 from crowdfund.campaigns.lifecycle import CampaignState
 from crowdfund.campaigns.picture_models import Picture
-from crowdfund.errors import NotFound
+from crowdfund.errors import NotFound, TooMany, UserError
+from crowdfund.projects.pictures import pixels_of
+from crowdfund.projects.pixels import Pixels
 from crowdfund.web.picture_views import PictureView, picture_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import campaign_view
+
+
+AGAIN_S = 10
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,17 @@ def glance(campaign_id: str) -> Glance:
     )
 
 
-def shared_picture(campaign: Glance) -> bytes:
-    """Its first picture as a JPEG, or nothing where it has none."""
+def shared_picture(campaign: Glance) -> Pixels | None:
+    """What is seen of its first picture; None where it has none. Takes a moment: it is opened by a program of its own.
+    Raises TooMany where it cannot be opened just now."""
     if not campaign.shared_sha256:
-        return b""
+        return None
     with here().database.reading() as db:
-        return gallery.published(db, "jpeg", campaign.shared_sha256) or b""
+        data = gallery.published(db, "jpeg", campaign.shared_sha256)
+    try:
+        return None if data is None else pixels_of(data)
+    except UserError as error:  # it was opened when it came, so nothing is wrong with it
+        raise TooMany(AGAIN_S, error.sentence) from error
 
 
 def day(moment: datetime) -> str:

@@ -76,7 +76,9 @@ def publish(paper: Paper, draft: str) -> None:
         service.publish(db, paper.settings, owner, draft)
 
 
-def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor, draft: str) -> None:
+def test_from_the_file_to_the_public_page(
+    paper: Paper, app: Flask, ann: Visitor, draft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert f"/drafts/{draft}/pictures" in ann.get(f"/drafts/{draft}/edit").get_data(as_text=True)
     answer = send(ann, draft, alt='Two "halves" & <b>')
     assert answer.status_code == 303, sentences(answer)
@@ -90,7 +92,11 @@ def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor
     assert len(images) == 2 and 'width="1300" height="700"' in images[0] and 'loading="lazy"' in images[1]
     assert 'alt="Two &#34;halves&#34; &amp; &lt;b&gt;"' in images[0] and "480w, " in images[0]
     assert f'<meta property="og:image" content="{paper.settings.base_url}/campaigns/{draft}/card.png">' in page
-    shared = Image.open(io.BytesIO(Visitor(app).get(f"/campaigns/{draft}/card.png").data))
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", None)  # the card is drawn without opening a picture in this process
+        drawn = [Visitor(app).get(f"/campaigns/{draft}/{name}.png").data for name in ("card", "poster")]
+    shared, paper_ = (Image.open(io.BytesIO(data)) for data in drawn)
+    assert pixel(paper_, 100, 300)[0] > 200 and pixel(paper_, 1_140, 300)[2] > 200
     assert pixel(shared, 830, 300)[0] > 200 and pixel(shared, 1180, 300)[2] > 200, "red and blue, as it is"
     card = Visitor(app).get("/").get_data(as_text=True)
     assert any('width="1300"' in tag and 'loading="lazy"' in tag for tag in re.findall(r"<img [^>]*>", card))

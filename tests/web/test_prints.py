@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
 from crowdfund.db import ROOT
+from crowdfund.projects.pixels import Pixels
 from crowdfund.web.prints import card as cards
 from crowdfund.web.prints import letters
 from crowdfund.web.prints import poster as posters
@@ -25,7 +26,7 @@ from crowdfund.web.prints.pdf import pdf
 from crowdfund.web.prints.png import png
 from crowdfund.web.prints.poster import PosterFacts, poster
 from crowdfund.web.prints.sheet import COLOURS, Code, Pattern, Photo, Sheet, Words
-from support.images import codes_in, encoded, halves, pixel
+from support.images import codes_in, halves, pixel
 from support.pdf import read_pdf
 
 ADDRESS = "https://fund.example.org/campaigns/k3v9x2m7qa"
@@ -42,7 +43,7 @@ PAPER = PosterFacts(
     how="You pay from any bitcoin wallet, without an account.", scan="Scan to see the campaign", address=ADDRESS,
     shown="fund.example.org/campaigns/k3v9x2m7qa", foot="Crowdfunding", seed=sha256(b"terms").digest(),
 )  # fmt: skip
-JPEG = encoded(halves(size=(1_200, 630)), "JPEG")
+PHOTO = Pixels(1_200, 630, halves(size=(1_200, 630)).tobytes())
 AT = datetime(2026, 11, 22, tzinfo=UTC)
 TITLES = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
@@ -149,7 +150,7 @@ def test_a_campaign_has_its_own_pattern_until_it_has_a_picture() -> None:
     one, other = (opened(png(card(each))) for each in (FACTS, replace(FACTS, seed=b"other")))
     differs = ImageChops.difference(one, other).getbbox()
     assert differs is not None and differs[0] >= cards.WIDTH - cards.PANEL
-    with_photo = card(FACTS, JPEG)
+    with_photo = card(FACTS, PHOTO)
     assert any(isinstance(part, Photo) for part in with_photo.parts)
     picture = opened(png(with_photo))
     left, right = (pixel(picture, x, 300) for x in (cards.WIDTH - cards.PANEL + 20, cards.WIDTH - 20))
@@ -162,8 +163,8 @@ def test_the_card_of_the_site() -> None:
     assert opened(png(sheet)).size == (1200, 630)
 
 
-@pytest.mark.parametrize("photo", [b"", JPEG])
-def test_the_code_of_a_poster_is_read_by_two_programs(photo: bytes) -> None:
+@pytest.mark.parametrize("photo", [None, PHOTO])
+def test_the_code_of_a_poster_is_read_by_two_programs(photo: Pixels | None) -> None:
     data = png(poster(PAPER, photo), 150 / 72)
     assert opened(data).size == (1240, 1754)
     assert codes_in(data) == [ADDRESS, ADDRESS]
@@ -183,7 +184,7 @@ def test_a_poster_is_one_page_of_a4_with_text_in_its_own_fonts() -> None:
 
 def test_a_poster_with_letters_from_two_files_and_a_picture() -> None:
     facts = replace(PAPER, title="Łódź ploughs", alt="A plough")
-    data = pdf(poster(facts, JPEG), facts.title, "Seedbed", "en", AT)
+    data = pdf(poster(facts, PHOTO), facts.title, "Seedbed", "en", AT)
     assert "".join(read_pdf(data).lines).startswith("Łódź ploughs")
     assert b"/Subtype /Image" in data and b"/Lang (en)" in data and b"/URI (https://fund.example.org/" in data
 

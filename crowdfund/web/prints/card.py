@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import cos, pi, sin
 
+from crowdfund.projects.pixels import Pixels
 from crowdfund.web.drawing import STRIPE_MIN_COMPACT, bar_stripes
 from crowdfund.web.prints import letters
 from crowdfund.web.prints.sheet import Box, Part, Pattern, Photo, Shape, Sheet, Words
@@ -53,8 +54,8 @@ class SiteFacts:
     seed: bytes
 
 
-def card(facts: CardFacts, photo: bytes = b"") -> Sheet:
-    """The card of a campaign. `photo` is its first picture, a JPEG, if it has one."""
+def card(facts: CardFacts, photo: Pixels | None = None) -> Sheet:
+    """The card of a campaign. `photo` is its first picture, if it has one."""
     parts: list[Part] = [Box(0, 0, WIDTH, HEIGHT, "paper"), _panel(facts.seed, photo), *_mark(facts.site, facts.note)]
     place = (MARGIN, ROOM, 132.0, BAR_Y - 46)
     parts += middled(facts.title, TITLE_SIZES, *place) or middled(facts.instead, TITLE_SIZES, *place)
@@ -66,7 +67,7 @@ def card(facts: CardFacts, photo: bytes = b"") -> Sheet:
 
 def site_card(facts: SiteFacts) -> Sheet:
     """The card of the site."""
-    parts: list[Part] = [Box(0, 0, WIDTH, HEIGHT, "paper"), _panel(facts.seed, b""), *_mark(facts.site, facts.note)]
+    parts: list[Part] = [Box(0, 0, WIDTH, HEIGHT, "paper"), _panel(facts.seed, None), *_mark(facts.site, facts.note)]
     parts += middled(facts.title, TITLE_SIZES, MARGIN, ROOM, 140.0, 470.0)
     parts += lines(facts.line, "text", (28.0, 24.0), (MARGIN, 520.0), ROOM, 80.0, "soft")
     return Sheet(WIDTH, HEIGHT, parts)
@@ -127,7 +128,7 @@ def middled(text: str, sizes: tuple[float, ...], x: float, room: float, top: flo
     return [replace(each, y=first + each.y, text=line) for each, line in zip(found, even, strict=True)]
 
 
-def _panel(seed: bytes, photo: bytes) -> Part:
+def _panel(seed: bytes, photo: Pixels | None) -> Part:
     frame = (WIDTH - PANEL, 0, PANEL, HEIGHT)
     return Photo(*frame, photo) if photo else Pattern(*frame, seed, 8)
 

@@ -14,12 +14,11 @@ from itertools import groupby
 from fpdf import FPDF
 from fpdf.drawing import PaintedPath
 from fpdf.enums import StrokeCapStyle
-from PIL import Image, ImageOps
 
 from crowdfund.wallet.payment_uri import qr_rows
 from crowdfund.web.drawing import CELL, Arc, pattern_arcs
 from crowdfund.web.prints import letters
-from crowdfund.web.prints.png import STROKE
+from crowdfund.web.prints.png import STROKE, fitted
 from crowdfund.web.prints.sheet import (
     BLACK,
     COLOURS,
@@ -125,10 +124,8 @@ def _strokes(path: PaintedPath, arcs: Iterable[Arc], part: Pattern, unit: float)
 
 def _photo(paper: FPDF, part: Photo) -> None:
     size = round(part.width * PHOTO_DPI / POINTS), round(part.height * PHOTO_DPI / POINTS)
-    with Image.open(io.BytesIO(part.data), formats=("JPEG",)) as opened:
-        fitted = ImageOps.fit(opened.convert("RGB"), size, Image.Resampling.LANCZOS)
     data = io.BytesIO()
-    fitted.save(data, "JPEG", quality=88)
+    fitted(part.pixels, size).save(data, "JPEG", quality=88)
     data.seek(0)
     paper.image(data, part.x, part.y, part.width, part.height, alt_text=part.alt or None)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from crowdfund.projects.pixels import Pixels
 from crowdfund.web.prints import letters
 from crowdfund.web.prints.card import SPACING, line, lines, mark, middled
 from crowdfund.web.prints.sheet import Box, Code, Part, Pattern, Photo, Sheet, Words
@@ -42,8 +43,8 @@ class PosterFacts:
     picture: str = ""
 
 
-def poster(facts: PosterFacts, photo: bytes = b"") -> Sheet:
-    """The poster of a campaign. `photo` is its first picture, a JPEG, if it has one."""
+def poster(facts: PosterFacts, photo: Pixels | None = None) -> Sheet:
+    """The poster of a campaign. `photo` is its first picture, if it has one."""
     band = (0.0, 0.0, WIDTH, BAND)
     parts: list[Part] = [Box(0, 0, WIDTH, HEIGHT, "paper")]
     parts.append(Photo(*band, photo, facts.alt) if photo else Pattern(*band, facts.seed, 12))

@@ -6,8 +6,10 @@ Lengths are in points of the sheet, measured from its upper left corner.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
+
+from crowdfund.projects.pixels import Pixels
 
 # The light colours of static/site.css, by the names that they have there.
 COLOURS = {
@@ -59,13 +61,13 @@ class Pattern:
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture that fills its frame; what does not fit is cut off. `data` is a JPEG that we made."""
+    """A picture that fills its frame; what does not fit is cut off."""
 
     x: float
     y: float
     width: float
     height: float
-    data: bytes = field(repr=False)
+    pixels: Pixels
     alt: str = ""
 
 
