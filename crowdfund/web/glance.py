@@ -21,7 +21,6 @@ from crowdfund.web.picture_views import PictureView, picture_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import campaign_view
 
-
 AGAIN_S = 10
 
 
@@ -111,7 +110,7 @@ def shared_picture(campaign: Glance) -> Pixels | None:
     try:
         return None if data is None else pixels_of(data)
     except UserError as error:  # it was opened when it came, so nothing is wrong with it
-        raise TooMany(AGAIN_S, error.sentence) from error
+        raise TooMany(AGAIN_S) from error
 
 
 def day(moment: datetime) -> str:
