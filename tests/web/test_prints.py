@@ -150,6 +150,7 @@ def test_a_campaign_has_its_own_pattern_until_it_has_a_picture() -> None:
     one, other = (opened(png(card(each))) for each in (FACTS, replace(FACTS, seed=b"other")))
     differs = ImageChops.difference(one, other).getbbox()
     assert differs is not None and differs[0] >= cards.WIDTH - cards.PANEL
+    assert differs[3] > cards.HEIGHT - 60, "down to the foot of the card"
     with_photo = card(FACTS, PHOTO)
     assert any(isinstance(part, Photo) for part in with_photo.parts)
     picture = opened(png(with_photo))
