@@ -27,6 +27,7 @@ def create_app(settings: Settings) -> Flask:
         creators,
         dashboard,
         elsewhere,
+        embed,
         entering,
         feeds,
         filters,
@@ -39,6 +40,7 @@ def create_app(settings: Settings) -> Flask:
         outside,
         pictures,
         pledging,
+        printing,
         projects,
         proofs,
         public,
@@ -47,6 +49,7 @@ def create_app(settings: Settings) -> Flask:
         talk,
         talk_api,
         telling,
+        wayfinding,
         wizard,
     )
 
@@ -62,7 +65,8 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
-        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
+        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling, bench, live,
+        health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

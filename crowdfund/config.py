@@ -40,6 +40,7 @@ KNOWN = {
     "SMTP_URL": "smtp(s)://user:password@host:port of the mail server that takes our mails; without it they wait",
     "MAIL_FROM": "address that mails come from, and that funding.json names; without it nobody is asked for an address",
     "OPERATOR_MAIL": "address that hears of halts and incidents",
+    "SECURITY_CONTACT": "mail address or https:// page for whoever finds a hole in the site; security.txt names it",
     "TRUSTED_PROXIES": "how many proxies of yours stand before the site (0): whose X-Forwarded-For is believed",
     "LIMIT_FACTOR": "multiplies the limits on attempts, 0 for none: 1, on regtest 100",
     "SECRET_KEY": "key that signs sessions; made and kept in the data folder if unset",
@@ -107,6 +108,7 @@ class Settings:
     smtp_url: str
     mail_from: str
     operator_mail: str
+    security_contact: str
     review: bool
     trusted_proxies: int
     limit_factor: int
@@ -152,6 +154,7 @@ class Settings:
             smtp_url=_smtp_url(values),
             mail_from=_mail_address(values, "MAIL_FROM"),
             operator_mail=_mail_address(values, "OPERATOR_MAIL"),
+            security_contact=_contact(values),
             review=_review(values),
             trusted_proxies=_integer(values, "TRUSTED_PROXIES", 0, 0, 9),
             limit_factor=_integer(values, "LIMIT_FACTOR", 100 if network == "regtest" else 1, 0, 10_000),
@@ -188,6 +191,7 @@ class Settings:
             "SMTP_URL": self.smtp_url,
             "MAIL_FROM": self.mail_from,
             "OPERATOR_MAIL": self.operator_mail,
+            "SECURITY_CONTACT": self.security_contact,
             "REVIEW": "on" if self.review else "",
             "TRUSTED_PROXIES": str(self.trusted_proxies),
             "LIMIT_FACTOR": str(self.limit_factor),
@@ -277,6 +281,16 @@ def _mail_address(values: Mapping[str, str], name: str) -> str:
     if value and name == "OPERATOR_MAIL" and not values.get("MAIL_FROM"):
         raise UserError("CROWDFUND_OPERATOR_MAIL is set, so CROWDFUND_MAIL_FROM must say where mails come from.")
     return value
+
+
+def _contact(values: Mapping[str, str]) -> str:
+    """An address for mails, or the address of a page."""
+    value = values.get("SECURITY_CONTACT") or ""
+    if not value.startswith("https://"):
+        return _mail_address(values, "SECURITY_CONTACT")
+    if not re.fullmatch(r"https://[!-~]{1,300}", value, re.ASCII):
+        raise UserError(f"CROWDFUND_SECURITY_CONTACT is {value!r}; an address of a page has no spaces in it.")
+    return _http_url("SECURITY_CONTACT", value)
 
 
 def _integer(values: Mapping[str, str], name: str, default: int, low: int, high: int) -> int:

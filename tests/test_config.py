@@ -153,11 +153,12 @@ def test_the_test_bench_is_for_regtest_only() -> None:
         {"SMTP_URL": "http://swordfish@m"}, {"SMTP_URL": "smtp://swordfish@m:99999"}, {"SMTP_URL": "smtp://"},
         {"SMTP_URL": "smtp://a:swordfish@m"}, {"SMTP_URL": "smtp://m/swordfish", "MAIL_FROM": "a@example.org"},
         {"MAIL_FROM": "nobody"}, {"MAIL_FROM": "a@b\r\nBcc: c@d"}, {"MAIL_FROM": "A <a@example.org>"},
-        {"OPERATOR_MAIL": "a@example.org"},
+        {"OPERATOR_MAIL": "a@example.org"}, {"SECURITY_CONTACT": "nobody"}, {"SECURITY_CONTACT": "http://e.org/holes"},
+        {"SECURITY_CONTACT": "https://e.org/two words"}, {"SECURITY_CONTACT": "https://e.org/\r\nContact: x"},
     ],
 )  # fmt: skip
 def test_mail_that_cannot_work_stops_the_start(values: dict[str, str]) -> None:
-    with pytest.raises(UserError, match=r"CROWDFUND_(SMTP_URL|MAIL_FROM|OPERATOR_MAIL)") as refused:
+    with pytest.raises(UserError, match=r"CROWDFUND_(SMTP_URL|MAIL_FROM|OPERATOR_MAIL|SECURITY_CONTACT)") as refused:
         settings(**values)
     assert "swordfish" not in refused.value.sentence
 
@@ -196,6 +197,8 @@ def test_the_cookie_is_not_asked_for_where_a_password_is_given() -> None:
         {"BACKEND": "esplora", "ESPLORA_URL": "https://s.org/api", "SECOND_BACKEND": "core"},
         {"SIGNER": "cold"},
         {"SMTP_URL": "smtp://u:p%40@m.example.org:587", "MAIL_FROM": "a@example.org", "OPERATOR_MAIL": "b@example.org"},
+        {"SECURITY_CONTACT": "security@example.org"},
+        {"SECURITY_CONTACT": "https://example.org/holes"},
         {"FETCHING": "local"},
         {"FETCHING": "off", "NETWORK": "signet"},
         {"SITE_NAME": "Ærø", "SIGNER_SOCKET": "/run/s", "DATABASE_URL": "sqlite:////x/y", "BITCOIND_COOKIE_FILE": "/c"},

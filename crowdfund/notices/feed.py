@@ -1,10 +1,11 @@
-"""Atom feeds (RFC 4287), written with the standard library. Pure: from values to bytes.
+"""Feeds, as Atom (RFC 4287) and as JSON Feed (1.1), with the standard library. Pure: from values to bytes.
 
 The id of an entry follows from what it tells of alone, so that it stays the same when the site moves.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +13,7 @@ from uuid import UUID, uuid5
 from xml.etree import ElementTree
 
 ATOM = "http://www.w3.org/2005/Atom"
+JSON_FEED = "https://jsonfeed.org/version/1.1"
 OURS = UUID("6f0a1c52-7f0e-5d0a-9b44-7b4fd1a5c3e7")
 
 
@@ -28,14 +30,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Feed:
-    """`key` names the feed; `link` is the page it belongs to, `own_link` its own address. `began_at` is its time while
-    there is no entry."""
+    """`key` names the feed; `link` is the page it belongs to, `own_link` and `json_link` its own addresses in either
+    form. `began_at` is its time while there is no entry."""
 
     key: str
     title: str
     author: str
     link: str
     own_link: str
+    json_link: str
     began_at: datetime
     entries: Sequence[Entry]
 
@@ -61,6 +64,30 @@ def atom(feed: Feed) -> bytes:
     return bytes(ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
+def json_feed(feed: Feed) -> bytes:
+    """The same as JSON."""
+    document = {
+        "version": JSON_FEED,
+        "title": feed.title,
+        "home_page_url": feed.link,
+        "feed_url": feed.json_link,
+        "authors": [{"name": feed.author}],
+        "language": "en",
+        "items": [_item(entry) for entry in feed.entries],
+    }
+    return f"{json.dumps(document, indent=1, ensure_ascii=False)}\n".encode(errors="replace")
+
+
+def _item(entry: Entry) -> dict[str, str]:
+    return {
+        "id": urn(entry.key),
+        "url": entry.link,
+        "title": entry.title,
+        "content_text": entry.text,
+        "date_published": _time(entry.at),
+    }
+
+
 def urn(key: str) -> str:
     """A name for ever (RFC 9562, version 5)."""
     return f"urn:uuid:{uuid5(OURS, key)}"
@@ -72,7 +99,7 @@ def _name(tag: str) -> str:
 
 def _text(parent: ElementTree.Element, tag: str, text: str) -> ElementTree.Element:
     node = ElementTree.SubElement(parent, _name(tag))
-    node.text = "".join(c for c in text if _fits_xml(c))
+    node.text = xml_text(text)
     return node
 
 
@@ -82,6 +109,11 @@ def _link(parent: ElementTree.Element, rel: str, href: str, kind: str) -> None:
 
 def _time(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def xml_text(text: str) -> str:
+    """What of a text an XML document can hold."""
+    return "".join(c for c in text if _fits_xml(c))
 
 
 def _fits_xml(c: str) -> bool:

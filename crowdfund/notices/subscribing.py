@@ -105,11 +105,11 @@ def forget_unanswered(session: Session, now: datetime) -> None:
 
 def _ask(session: Session, wanted: Subscription, address: str, now: datetime) -> Subscription:
     """Keep the address and have its owner asked. One that is confirmed already is left as it is, and nobody who asks
-    learns that."""
+    learns that: it is counted like every other, so that the sentence for too many comes as soon."""
+    _count(session, address, now)
     held = session.scalar(select(Subscription).where(Subscription.email == address, Subscription.about == wanted.about))
     if held is not None and held.confirmed_at is not None:
         return held
-    _count(session, address, now)
     if held is not None:
         session.delete(held)
         session.flush()

@@ -4,8 +4,9 @@ Decoders of pictures are large, and every year somebody finds a picture that bre
 the environment, the database or a key, with little memory and little time: whatever a picture does to it ends with
 it. It may import the standard library and Pillow alone, and Pillow only once the limits are set.
 
-Reads the picture from its standard input, a file; its arguments are the format and nothing else. Writes one line of
-JSON, then the bytes of each file that the line names; or a line with the key of a refusal.
+Reads the picture from its standard input, a file; its arguments are the format, and `pixels` where no files are wanted
+but what is seen. Writes one line of JSON, then the bytes of each file that the line names, or the pixels row by row,
+three bytes each; or a line with the key of a refusal.
 """
 
 from __future__ import annotations
@@ -55,6 +56,10 @@ def main() -> None:
     """Do the work; a refusal is a normal end."""
     set_limits()
     try:
+        if sys.argv[2:] == ["pixels"]:
+            image = shown(sys.stdin.buffer, sys.argv[1])
+            sys.stdout.buffer.write(json.dumps({"size": image.size}).encode() + b"\n" + image.tobytes())
+            return
         files = list(made_anew(sys.stdin.buffer, sys.argv[1]))
     except Refused as refusal:
         print(json.dumps({"refused": refusal.args[0], "numbers": refusal.args[1:]}))
@@ -79,20 +84,31 @@ def set_limits() -> None:
         resource.setrlimit(kind, (most, most))
 
 
+def shown(file: BinaryIO, form: str) -> Image:
+    """What is seen of the picture, in RGB and no larger than what other sites are shown. Raises Refused."""
+    upright = _opened(file, form)
+    part = min(1.0, SHARED_SIZE[0] / upright.width, SHARED_SIZE[1] / upright.height)
+    return _on_white(upright).resize((max(1, round(upright.width * part)), max(1, round(upright.height * part))))
+
+
 def made_anew(file: BinaryIO, form: str) -> Iterator[tuple[str, int, int, bytes]]:
     """The files to keep, as (kind, width, height, bytes), the widest WebP first. Raises Refused."""
+    upright = _opened(file, form)
+    for width in sorted({min(upright.width, w) for w in WIDTHS}, reverse=True):
+        yield _webp(_scaled(upright, width))
+    if upright.width >= SHARED_SIZE[0] and upright.height >= SHARED_SIZE[1]:
+        yield _shared(upright)
+
+
+def _opened(file: BinaryIO, form: str) -> Image:
     try:
-        upright = _pixels(file, form)
+        return _pixels(file, form)
     except Refused:
         raise
     except MemoryError:
         raise Refused("costly") from None
     except Exception:  # whatever a decoder makes of damaged bytes, the answer is the same
         raise Refused("damaged") from None
-    for width in sorted({min(upright.width, w) for w in WIDTHS}, reverse=True):
-        yield _webp(_scaled(upright, width))
-    if upright.width >= SHARED_SIZE[0] and upright.height >= SHARED_SIZE[1]:
-        yield _shared(upright)
 
 
 def _pixels(file: BinaryIO, form: str) -> Image:
@@ -193,16 +209,21 @@ def _webp(image: Image) -> tuple[str, int, int, bytes]:
 
 def _shared(image: Image) -> tuple[str, int, int, bytes]:
     """The middle of it on white, as JPEG: what every page that shows links understands."""
-    from PIL import Image as images
     from PIL import ImageOps
 
-    if image.mode == "RGBA":
-        ground = images.new("RGB", image.size, "white")
-        ground.paste(image, mask=image.getchannel("A"))
-        image = ground
     out = io.BytesIO()
-    ImageOps.fit(image, SHARED_SIZE).save(out, "JPEG", quality=78, optimize=True)
+    ImageOps.fit(_on_white(image), SHARED_SIZE).save(out, "JPEG", quality=78, optimize=True)
     return "jpeg", *SHARED_SIZE, out.getvalue()
+
+
+def _on_white(image: Image) -> Image:
+    from PIL import Image as images
+
+    if image.mode != "RGBA":
+        return image.convert("RGB")
+    ground = images.new("RGB", image.size, "white")
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
 
 
 if __name__ == "__main__":

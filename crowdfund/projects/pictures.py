@@ -19,6 +19,7 @@ from typing import IO, Any
 
 from crowdfund.errors import UserError
 from crowdfund.projects import picture_decoder as decoder
+from crowdfund.projects.pixels import Pixels
 
 FIELD = "picture"
 MAX_BYTES = 8 * 1024 * 1024
@@ -69,10 +70,31 @@ def make_anew(data: bytes) -> list[PictureFile]:
     form = format_of(data)
     if form is None:
         raise UserError(NOT_A_PICTURE, FIELD)
+    return _files(_in_turn(data, form))
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """What is seen of a picture that we made. It may be drawn from, but is opened like any stranger's: elsewhere.
+
+    Raises UserError where it cannot be opened.
+    """
+    line, _, rows = _in_turn(data, format_of(data) or "", "pixels").partition(b"\n")
+    try:
+        width, height = map(int, json.loads(line[:MAX_LINE_BYTES])["size"])
+        if not (0 < width <= decoder.SHARED_SIZE[0] and 0 < height <= decoder.SHARED_SIZE[1]):
+            raise ValueError("not a size of ours")
+        if len(rows) != width * height * len("RGB"):
+            raise ValueError("not the pixels that were named")
+    except (ValueError, LookupError, TypeError, RecursionError):
+        raise UserError(REFUSALS["costly"], FIELD) from None
+    return Pixels(width, height, rows)
+
+
+def _in_turn(data: bytes, *arguments: str) -> bytes:
     if not _turns.acquire(timeout=WAIT_S):
         raise UserError("Many pictures are being opened just now. Please send it again in a minute.", FIELD)
     try:
-        return _files(_opened_elsewhere(data, form))
+        return _opened_elsewhere(data, *arguments)
     finally:
         _turns.release()
 
@@ -90,7 +112,7 @@ def format_of(data: bytes) -> str | None:
     return "AVIF" if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis") else None
 
 
-def _opened_elsewhere(data: bytes, form: str) -> bytes:
+def _opened_elsewhere(data: bytes, *arguments: str) -> bytes:
     """What the decoder wrote. Raises UserError where it died: of memory, of time or of the picture.
 
     Files instead of pipes: neither side can make the other wait, and the limit of their size holds for the output.
@@ -98,15 +120,15 @@ def _opened_elsewhere(data: bytes, form: str) -> bytes:
     with tempfile.TemporaryFile() as sent, tempfile.TemporaryFile() as answer:
         sent.write(data)
         sent.seek(0)
-        if not _runs(sent, answer, form):
+        if not _runs(sent, answer, *arguments):
             raise UserError(REFUSALS["costly"], FIELD)
         answer.seek(0)
         return answer.read(decoder.OUTPUT_BYTES + 1)
 
 
-def _runs(sent: IO[bytes], answer: IO[bytes], form: str) -> bool:
+def _runs(sent: IO[bytes], answer: IO[bytes], *arguments: str) -> bool:
     # -I and an empty environment: no path, no secret and no setting of ours is known over there.
-    command = [sys.executable, "-I", str(Path(decoder.__file__).resolve()), form]
+    command = [sys.executable, "-I", str(Path(decoder.__file__).resolve()), *arguments]
     with subprocess.Popen(
         command, stdin=sent, stdout=answer, stderr=subprocess.DEVNULL, env={}, cwd="/", start_new_session=True
     ) as child:

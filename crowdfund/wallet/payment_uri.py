@@ -22,15 +22,20 @@ def qr_text(address: str, amount_sats: int) -> str:
 
 def qr_svg(text: str) -> str:
     """An SVG of the QR code: level M, four modules of quiet zone, black on white whatever the page's colours."""
-    code = qrcode.QRCode(border=QUIET_ZONE, error_correction=qrcode.constants.ERROR_CORRECT_M)
-    code.add_data(text)
-    rows = code.get_matrix()
+    rows = qr_rows(text)
     path = "".join(_row_path(y, row) for y, row in enumerate(rows))
     size = len(rows)
     return (
         f'<svg class="qr" viewBox="0 0 {size} {size}" shape-rendering="crispEdges" aria-hidden="true">'
         f'<rect width="{size}" height="{size}" fill="#fff"/><path d="{path}" fill="#000"/></svg>'
     )
+
+
+def qr_rows(text: str) -> list[list[bool]]:
+    """The modules of the QR code, row by row, with its quiet zone: level M; True is black."""
+    code = qrcode.QRCode(border=QUIET_ZONE, error_correction=qrcode.constants.ERROR_CORRECT_M)
+    code.add_data(text)
+    return code.get_matrix()
 
 
 def _row_path(y: int, row: list[bool]) -> str:

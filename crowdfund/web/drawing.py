@@ -6,6 +6,7 @@ or the request. Colours come from the stylesheet (classes), so that both picture
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 from markupsafe import Markup
@@ -32,17 +33,60 @@ def pattern_svg(terms_hash_hex: str | None, label: str | None = None, columns: i
     A draft has no hash yet (None) and gets a pale picture. Without `label` the picture is decoration
     and hidden from screen readers. Raises ValueError when the hash is not hexadecimal.
     """
-    seed = bytes.fromhex(terms_hash_hex) if terms_hash_hex else b"draft"
+    seed = pattern_seed(terms_hash_hex)
     layers: dict[str, list[str]] = {}
-    for index, byte in enumerate(hashlib.shake_256(seed).digest(columns * rows)):
-        x, y = index % columns * CELL, index // columns * CELL
-        for name, path in _tile(x, y, byte):
-            layers.setdefault(name, []).append(path)
+    for arc in pattern_arcs(seed, columns, rows):
+        layers.setdefault(arc.name, []).append(_path(arc))
     drawn = Markup().join(
         Markup('<path class="{}" d="{}"/>').format(name, "".join(parts)) for name, parts in sorted(layers.items())
     )
     role = Markup('role="img" aria-label="{}"').format(label) if label else Markup('aria-hidden="true"')
     return _PATTERN.format("" if terms_hash_hex else " pale", columns * CELL, rows * CELL, role, drawn)
+
+
+@dataclass(frozen=True)
+class Arc:
+    """A stroke of a pattern: a quarter of a circle round (x, y) in the tile to the right of and below that corner, or
+    to the left, or above; a dot there where the radius is 0. Lengths are quarters of a tile's side."""
+
+    name: str
+    x: int
+    y: int
+    radius: int
+    left: bool = False
+    above: bool = False
+
+
+def pattern_seed(terms_hash_hex: str | None) -> bytes:
+    """What a pattern is drawn from. Raises ValueError when the hash is not hexadecimal."""
+    return bytes.fromhex(terms_hash_hex) if terms_hash_hex else b"draft"
+
+
+def pattern_arcs(seed: bytes, columns: int, rows: int) -> Iterable[Arc]:
+    """The strokes of a pattern, whoever draws them: threads are named t, the seeds between them s, in four hues."""
+    for index, byte in enumerate(hashlib.shake_256(seed).digest(columns * rows)):
+        yield from _tile(index % columns * CELL, index // columns * CELL, byte)
+
+
+@dataclass(frozen=True)
+class Stripe:
+    """A piece of the bar: where it begins and how long it is, in thousandths of a percent of the bar."""
+
+    start: int
+    share: int
+    confirmed: bool
+
+
+def bar_stripes(
+    stripes: Sequence[tuple[int, bool]], goal_sats: int, least: int, optimum_sats: int = 0
+) -> tuple[list[Stripe], int]:
+    """(the pieces of the bar, where the goal stands), whoever draws them. `least` is how long a piece must be."""
+    span = _span(stripes, goal_sats, optimum_sats)
+    found, position = [], 0
+    for sats, confirmed in _merged(stripes, span, least):
+        found.append(Stripe(_share(position, span), _share(sats, span), confirmed))
+        position += sats
+    return found, _share(goal_sats, span)
 
 
 def bar_svg(
@@ -54,20 +98,15 @@ def bar_svg(
     never stretched. The hatch itself stands once in base.html under the id "hatch". `compact` draws the
     low bar of a card, without the word at the goal line. `optimum_sats` (0 is none) is marked by a dashed line.
     """
-    total = sum(sats for sats, _ in stripes)
-    span = max(goal_sats * 108 // 100, total * 104 // 100, optimum_sats * 102 // 100, 1)
     top, height = ("0", "100%") if compact else ("22", "34")
     parts = [_RECT.format(Markup('class="track"'), "0", top, "100%", height)]
-    position = 0
-    least = STRIPE_MIN_COMPACT if compact else STRIPE_MIN
-    for number, (sats, confirmed) in enumerate(_merged(stripes, span, least)):
-        share = _share(sats, span)
-        look = _look(number, share, confirmed)
-        parts.append(_RECT.format(look, _percent(_share(position, span)), top, _percent(share), height))
-        position += sats
-    parts.append(_goal(_share(goal_sats, span), compact))
+    pieces, goal = bar_stripes(stripes, goal_sats, STRIPE_MIN_COMPACT if compact else STRIPE_MIN, optimum_sats)
+    for number, piece in enumerate(pieces):
+        look = _look(number, piece.share, piece.confirmed)
+        parts.append(_RECT.format(look, _percent(piece.start), top, _percent(piece.share), height))
+    parts.append(_goal(goal, compact))
     if optimum_sats:
-        parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, span))))
+        parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, _span(stripes, goal_sats, optimum_sats)))))
     return _BAR.format(" compact" if compact else "", bar_text(stripes, goal_sats), Markup().join(parts))
 
 
@@ -80,26 +119,32 @@ def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:
     return f"{counted} percent of the goal is confirmed{more}."
 
 
-def _tile(x: int, y: int, byte: int) -> Iterable[tuple[str, str]]:
-    """The paths of one tile, each with its class: threads (t) or the seed between them (s), in four hues."""
+def _tile(x: int, y: int, byte: int) -> Iterable[Arc]:
+    """The strokes of one tile: threads (t) or the seed between them (s), in four hues."""
     hue, half, quarter = byte & 3, CELL // 2, CELL // 4
     corners = ((0, 0), (1, 1)) if byte & 4 else ((1, 0), (0, 1))
     seeded, ringed = byte >> 3 & 7 == 0, bool(byte & 64)
     for right, bottom in corners:
         corner_x, corner_y = x + right * CELL, y + bottom * CELL
-        yield f"t{hue}", _arc(corner_x, corner_y, half, right, bottom)
-        if ringed:
-            yield f"t{hue}", _arc(corner_x, corner_y, quarter, right, bottom)
+        for radius in (half, quarter) if ringed else (half,):
+            yield Arc(f"t{hue}", corner_x, corner_y, radius, left=bool(right), above=bool(bottom))
     if seeded:
-        yield f"s{(hue + 1) % 4}", f"M{x + half} {y + half}h0"
+        yield Arc(f"s{(hue + 1) % 4}", x + half, y + half, 0)
 
 
-def _arc(x: int, y: int, radius: int, right: int, bottom: int) -> str:
-    """A quarter circle round the corner (x, y), bulging into the tile to which that corner belongs."""
-    dx = -radius if right else radius
-    dy = -radius if bottom else radius
-    sweep = 1 if right == bottom else 0
-    return f"M{x + dx} {y}A{radius} {radius} 0 0 {sweep} {x} {y + dy}"
+def _path(arc: Arc) -> str:
+    """A stroke in SVG."""
+    x, y, radius = arc.x, arc.y, arc.radius
+    if not radius:
+        return f"M{x} {y}h0"
+    dx, dy = (-radius if arc.left else radius), (-radius if arc.above else radius)
+    return f"M{x + dx} {y}A{radius} {radius} 0 0 {int(arc.left == arc.above)} {x} {y + dy}"
+
+
+def _span(stripes: Sequence[tuple[int, bool]], goal_sats: int, optimum_sats: int = 0) -> int:
+    """How much the whole bar stands for, in satoshi."""
+    total = sum(sats for sats, _ in stripes)
+    return max(goal_sats * 108 // 100, total * 104 // 100, optimum_sats * 102 // 100, 1)
 
 
 def _merged(stripes: Sequence[tuple[int, bool]], span: int, least: int) -> Iterable[tuple[int, bool]]:

@@ -1,5 +1,5 @@
-"""What the site says of itself and of its campaigns to others: funding.json, the list that stands behind it, and what
-goes into a README elsewhere."""
+"""What the site says of itself and of its campaigns to others: funding.json, the list that stands behind it, and the
+page with all that may be shown elsewhere."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ from crowdfund.projects.manifests.publishing import (
     readme_badge_snippet,
 )
 from crowdfund.projects.proof import Way
-from crowdfund.web.public import open_snapshot
+from crowdfund.web import embed
+from crowdfund.web.glance import glance
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import chain_time
 
@@ -64,13 +65,13 @@ def manifest_urls() -> Response:
 
 @pages.get("/campaigns/<campaign_id>/elsewhere")
 def show(campaign_id: str) -> str:
-    """The badge, the links and the manifest of a campaign, to be copied to other places."""
-    _, view = open_snapshot(campaign_id)
+    """The badge, the frame, the poster, the links and the manifest of a campaign, for other places."""
+    found = glance(campaign_id)
     address = page(campaign_id)
-    snippets = readme_badge_snippet(view.title, f"{address}/badge.svg", address)
+    snippets = readme_badge_snippet(found.title, f"{address}/badge.svg", address)
     return render_template(
         "elsewhere.html",
-        campaign=view,
+        campaign=found,
         address=address,
         snippets=(
             ("Markdown", "README.md", snippets.markdown),
@@ -80,6 +81,8 @@ def show(campaign_id: str) -> str:
         ),
         funding_yml=funding_yml_snippet(address),
         manifest=_address_of_manifest(campaign_id),
+        embed_snippet=str(embed.snippet(found)),  # words to be copied, no frame here
+        **embed.card_of(found),
     )
 
 

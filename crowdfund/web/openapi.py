@@ -174,6 +174,7 @@ SCHEMAS: dict[str, Any] = {
             "status": {"type": "integer"},
             "detail": _text("What is wrong and what to do."),
             "errors": {"type": "array", "items": {"type": "object"}},
+            "mistake": _text("Of a mistake of ours (500): what it is called in the log."),
         },
     },
 }  # fmt: skip

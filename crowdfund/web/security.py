@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import secrets
+from types import TracebackType
 
 from flask import Flask, Response, g, jsonify, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
@@ -28,6 +30,18 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+# Of the card that other sites show in a frame: the only page that may be in one, so it has no form and no script.
+EMBED_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "style-src 'self'",
+        "img-src 'self'",
+        "font-src 'self'",
+        "form-action 'none'",
+        "base-uri 'none'",
+        "frame-ancestors *",
+    )
+)
 HEADERS = {
     "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -35,6 +49,9 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# Pages that are for one person alone ask programs not to list them. They may come by to hear that: an address that they
+# may not open would be listed without its words, and some of these are secrets.
+UNLISTED = ("/p/", "/mail/", "/login", "/signup", "/join/")
 # Forms and API name three fields differently; a program is told the name that it sent.
 API_FIELDS = {"amount": "amount_sats", "goal": "goal_sats", "deadline": "deadline_at"}
 TITLES = {
@@ -44,6 +61,7 @@ TITLES = {
     413: "Too large",
     429: "Too often",
     500: "Our mistake",
+    501: "Not made here",
     503: "Not just now",
 }
 SENTENCES = {
@@ -52,6 +70,8 @@ SENTENCES = {
     413: "What was sent is too large. Nothing was kept; shorten it and send it again.",
     500: "Something went wrong on our side. No money moves because of it; please try again.",
 }
+MISTAKE_ID_BYTES = 6
+MISTAKE_LINE = "If you tell whoever runs this site, name the mistake: {}."
 RECORDS_AWAY = "Our records cannot be reached at the moment. No money moves because of it; please try again soon."
 
 # Four times the largest picture: what cameras and phones make.
@@ -71,6 +91,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(CSRFError, _csrf_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(OperationalError, _records_away)
+    app.log_exception = _log_mistake  # type: ignore[method-assign]
 
 
 def _room_for_a_file() -> None:
@@ -85,6 +106,8 @@ def _headers(response: Response) -> Response:
         response.headers["Retry-After"] = str(g.retry_after_s)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
+    if request.path.startswith(UNLISTED):
+        response.headers.setdefault("X-Robots-Tag", "noindex")
     if not request.path.startswith("/static/") or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "no-store")
     return response
@@ -111,10 +134,33 @@ def _csrf_error(_error: CSRFError) -> tuple[str | Response, int]:
     return _answer(400, "This page had been open for too long or came from elsewhere. Go back, reload it, send again.")
 
 
+def _log_mistake(
+    exc_info: tuple[type, BaseException, TracebackType] | tuple[None, None, None],
+) -> None:
+    """A mistake of ours, with an id that its page shows, too: so that what somebody saw can be found in the log.
+
+    The log has the kind of the address and not the address itself: that of a pledge is a secret.
+    """
+    g.mistake_id = secrets.token_hex(MISTAKE_ID_BYTES)
+    log.error("Mistake %s at %s %s", g.mistake_id, request.method, request.url_rule, exc_info=exc_info)
+
+
 def _http_error(error: HTTPException) -> tuple[str | Response, int] | HTTPException:
     if error.code is None or error.code < 400:  # a redirection that werkzeug raises
         return error
+    if error.code == 500 and "mistake_id" in g:
+        return _mistake()
     return _answer(error.code, SENTENCES.get(error.code, error.description or ""))
+
+
+def _mistake() -> tuple[str | Response, int]:
+    """The page for a mistake of ours. Where what every page needs is what fails, it is plain text."""
+    try:
+        return _answer(500, SENTENCES[500])
+    except Exception as error:  # whatever it is, the visitor gets an answer, and the log has both
+        log.error("Mistake %s, and its page failed: %r", g.mistake_id, error)
+        text = f"{SENTENCES[500]}\n{MISTAKE_LINE.format(g.mistake_id)}\n"
+        return Response(text, content_type="text/plain; charset=utf-8"), 500
 
 
 def _records_away(error: OperationalError) -> tuple[str | Response, int]:
@@ -130,10 +176,13 @@ def _answer(code: int, sentence: str, fields: dict[str, str] | None = None) -> t
     title = TITLES.get(code, TITLES[400 if code < 500 else 500])
     if not request.path.startswith("/api/v1"):
         try:
-            return render_template("error.html", code=code, title=title, sentence=sentence), code
+            page = render_template("error.html", code=code, title=title, sentence=sentence, mistake=g.get("mistake_id"))
+            return page, code
         except OperationalError as error:
             return _records_away(error)
-    document = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
+    document: dict[str, object] = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
+    if "mistake_id" in g:
+        document["mistake"] = g.mistake_id
     if fields:
         document["errors"] = [{"field": API_FIELDS.get(name, name), "detail": text} for name, text in fields.items()]
     response = jsonify(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.message import EmailMessage
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crowdfund.errors import UserError
-from crowdfund.notices.feed import ATOM, Entry, Feed, atom
+from crowdfund.notices.feed import ATOM, Entry, Feed, atom, json_feed
 from crowdfund.notices.kinds import OF_ONE_PLEDGE, Kind, milestone
 from crowdfund.notices.mail import Mail, check_address, masked, message_bytes
 from crowdfund.notices.words import feed_words, words_for
@@ -109,7 +110,8 @@ def test_milestones_are_passed_upwards(counted_sats: int, goal_sats: int) -> Non
 @given(ANY, ANY)
 def test_a_feed_is_valid_whatever_its_words(title: str, author: str) -> None:
     entries = [Entry(f"k{n}", title, author, "https://e.org/?a=1&b=<", AT.replace(hour=n)) for n in range(3)]
-    root = ElementTree.fromstring(atom(Feed("f", title, author, "https://e.org/", "https://e.org/f", AT, entries)))
+    feed = Feed("f", title, author, "https://e.org/", "https://e.org/f", "https://e.org/j", AT, entries)
+    root = ElementTree.fromstring(atom(feed))
     ns = {"a": ATOM}
     assert root.tag == f"{{{ATOM}}}feed" and root.findtext("a:updated", "", ns) == "2026-12-01T02:00:00Z"
     for node in (root, *root.findall("a:entry", ns)):
@@ -119,9 +121,19 @@ def test_a_feed_is_valid_whatever_its_words(title: str, author: str) -> None:
     assert [link.get("rel") for link in root.findall("a:link", ns)] == ["self", "alternate"]
     ids = [node.findtext("a:id", "", ns) for node in (root, *root.findall("a:entry", ns))]
     assert len(set(ids)) == 4 and all(i.startswith("urn:uuid:") for i in ids)
+    told = json.loads(json_feed(feed))
+    assert (told["version"], told["feed_url"]) == ("https://jsonfeed.org/version/1.1", "https://e.org/j")
+    assert told["title"] == _sent(title) and [each["id"] for each in told["items"]] == ids[1:], "the same entries"
+    assert {each["content_text"] for each in told["items"]} == {_sent(author)}
+    assert told["items"][2]["date_published"] == "2026-12-01T02:00:00Z"
+
+
+def _sent(text: str) -> str:
+    """Half of a character cannot be written down."""
+    return text.encode(errors="replace").decode()
 
 
 def test_an_id_is_the_same_for_ever() -> None:
-    feed = atom(Feed("site", "x", "x", "https://e.org/", "https://e.org/f", AT, []))
+    feed = atom(Feed("site", "x", "x", "https://e.org/", "https://e.org/f", "https://e.org/j", AT, []))
     assert b"urn:uuid:" in feed and b"<updated>2026-12-01T18:00:00Z</updated>" in feed
     assert feed_words(Kind.DECIDED, "A seed drill", {"outcome": "failed"})[0] == "A seed drill: the goal was missed"

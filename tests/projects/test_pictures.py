@@ -19,7 +19,7 @@ from PIL import Image
 from crowdfund.errors import UserError
 from crowdfund.projects import picture_decoder as decoder
 from crowdfund.projects import pictures
-from crowdfund.projects.pictures import PictureFile, make_anew
+from crowdfund.projects.pictures import PictureFile, make_anew, pixels_of
 from support.images import BLUE, PLANTED, RED, SIZE, encoded, exif, halves, honest, hostile, png, profile, xmp
 
 HONEST, HOSTILE = honest(), hostile()
@@ -232,6 +232,40 @@ def test_the_decoder_knows_nothing_of_us(tmp_path: Path, monkeypatch: pytest.Mon
     environment, files, arguments = json.loads(seen.read_text())
     assert not [name for name in environment if name.startswith("CROWDFUND")] and arguments == ["PNG"]
     assert len(files) <= 5, "its three, the listing, and the file that it writes here"
+
+
+def test_what_is_seen_of_a_picture_is_handed_over_as_plain_pixels() -> None:
+    shared = next(file for file in make_anew(encoded(halves(size=(1_300, 700)), "PNG")) if file.kind == "jpeg")
+    seen = pixels_of(shared.data)
+    assert (seen.width, seen.height, len(seen.rows)) == (1_200, 630, 1_200 * 630 * 3)
+    assert seen.rows[0] > 200 > 100 > seen.rows[2] and seen.rows[-1] > 200 > 100 > seen.rows[-3], "red, then blue"
+    small = pixels_of(encoded(halves("RGBA", size=(100, 60)), "PNG"))
+    assert (small.width, small.height) == (100, 60), "never enlarged"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff\xd8\xff\xd9", b"nothing", encoded(halves(), "PNG")[:200]])
+def test_what_cannot_be_opened_has_no_pixels(data: bytes) -> None:
+    with pytest.raises(UserError):
+        pixels_of(data)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"size": [2, 1]}\nsix by', '{"size": [2, 1]}\nfive!', '{"size": [0, 0]}\n', '{"size": [-1, -2]}\nsix by',
+        '{"size": [9999, 9999]}\n', '{"size": 6}\nsix by', '{"size": ["2", null]}\nsix by', "[]\n", "", "\n" * 9,
+        '{"refused": "damaged", "numbers": []}\n',
+    ],
+)  # fmt: skip
+def test_pixels_are_counted(answer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lying = tmp_path / "lying.py"
+    lying.write_text(f"import sys; sys.stdout.write({answer!r})")
+    monkeypatch.setattr(decoder, "__file__", str(lying))
+    if answer.endswith("six by") and "[2, 1]" in answer:
+        assert pixels_of(b"x").rows == b"six by"
+    else:
+        with pytest.raises(UserError):
+            pixels_of(b"x")
 
 
 def test_this_process_never_loads_a_decoder_of_pictures() -> None:

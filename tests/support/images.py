@@ -8,6 +8,9 @@ import zipfile
 import zlib
 from typing import Any
 
+import cv2
+import numpy as np
+import zxingcpp
 from PIL import Image, ImageCms, TiffImagePlugin
 
 # Planted wherever a file can hold words: no byte of it may come out.
@@ -30,6 +33,20 @@ def encoded(image: Image.Image, form: str, **options: Any) -> bytes:
     out = io.BytesIO()
     image.save(out, form, **options)
     return out.getvalue()
+
+
+def pixel(image: Image.Image, x: int, y: int) -> tuple[int, ...]:
+    """The colour at a place of a picture in colours."""
+    found = image.getpixel((x, y))
+    assert isinstance(found, tuple)
+    return found
+
+
+def codes_in(png: bytes) -> list[str]:
+    """What the QR codes of a picture say, as two programs read them, one after the other."""
+    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_COLOR)
+    assert pixels is not None
+    return [cv2.QRCodeDetector().detectAndDecode(pixels)[0], *(each.text for each in zxingcpp.read_barcodes(pixels))]
 
 
 def exif(orientation: int = 1) -> Image.Exif:

@@ -28,14 +28,28 @@ CSP = (
 BROKEN = "public.about", "api.campaigns"
 
 
+EMBED_CSP = (
+    "default-src 'none'; style-src 'self'; img-src 'self'; font-src 'self'; form-action 'none'; base-uri 'none'; "
+    "frame-ancestors *"
+)
+# What others may keep, for how many seconds.
+KEPT = {
+    "badge.svg": 60, "card.png": 300, "robots.txt": 3600, "sitemap.xml": 3600, "sitemap-1.xml": 3600,
+}  # fmt: skip
+
+
 def assert_headers(answer: TestResponse, path: str) -> None:
     headers = answer.headers
-    assert headers.get_all("Content-Security-Policy") == [CSP], path
+    embed = path.startswith("/embed/") and answer.status_code == 200
+    assert headers.get_all("Content-Security-Policy") == [EMBED_CSP if embed else CSP], path
+    assert "X-Frame-Options" not in headers, path
     assert headers["X-Content-Type-Options"] == "nosniff", path
     assert headers["Referrer-Policy"] == "same-origin", path
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin", path
-    if path.endswith("/badge.svg") and answer.status_code == 200:
-        assert headers["Cache-Control"] == "public, max-age=60", path
+    seconds = 60 if embed else KEPT.get(path.rpartition("/")[2])
+    if seconds and answer.status_code == 200:
+        assert headers["Cache-Control"] == f"public, max-age={seconds}", path
+        assert "Set-Cookie" not in headers and "Cookie" not in headers.get("Vary", ""), path
     elif not path.startswith("/static/"):
         assert "no-store" in headers["Cache-Control"], path
 
@@ -49,6 +63,7 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "filename": "site.css",
         "kind": "update",
         "number": 1,
+        "page": 1,
         "question_id": 1,
         "subscription_id": "1",
         "token": "none",
@@ -165,6 +180,7 @@ def test_a_mistake_of_ours_is_admitted_without_its_insides(
     assert problem.status_code == 500 and problem.content_type == "application/problem+json"
     for answer in (page, problem):
         assert "secret of the inside" not in answer.get_data(as_text=True)
+        assert "Traceback" not in answer.get_data(as_text=True)
         assert_headers(answer, "/")
 
 

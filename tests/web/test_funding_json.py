@@ -143,7 +143,8 @@ def test_what_is_copied_shows_the_badge(paper: Paper, app: Flask, campaign: str)
     copied = [html.unescape(text) for text in re.findall(r'data-copy="([^"]*)"', page)]
     shown = [html.unescape(text) for text in re.findall(r"<pre[^>]*><code>(.*?)</code></pre>", page, re.S)]
     assert copied == shown, "what is copied is what is seen"
-    markdown, html_, rst, adoc, yml, manifest, address = copied
+    markdown, html_, rst, adoc, frame, yml, manifest, address = copied
+    assert f'src="https://fund.example.org/embed/{campaign}"' in frame
     for text in (MarkdownIt().render(markdown), html_):
         assert f'href="{base}"' in text and f'src="{base}/badge.svg"' in text and "<b>" not in text
     assert f":target: {base}\n" in rst and f'link="{base}"' in adoc

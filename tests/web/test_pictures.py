@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from flask import Flask
+from PIL import Image
 from sqlalchemy import select, update
 from werkzeug.datastructures import FileStorage
 from werkzeug.test import TestResponse, encode_multipart
@@ -17,7 +18,7 @@ from crowdfund.campaigns import gallery, service
 from crowdfund.campaigns.models import Campaign, Creator
 from crowdfund.campaigns.picture_models import Picture
 from crowdfund.web.site import Site
-from support.images import PLANTED, encoded, exif, halves, jpeg_claiming
+from support.images import PLANTED, encoded, exif, halves, jpeg_claiming, pixel
 from support.paper import Paper
 from support.site import Visitor, field_error, sentences
 
@@ -75,7 +76,9 @@ def publish(paper: Paper, draft: str) -> None:
         service.publish(db, paper.settings, owner, draft)
 
 
-def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor, draft: str) -> None:
+def test_from_the_file_to_the_public_page(
+    paper: Paper, app: Flask, ann: Visitor, draft: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert f"/drafts/{draft}/pictures" in ann.get(f"/drafts/{draft}/edit").get_data(as_text=True)
     answer = send(ann, draft, alt='Two "halves" & <b>')
     assert answer.status_code == 303, sentences(answer)
@@ -88,7 +91,13 @@ def test_from_the_file_to_the_public_page(paper: Paper, app: Flask, ann: Visitor
     images = re.findall(r"<img [^>]*>", page)
     assert len(images) == 2 and 'width="1300" height="700"' in images[0] and 'loading="lazy"' in images[1]
     assert 'alt="Two &#34;halves&#34; &amp; &lt;b&gt;"' in images[0] and "480w, " in images[0]
-    assert re.search(r'<meta property="og:image" content="http[^"]*/pictures/[0-9a-f]{64}\.jpg">', page)
+    assert f'<meta property="og:image" content="{paper.settings.base_url}/campaigns/{draft}/card.png">' in page
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", None)  # the card is drawn without opening a picture in this process
+        drawn = [Visitor(app).get(f"/campaigns/{draft}/{name}.png").data for name in ("card", "poster")]
+    shared, paper_ = (Image.open(io.BytesIO(data)) for data in drawn)
+    assert pixel(paper_, 100, 300)[0] > 200 and pixel(paper_, 1_140, 300)[2] > 200
+    assert pixel(shared, 830, 300)[0] > 200 and pixel(shared, 1180, 300)[2] > 200, "red and blue, as it is"
     card = Visitor(app).get("/").get_data(as_text=True)
     assert any('width="1300"' in tag and 'loading="lazy"' in tag for tag in re.findall(r"<img [^>]*>", card))
     for address in set(re.findall(r"/pictures/[0-9a-f]{64}\.(?:webp|jpg)", page)):
@@ -201,4 +210,4 @@ def test_nobody_else_and_nothing_after_publishing(paper: Paper, app: Flask, ann:
 
 def test_a_campaign_without_pictures_shows_its_pattern(paper: Paper, app: Flask) -> None:
     page = Visitor(app).get(f"/campaigns/{paper.campaign()}").get_data(as_text=True)
-    assert "<img" not in page and "og:image" not in page and 'class="pattern' in page
+    assert "<img" not in page and "/pictures/" not in page and 'class="pattern' in page

@@ -130,7 +130,12 @@ def test_feeds_are_found_and_hold_what_was_noted(town: World, campaign: str, bob
         titles = [node.text or "" for node in root.iter("{http://www.w3.org/2005/Atom}title")]
         assert any("published" in title for title in titles)
         assert any("50% of the goal" in title for title in titles) == (page != "/")
+        told = bob.get(path.replace(".atom", ".json"))
+        assert told.content_type == "application/feed+json; charset=utf-8"
+        assert [item["title"] for item in told.get_json(force=True)["items"]] == titles[1:], "the same entries"
+        assert f'type="application/feed+json" title="{titles[0].partition(" · ")[0]}"' in bob.get(page).text
     assert bob.get("/campaigns/unknown/feed.atom").status_code == 404
+    assert bob.get("/campaigns/unknown/feed.json").status_code == 404
 
 
 def test_metrics_tell_how_long_the_queue_is(town: World, bob: Visitor) -> None:
