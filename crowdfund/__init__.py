@@ -56,6 +56,7 @@ def create_app(settings: Settings) -> Flask:
     books.open_ledger(database)
     site.install(app, settings, database)
     outside.install(app, settings)
+    live.install(app, database)
     i18n.install(app)
     security.install(app)
     filters.register(app)
