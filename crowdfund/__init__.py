@@ -35,6 +35,7 @@ def create_app(settings: Settings) -> Flask:
         i18n,
         importing,
         keepsakes,
+        kept,
         live,
         outside,
         pictures,
@@ -57,6 +58,7 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     outside.install(app, settings)
     live.install(app, database)
+    kept.install(app, database)
     i18n.install(app)
     security.install(app)
     filters.register(app)

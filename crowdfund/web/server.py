@@ -34,14 +34,23 @@ class HandedOver(ConnectionError):
 
 
 class _Worker(ThreadWorker):
-    """Gunicorn's worker with threads, which lets a connection go that was handed over."""
+    """Gunicorn's worker with threads, which lets a connection go that was handed over, and in whose main thread nobody
+    waits until a client has closed its end."""
 
     def finish_request(self, conn: TConn, fs: Future[Any]) -> None:
         """After each request, in the main thread."""
         if conn.sock.fileno() == -1:
             self.nr_conns -= 1
+        elif self.alive and _is_over(fs):
+            self.nr_conns -= 1
+            self.tpool.submit(conn.close, graceful=True)
         else:
             super().finish_request(conn, fs)
+
+
+def _is_over(request: Future[Any]) -> bool:
+    """Is the connection to be closed?"""
+    return request.cancelled() or request.exception() is not None or not request.result()
 
 
 class _Server(BaseApplication):

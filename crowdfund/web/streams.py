@@ -64,6 +64,12 @@ class Streams:
         with self._lock:
             return self._places.total()
 
+    @property
+    def count(self) -> int:
+        """The number, as far as anybody was told."""
+        with self._lock:
+            return self._count
+
     def has_place(self, network: str, most: int | None = None) -> bool:
         """May one more listen from that network, where `most` (MAX_STREAMS) may in all? Empty is one that is trusted."""
         with self._lock:
