@@ -21,6 +21,7 @@ from typing import ParamSpec
 
 from flask import Flask, Response, current_app, g, make_response, request, session
 from flask_wtf.csrf import generate_csrf
+from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
 
 from crowdfund.db import CommitWatch, Database
@@ -74,6 +75,7 @@ class Moments:
         self._held: AbstractContextManager[CommitWatch] | None = None
         self._watch: CommitWatch | None = None
         self._number = 0
+        event.listen(database.engine, "engine_disposed", lambda _: self.close())
 
     def now(self) -> int | None:
         """The number; None while the database cannot be watched."""
@@ -91,7 +93,7 @@ class Moments:
             return self._number
 
     def close(self) -> None:
-        """Watch no more, until somebody asks again."""
+        """Watch no more, until somebody asks again; as when the database is closed."""
         with self._lock:
             self._let_go()
 

@@ -52,11 +52,8 @@ class Streams:
         self._arriving: deque[tuple[Viewer, bytes]] = deque()
         self._served: set[Viewer] = set()
         self._count = -1
-        self._running = False
         self._came = 0
-        self._bell, self._ear = socket.socketpair()
-        self._bell.setblocking(False)
-        self._ear.setblocking(False)
+        self._bell: socket.socket | None = None  # there while the thread runs, which hears it
 
     @property
     def viewers(self) -> int:
@@ -91,9 +88,11 @@ class Streams:
             ends = now + LIFETIME_S + self._came % LIFETIME_SPREAD_S
             viewer = Viewer(line, network, seen, ends, now + HEARTBEAT_S)
             self._arriving.append((viewer, head + f"retry: 3000\n\n{_beat()}".encode()))
-            if not self._running:
-                self._running = True
-                threading.Thread(target=self._serve, name="streams", daemon=True).start()
+            if self._bell is None:
+                self._bell, ear = socket.socketpair()
+                for end in (self._bell, ear):
+                    end.setblocking(False)
+                threading.Thread(target=self._serve, args=(ear,), name="streams", daemon=True).start()
         self._ring()
 
     def tell(self, count: int) -> None:
@@ -105,18 +104,19 @@ class Streams:
         self._ring()
 
     def _ring(self) -> None:
-        with suppress(BlockingIOError):  # it rings already
-            self._bell.send(b"!")
+        with self._lock, suppress(BlockingIOError):  # it rings already
+            if self._bell is not None:
+                self._bell.send(b"!")
 
-    def _serve(self) -> None:
+    def _serve(self, ear: socket.socket) -> None:
         """Until nobody is left; whoever comes then starts another thread."""
-        with selectors.DefaultSelector() as ready:
-            ready.register(self._ear, selectors.EVENT_READ)
+        with selectors.DefaultSelector() as ready, ear:
+            ready.register(ear, selectors.EVENT_READ)
             look_at = time.monotonic() + TICK_S
             while self._wanted():
                 for key, _ in ready.select(max(0.0, look_at - time.monotonic())):
                     if key.data is None:
-                        self._ear.recv(4_096)
+                        ear.recv(4_096)
                     else:
                         self._drop(ready, key.data)  # it has left; or it speaks, which no page of ours does
                 self._admit(ready)
@@ -127,8 +127,10 @@ class Streams:
 
     def _wanted(self) -> bool:
         with self._lock:
-            self._running = self._places.total() > 0
-            return self._running
+            if self._bell is not None and not self._places:
+                self._bell.close()
+                self._bell = None
+            return self._bell is not None
 
     def _admit(self, ready: selectors.BaseSelector) -> None:
         """Take in who has come."""
