@@ -34,7 +34,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from multiprocessing.connection import Connection
@@ -108,14 +108,14 @@ def figures_of(viewers: int, payments: int) -> Figures:
         tempfile.TemporaryDirectory(prefix="bench-", dir=memory if memory.is_dir() else None) as folder,
         Paper(Path(folder)) as paper,
     ):
-        recording_view(paper)
+        _watched(paper)
         campaign_id = paper.campaign(goal_sats=10**9)
         pledges = _pledge(paper, campaign_id, payments)
         with _served(paper) as (port, process):
             return _play(paper, port, process, campaign_id, pledges, viewers)
 
 
-def recording_view(paper: Paper) -> None:
+def _watched(paper: Paper) -> None:
     """The chain is watched, as far as the pages know."""
     with paper.database.transaction() as session:
         recording.set_view(session, "live", "", 2, datetime.now(UTC))
@@ -177,7 +177,7 @@ def _pledge(paper: Paper, campaign_id: str, count: int) -> list[bytes]:
 def _served(paper: Paper) -> Iterator[tuple[int, int]]:
     """(its port, the id of the process that serves)."""
     port = _free_port()
-    children = Children(paper.settings)
+    children = Children(replace(paper.settings, test_bench=False))  # as on a real site
     try:
         children.start("serve", "--port", str(port), log_file=paper.settings.data_dir / "serve.log")
         wait_for(lambda: _answers(port), "The server did not come up.")

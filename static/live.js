@@ -13,8 +13,6 @@
   let wanted = 0;
   let retryMs = 0;
   let beatMs = 15000; // the stream says how often it is heard at least
-  let heardAt = 0;
-  let askedAt = 0;
   let spreadMs = 0;
   let watch = null;
 
@@ -89,17 +87,19 @@
     if (!on && timer) timer = clearInterval(timer) ?? null;
   }
 
+  function lookAgainIn(ms) {
+    clearTimeout(watch);
+    watch = setTimeout(check, ms);
+  }
+
+  // A stream may die without being closed, as when a phone sleeps: then its beats stay away.
   function heard() {
-    heardAt = Date.now();
+    lookAgainIn(2 * beatMs);
     if (timer) refresh(); // the stream is back: what happened meanwhile?
     poll(false);
   }
 
-  // A stream may die without being closed, as when a phone sleeps: then its beats stay away. A stream that was refused
-  // is asked for again after a while.
   function check() {
-    watch = setTimeout(check, beatMs / 2);
-    if (source ? Date.now() - heardAt <= 2 * beatMs : Date.now() - askedAt <= REFUSED_MS) return;
     close();
     poll(true);
     refresh();
@@ -111,8 +111,7 @@
     if (!window.EventSource) return poll(true);
     // What happened since this page was made is told at once.
     source = new EventSource(`${stream}?since=${document.body.dataset.changes}`);
-    heardAt = askedAt = Date.now();
-    watch ??= setTimeout(check, beatMs / 2);
+    lookAgainIn(2 * beatMs);
     source.addEventListener("beat", (event) => {
       beatMs = Number(event.data) || beatMs;
       heard();
@@ -124,14 +123,16 @@
     });
     source.addEventListener("error", () => {
       poll(true);
-      if (source?.readyState === EventSource.CLOSED) source = null; // refused
+      if (source?.readyState !== EventSource.CLOSED) return;
+      source = null; // refused: there may be a place after a while
+      lookAgainIn(REFUSED_MS);
     });
   }
 
   function close() {
     source?.close();
     source = null;
-    watch = clearTimeout(watch) ?? null;
+    clearTimeout(watch);
     poll(false);
   }
 

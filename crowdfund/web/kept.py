@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from hashlib import sha256
 from secrets import token_hex
-from typing import ParamSpec
+from typing import ParamSpec, Protocol
 
 from flask import Flask, Response, current_app, g, make_response, request, session
 from flask_wtf.csrf import generate_csrf
@@ -65,6 +65,13 @@ class Rendering:
     page: Page | None = None
 
 
+class Clock(Protocol):
+    """Says whether anything was written."""
+
+    def now(self) -> int | None:
+        """A number that grows with every commit; None while nobody can tell."""
+
+
 class Moments:
     """A number that grows with every commit to the database, of whatever process: two readings that are equal mean that
     nothing was written in between."""
@@ -106,8 +113,8 @@ class Moments:
 class KeptPages:
     """The pages, by all that they vary by; those that were used last stay."""
 
-    def __init__(self, database: Database) -> None:
-        self.moments = Moments(database)
+    def __init__(self, moments: Clock) -> None:
+        self.moments = moments
         self._lock = threading.Lock()
         self._pages: OrderedDict[Key, Page] = OrderedDict()
         self._letters = 0
@@ -164,7 +171,7 @@ class KeptPages:
 
 def install(app: Flask, database: Database) -> None:
     """Let the application keep pages."""
-    app.extensions["crowdfund-kept"] = KeptPages(database)
+    app.extensions["crowdfund-kept"] = KeptPages(Moments(database))
 
 
 def kept_here() -> KeptPages:
@@ -238,4 +245,5 @@ def _answer(page: Page) -> Response:
         return response
     response.headers["Cache-Control"] = "private, no-cache"
     response.set_etag(page.etag, weak=True)
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response

@@ -68,7 +68,7 @@ class Streams:
             return self._count
 
     def has_place(self, network: str, most: int | None = None) -> bool:
-        """May one more listen from that network, where `most` (MAX_STREAMS) may in all? Empty is one that is trusted."""
+        """May one more listen from that network, where `most` (MAX_STREAMS) may in all? An empty one is trusted."""
         with self._lock:
             return self._has_place(network, MAX_STREAMS if most is None else most)
 

@@ -171,7 +171,7 @@ def test_a_stream_takes_its_connection_along_with_the_head_of_the_answer(paper: 
     here.settimeout(5)
     with site_of(paper) as app, closing(here):
         client = Flask("server").test_client()
-        client.application.wsgi_app = handing_over(app.wsgi_app)  # type: ignore[method-assign]
+        client.application.wsgi_app = handing_over(app.wsgi_app)  # type: ignore[assignment,method-assign]
         with pytest.raises(ConnectionError, match="handed over"):
             client.get("/live/site/all", environ_overrides={"gunicorn.socket": there})
         assert there.fileno() == -1
