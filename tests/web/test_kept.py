@@ -56,8 +56,9 @@ def bob(app: Flask) -> Visitor:
 
 @pytest.fixture
 def renderings(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The templates that the public pages were made from, as it happens; no time passes."""
+    """The templates that the public pages were made from, as it happens; nothing is kept yet, and no time passes."""
     made: list[str] = []
+    app.extensions["crowdfund-kept"].moments.close()
 
     def note(name: str, **more: Any) -> str:
         made.append(name)
