@@ -36,6 +36,7 @@ def create_app(settings: Settings) -> Flask:
         i18n,
         importing,
         keepsakes,
+        kept,
         live,
         outside,
         pictures,
@@ -59,6 +60,8 @@ def create_app(settings: Settings) -> Flask:
     books.open_ledger(database)
     site.install(app, settings, database)
     outside.install(app, settings)
+    live.install(app, database)
+    kept.install(app, database)
     i18n.install(app)
     security.install(app)
     filters.register(app)

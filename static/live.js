@@ -3,6 +3,8 @@
 "use strict";
 (() => {
   const POLL_MS = 5000;
+  const REFUSED_MS = 60000;
+  const PATIENCE_MS = 20000;
   const stream = document.body.dataset.live.trim();
   let source = null;
   let timer = null;
@@ -10,6 +12,9 @@
   let again = false;
   let wanted = 0;
   let retryMs = 0;
+  let beatMs = 15000; // the stream says how often it is heard at least
+  let spreadMs = 0;
+  let watch = null;
 
   const parts = (root) => new Map([...root.querySelectorAll("[data-part]")].map((el) => [el.dataset.part, el]));
   const known = () => Number(document.body.dataset.changes);
@@ -30,10 +35,11 @@
     [...next.querySelectorAll("a, button, [tabindex]")].find(same)?.focus({ preventScroll: true });
   }
 
-  function swap(fresh) {
+  function swap(fresh, told) {
     const before = news(document);
     const newParts = parts(fresh);
-    document.body.dataset.changes = fresh.body.dataset.changes;
+    // An unchanged page comes out of the browser's own store, and says what it was first made from.
+    document.body.dataset.changes = Math.max(Number(fresh.body.dataset.changes), told);
     for (const [name, part] of parts(document)) {
       const next = newParts.get(name);
       if (!next || part.isEqualNode(next)) continue;
@@ -52,9 +58,11 @@
     if (busy) return;
     busy = true;
     retryMs = 0;
+    const told = wanted;
     try {
-      const answer = await fetch(location.href, { cache: "no-store", headers: { Accept: "text/html" } });
-      if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const signal = AbortSignal.timeout?.(PATIENCE_MS); // a line may be dead without anybody knowing
+      const answer = await fetch(location.href, { cache: "no-cache", headers: { Accept: "text/html" }, signal });
+      if (answer.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"), told);
     } catch {
       retryMs = POLL_MS; // offline for a moment: the next tick tries again
     }
@@ -63,9 +71,15 @@
     if (retryMs) setTimeout(() => document.hidden || refresh(), retryMs);
   }
 
+  // A page that was made after the change shows it already. Where many look on, each is told how long to wait, so that
+  // not all ask in the same moment.
   function changed(event) {
     wanted = Math.max(wanted, Number(event.data));
-    if (wanted > known()) refresh(); // a page that was made after the change shows it already
+    const waitMs = spreadMs;
+    spreadMs = 0;
+    const due = () => wanted > known() && refresh();
+    if (waitMs) setTimeout(() => document.hidden || due(), waitMs);
+    else due();
   }
 
   function poll(on) {
@@ -73,34 +87,64 @@
     if (!on && timer) timer = clearInterval(timer) ?? null;
   }
 
+  function lookAgainIn(ms) {
+    clearTimeout(watch);
+    watch = setTimeout(check, ms);
+  }
+
+  // A stream may die without being closed, as when a phone sleeps: then its beats stay away.
+  function heard() {
+    lookAgainIn(2 * beatMs);
+    if (timer) refresh(); // the stream is back: what happened meanwhile?
+    poll(false);
+  }
+
+  function check() {
+    close();
+    poll(true);
+    refresh();
+    open();
+  }
+
   function open() {
     if (source || !stream) return;
     if (!window.EventSource) return poll(true);
     // What happened since this page was made is told at once.
     source = new EventSource(`${stream}?since=${document.body.dataset.changes}`);
-    source.addEventListener("open", () => {
-      if (timer) refresh(); // the stream is back: what happened meanwhile?
-      poll(false);
+    lookAgainIn(2 * beatMs);
+    source.addEventListener("beat", (event) => {
+      beatMs = Number(event.data) || beatMs;
+      heard();
     });
-    source.addEventListener("changed", changed);
+    source.addEventListener("spread", (event) => (spreadMs = Number(event.data)));
+    source.addEventListener("changed", (event) => {
+      heard();
+      changed(event);
+    });
     source.addEventListener("error", () => {
       poll(true);
-      if (source?.readyState === EventSource.CLOSED) source = null; // refused: the next visit tries again
+      if (source?.readyState !== EventSource.CLOSED) return;
+      source = null; // refused: there may be a place after a while
+      lookAgainIn(REFUSED_MS);
     });
   }
 
   function close() {
     source?.close();
     source = null;
+    clearTimeout(watch);
     poll(false);
   }
 
-  document.addEventListener("visibilitychange", () => {
-    if (document.hidden) return close();
+  function wake() {
+    close();
     open();
     refresh();
-  });
+  }
+
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : wake()));
   window.addEventListener("pagehide", close);
-  window.addEventListener("pageshow", (event) => event.persisted && (open(), refresh()));
+  window.addEventListener("pageshow", (event) => event.persisted && wake());
+  window.addEventListener("online", () => document.hidden || wake());
   if (!document.hidden) open();
 })();

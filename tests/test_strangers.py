@@ -15,7 +15,7 @@ from crowdfund.wallet.descriptors import derive_address
 from crowdfund.wallet.keystore import Keystore, create_seed
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_log import SignerLog
-from crowdfund.web.live import MAX_STREAMS
+from crowdfund.web.live import MAX_WITH_THREADS
 from support.node import new_node
 from support.world import World
 
@@ -111,7 +111,7 @@ def test_nothing_joins_a_batch_that_is_planned(world: World) -> None:
 
 def test_streams_that_nobody_reads_are_given_back(world: World) -> None:
     with create_app(world.settings).test_client() as client:
-        for _ in range(MAX_STREAMS + 1):
+        for _ in range(MAX_WITH_THREADS + 1):
             answer = client.head("/live/site/all")
             assert answer.status_code == 200
             answer.close()

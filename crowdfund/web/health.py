@@ -17,6 +17,7 @@ from crowdfund.campaigns.models import ChainView, Incident, Pledge
 from crowdfund.campaigns.queries import Summary
 from crowdfund.notices import outbox
 from crowdfund.notices.outbox import Count
+from crowdfund.web.live import changes_here
 from crowdfund.web.site import AsOf, as_of, here
 
 INCIDENT_KINDS = ("reorganisation", "disagreement")
@@ -53,6 +54,8 @@ def metrics() -> Response:
         _counts(registry, db)
         halted = Gauge("crowdfund_halted", "what keeps settlement from going on", registry=registry)
         halted.set(len(halts.open_halts(db)))
+        viewers = Gauge("crowdfund_viewers", "pages that listen for live updates", registry=registry)
+        viewers.set(changes_here().streams.viewers)
         _notices(registry, outbox.counts(db), datetime.now(UTC))
         _money(registry, [queries.summarise(snapshot) for snapshot in queries.published(db)])
     return Response(generate_latest(registry), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,123 +1,113 @@
 """Live updates: one stream of server-sent events a page, which says only that something changed.
 
 One thread for the whole process waits for commits while anybody listens, and reads the counter that the worker
-moves; every stream waits on it, so that a thousand viewers cost one query. The page then fetches itself. All of
-this is optional.
+moves; another one (`streams`) tells all viewers, so that a thousand of them cost one query and no thread. The page
+then fetches itself. All of this is optional.
 """
 
 from __future__ import annotations
 
-import select as sockets
+import resource
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
+from ipaddress import ip_address
 
-from flask import Blueprint, Response, abort, current_app, request
+from flask import Blueprint, Flask, Response, abort, current_app, request
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from crowdfund.accounts import limits
 from crowdfund.campaigns.models import ChainView
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
-from crowdfund.web.site import here
+from crowdfund.web import streams
+from crowdfund.web.streams import Streams
 
-HEARTBEAT_S = 15
-LIFETIME_S = 600
-MAX_STREAMS = 32
-# How soon it is noticed that a viewer has left, and that nobody listens any more.
+# How soon it is noticed that nobody listens any more.
 PRESENCE_S = 0.5
 SCOPES = ("site", "campaign")
+# Set in the environment of a request by a server that hands connections over (`server`).
+HANDS_OVER = "crowdfund.hands_over"
+# Under another server each viewer holds one of its threads.
+MAX_WITH_THREADS = 32
+# Open files that are kept for pages, the database and everything else.
+OTHER_FILES = 500
 
 pages = Blueprint("live", __name__)
 
 
 class Changes:
-    """The counter, as many threads may wait for it."""
+    """The counter, as many viewers may wait for it."""
 
     def __init__(self, database: Database) -> None:
+        self.streams = Streams()
         self._database = database
-        self._moved = threading.Condition()
-        self._count = -1
-        self._viewers = 0
+        self._lock = threading.Lock()
         self._watched = False
 
-    def listen(self, since: int | None, has_left: Callable[[], bool]) -> Iterator[str] | None:
-        """Events for one viewer, who knows of all changes up to `since`, or of all until now.
-
-        None if there are too many viewers (their pages then poll).
-        """
-        with self._moved:
-            if self._viewers >= MAX_STREAMS:
-                return None
-            self._viewers += 1
-        self._look()
-        self._start()
-        return self._events(self._count if since is None else since, has_left)
-
-    def leave(self) -> None:
-        """One viewer less."""
-        with self._moved:
-            self._viewers -= 1
-
-    def _events(self, seen: int, has_left: Callable[[], bool]) -> Iterator[str]:
-        yield "retry: 3000\n\n"
-        end, beat = time.monotonic() + LIFETIME_S, time.monotonic() + HEARTBEAT_S
-        while time.monotonic() < end and not has_left():
-            seen, before = self._wait_beyond(seen), seen
-            if seen != before:
-                yield f"event: changed\nid: {seen}\ndata: {seen}\n\n"
-            elif time.monotonic() >= beat:
-                yield ": still here\n\n"
-            else:
-                continue
-            beat = time.monotonic() + HEARTBEAT_S
-
-    def _wait_beyond(self, seen: int) -> int:
-        """The counter once it is beyond `seen`, or `seen` after a moment."""
-        with self._moved:
-            self._moved.wait_for(lambda: self._count > seen, PRESENCE_S)
-            return max(self._count, seen)
-
-    def _start(self) -> None:
-        with self._moved:
+    def attend(self) -> None:
+        """Somebody listens now: have the database watched."""
+        with self._lock:
             if not self._watched:
                 self._watched = True
                 threading.Thread(target=self._watch, name="live", daemon=True).start()
+
+    def now(self) -> int:
+        """The counter; -1 while it cannot be read."""
+        try:
+            with self._database.reading() as db:
+                return db.scalar(select(ChainView.changes)) or 0
+        except SQLAlchemyError:
+            return -1
 
     def _watch(self) -> None:
         """Until nobody listens. A database that fails for a moment is tried again."""
         while self._wanted():
             try:
                 with self._database.watching() as commits:
-                    self._look()  # what was committed before the watch began
+                    self.streams.tell(self.now())  # what was committed before the watch began
                     while self._wanted():
                         if commits.wait(PRESENCE_S):
-                            self._look()
+                            self.streams.tell(self.now())
                     return
             except (SQLAlchemyError, WorldError):
                 time.sleep(PRESENCE_S)
 
     def _wanted(self) -> bool:
         """Does anybody listen? If not, the thread ends, and the next viewer starts another."""
-        with self._moved:
-            self._watched = self._viewers > 0
+        with self._lock:
+            self._watched = self.streams.viewers > 0
             return self._watched
 
-    def _look(self) -> None:
-        """Read the counter and wake those whom it concerns."""
-        count = self._read()
-        with self._moved:
-            if count > self._count:
-                self._count = count
-                self._moved.notify_all()
 
-    def _read(self) -> int:
-        try:
-            with self._database.reading() as db:
-                return db.scalar(select(ChainView.changes)) or 0
-        except SQLAlchemyError:
-            return self._count
+class Seat:
+    """The body of a stream's answer, which its viewer gets from `Streams`, by the connection itself where the server
+    hands it over. Any other server reads it here, from the other end of a line of our own, by a thread that waits."""
+
+    def __init__(self, changes: Changes, network: str, seen: int) -> None:
+        self._changes = changes
+        self._network = network
+        self._seen = seen
+        self._end: socket.socket | None = None
+
+    def hand_over(self, line: socket.socket, head: bytes) -> None:
+        """Serve the viewer at this connection, from the head of the answer on."""
+        self._changes.streams.add(line, head, self._network, self._seen)
+        self._changes.attend()
+
+    def __iter__(self) -> Iterator[bytes]:
+        """All that the viewer is told, as it is told."""
+        self._end, line = socket.socketpair()
+        self.hand_over(line, b"")
+        while piece := self._end.recv(4_096):
+            yield piece
+
+    def close(self) -> None:
+        """The viewer has left."""
+        if self._end is not None:
+            self._end.close()
 
 
 @pages.get("/live/<scope>/<key>")
@@ -125,23 +115,32 @@ def stream(scope: str, key: str) -> Response:
     """The stream. What it says is no secret, so any key will do."""
     if scope not in SCOPES or not key:
         abort(404)
-    events = _changes().listen(_since(), _departure(request.environ.get("gunicorn.socket")))
-    if events is None:
+    changes, network = changes_here(), _network(request.remote_addr)
+    if not changes.streams.has_place(network, _most()):
         abort(503)
-    response = Response(events, content_type="text/event-stream")
-    response.call_on_close(_changes().leave)  # also where nobody ever reads from it, as with HEAD
+    since = _since()
+    seat = Seat(changes, network, changes.now() if since is None else since)
+    response = Response(() if request.method == "HEAD" else seat, content_type="text/event-stream")
+    response.direct_passthrough = True  # the server is to see the seat itself
     response.headers["X-Accel-Buffering"] = "no"
     return response
 
 
-def _departure(socket: Any) -> Callable[[], bool]:
-    """Whether the other end has closed the connection, where the server lets us see it: a viewer who has left then
-    keeps no thread until the next event."""
-    if socket is None:
-        return lambda: False
-    ends = sockets.poll()
-    ends.register(socket, getattr(sockets, "POLLRDHUP", 0))  # a hang-up and an error are told in any case
-    return lambda: bool(ends.poll(0))
+def _most() -> int:
+    """How many may listen in all: as many as there may be threads, or open files."""
+    if HANDS_OVER not in request.environ:
+        return MAX_WITH_THREADS
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return streams.MAX_STREAMS if allowed == resource.RLIM_INFINITY else min(streams.MAX_STREAMS, allowed - OTHER_FILES)
+
+
+def _network(address: str | None) -> str:
+    """How the viewer's address is counted. Empty for this machine itself, and so for a proxy here that says nothing of
+    whom it speaks for: all of its visitors would be one."""
+    network = limits.network_of(address)
+    if network != limits.UNKNOWN and address and ip_address(address.partition("%")[0]).is_loopback:
+        return ""
+    return network
 
 
 def _since() -> int | None:
@@ -150,7 +149,13 @@ def _since() -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else None
 
 
-def _changes() -> Changes:
-    held = current_app.extensions.setdefault("crowdfund-live", Changes(here().database))
+def install(app: Flask, database: Database) -> None:
+    """Let the application have live updates."""
+    app.extensions["crowdfund-live"] = Changes(database)
+
+
+def changes_here() -> Changes:
+    """The counter of the site that serves this request."""
+    held = current_app.extensions["crowdfund-live"]
     assert isinstance(held, Changes)
     return held

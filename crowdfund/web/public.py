@@ -17,6 +17,7 @@ from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi
+from crowdfund.web.kept import kept
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
 from crowdfund.web.proofs import proof_view
@@ -43,6 +44,7 @@ def open_snapshot(campaign_id: str) -> tuple[Snapshot, CampaignView]:
 
 
 @pages.get("/")
+@kept
 def front() -> str:
     """All campaigns."""
     with here().database.reading() as db:
@@ -60,6 +62,7 @@ def about() -> str:
 
 
 @pages.get("/campaigns/<campaign_id>")
+@kept
 def campaign(campaign_id: str) -> str:
     """One campaign."""
     snapshot, view = open_snapshot(campaign_id)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import socket
-from contextlib import ExitStack
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
+from crowdfund import create_app
 from crowdfund.demo.house import House
-from crowdfund.web.live import MAX_STREAMS
+from crowdfund.web import streams
+from crowdfund.web.streams import Streams, Viewer
 from support.browsing import Meet, Person, wait_until
 from support.node import new_address
+from support.paper import Paper
+from support.serving import served
 
 
 @pytest.fixture
@@ -29,33 +34,74 @@ def pay(bob: Person, house: House, sats: int) -> None:
     house.node.pay(urlsplit(bob.wallet_link()).path, sats)
 
 
-def hold_stream(stack: ExitStack, house: House) -> int:
-    """Open a live stream and keep it; returns the status of the answer."""
-    address = urlsplit(house.settings.base_url)
-    link = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=10))
-    link.sendall(f"GET /live/site/all HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode())
-    return int(link.recv(64).split()[1])
+@pytest.fixture
+def quick(tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Paper, Streams, Person]]:
+    """A site on paper whose hearts beat fast, and somebody who looks at a campaign there."""
+    monkeypatch.setattr(streams, "HEARTBEAT_S", 0.2)
+    monkeypatch.setattr(streams, "TICK_S", 0.05)
+    with Paper(tmp_path) as paper:
+        campaign = paper.campaign()
+        app = create_app(replace(paper.settings, test_bench=False))
+        with served(app) as address, Person(browser, address) as person:
+            person.page.goto(f"{address}/campaigns/{campaign}")
+            held: Streams = app.extensions["crowdfund-live"].streams
+            wait_until(lambda: held.viewers == 1, "the page's stream")
+            person.page.evaluate("window.neverReloaded = true")
+            yield paper, held, person
+
+
+def shows_block(person: Person, height: int) -> None:
+    """The footer says that this is the newest block, without the page having been loaded again."""
+    expect(person.page.locator("[data-part=asof] .amount").first).to_have_text(str(height), timeout=8_000)
+    assert person.page.evaluate("window.neverReloaded")
 
 
 def test_a_page_whose_stream_is_refused_asks_by_itself(bob: Person, house: House) -> None:
     bob.allowed_codes.add(503)
-    with ExitStack() as stack:
-        for _ in range(MAX_STREAMS + 1):
-            status = hold_stream(stack, house)
-        assert status == 503
-        bob.page.reload()
-        bob.page.evaluate("window.neverReloaded = true")
-        pay(bob, house, 100_000)
-        bob.shows("h1", "Your payment is on its way")
-        assert bob.page.evaluate("window.neverReloaded")
-    # Those places come free as soon as the next event cannot be delivered.
-    house.node.mine(2)
+    bob.page.route("**/live/**", lambda route: route.fulfill(status=503))
+    bob.page.reload()
+    bob.page.evaluate("window.neverReloaded = true")
+    pay(bob, house, 100_000)
+    bob.shows("h1", "Your payment is on its way")
+    assert bob.page.evaluate("window.neverReloaded")
 
-    def has_a_place() -> bool:
-        with ExitStack() as stack:
-            return hold_stream(stack, house) == 200
 
-    wait_until(has_a_place, "a place for a stream")
+def test_a_stream_that_has_gone_silent_is_opened_anew(
+    quick: tuple[Paper, Streams, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper, held, person = quick
+    real, silent = held._send, set[Viewer](held._served)
+    # The line stays open, and nothing comes through: so it is after a phone has slept.
+    monkeypatch.setattr(held, "_send", lambda ready, viewer, text: viewer in silent or real(ready, viewer, text))
+    paper.mine()
+    shows_block(person, paper.tip)
+    wait_until(lambda: bool(held._served - silent), "another stream")
+    paper.mine()
+    shows_block(person, paper.tip)
+
+
+def test_a_page_that_wakes_catches_up_and_a_hidden_one_keeps_no_place(quick: tuple[Paper, Streams, Person]) -> None:
+    paper, held, person = quick
+    turn = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true});"
+    turn += " document.dispatchEvent(new Event('visibilitychange')); }"
+    person.page.evaluate(turn, True)
+    wait_until(lambda: held.viewers == 0, "the place of a hidden page")
+    paper.mine()
+    person.page.evaluate(turn, False)
+    shows_block(person, paper.tip)
+    wait_until(lambda: held.viewers == 1, "its stream again")
+    paper.mine()
+    shows_block(person, paper.tip)
+
+
+def test_where_many_look_on_a_page_waits_its_turn(
+    quick: tuple[Paper, Streams, Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paper, _, person = quick
+    monkeypatch.setattr(streams, "AT_ONCE", -1)
+    monkeypatch.setattr(streams, "SPREAD_MS", 300)
+    paper.mine()
+    shows_block(person, paper.tip)
 
 
 def test_what_somebody_types_stays(bob: Person, house: House) -> None:

@@ -71,6 +71,7 @@ def test_the_figures_for_machines(town: World, campaign: str, bob: Visitor) -> N
     assert found[("crowdfund_bucket_sats", "counted")] == town.summary(campaign).counted_sats == 40_000
     assert found[("crowdfund_height",)] == town.node.status()["height"]
     assert found[("crowdfund_campaigns", "open")] == 1 and found[("crowdfund_up",)] == 1
+    assert found[("crowdfund_viewers",)] == 0
 
 
 def test_with_the_node_down_every_page_stays_up_and_says_as_of_when(tmp_path: Path) -> None:
