@@ -493,7 +493,9 @@ REFUSED = {
     "a change with an old number": changed("m3", 0),
     "a change of what is decided": changed("p2"),
     "a second change on its way": changed("m1"),
-    "a change taken without the signer": f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 1",
+    "a change taken without the signer": (
+        f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 1"
+    ),
     "a change sent, not sent": "UPDATE refund_changes SET state = 'waiting' WHERE id = 2",
     "a change refused without a word": (
         f"UPDATE refund_changes SET state = 'refused', answered_at = {WHEN} WHERE id = 1"
