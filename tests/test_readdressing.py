@@ -7,7 +7,7 @@ wallet/test_refund_change.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
 from crowdfund.backup.signer_past import read_past, whole_lines
-from crowdfund.campaigns import promises, readdressing, recovery, service, settling
+from crowdfund.campaigns import promises, readdressing, recovery, settling
 from crowdfund.campaigns.models import Attempt, AttemptOutput, DecisionRow, Pledge
 from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.changing import Changer
@@ -24,7 +24,8 @@ from crowdfund.db import Database
 from crowdfund.errors import Problems, UserError, WorldError
 from crowdfund.registering import Registrar
 from crowdfund.wallet.addresses import address_of
-from crowdfund.wallet.refund_change import RefundChange
+from crowdfund.wallet.descriptors import derive_address
+from crowdfund.wallet.refund_change import ChangeText, RefundChange
 from crowdfund.wallet.signer_client import SignerClient
 from support.dying import dies_at
 from support.paper import PAYOUT, Paper, coin
@@ -245,7 +246,7 @@ def test_an_address_that_is_asked_for_is_never_given_out(place: Place) -> None:
     """Whoever reads the descriptor can name an address of the campaign before it is given out."""
     with place.paper.database.reading() as session:
         descriptor = session.get_one(Pledge, place.pledge_id).campaign.descriptor or ""
-    own = service.derive_address(descriptor, 1, "regtest")[1]
+    own = derive_address(descriptor, 1, "regtest")[1]
     place.bring(own)
     place.changer.keep()
     assert place.pledge.refund_script == own
@@ -281,9 +282,7 @@ def test_a_restored_database_follows_the_log_of_the_signer(place: Place, tmp_pat
     with place.paper.database.transaction() as session:
         readdressing.mark_sent(session, first.id, NOW)
     place.house.client.change_refund(terms, 0, RefundChange(0, 1, B, first.signature))
-    told = readdressing.ChangeText(
-        place.paper.snapshot(place.campaign).campaign.terms_hash or "", 0, 2, of(B), of(C)
-    ).text()
+    told = ChangeText(place.paper.snapshot(place.campaign).campaign.terms_hash or "", 0, 2, of(B), of(C)).text()
     place.house.client.change_refund(terms, 0, RefundChange(0, 2, C, segwit(B, KEY_OF[B], told)))
     past = read_past(whole_lines(place.house.log) or b"")
     with place.paper.database.transaction() as session:
@@ -316,8 +315,6 @@ def test_what_a_backup_has_as_sent_and_the_log_does_not_know_is_given_up(place: 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_where_signatures_come_by_hand_nothing_is_offered(place: Place) -> None:
-    from dataclasses import replace
-
     cold = replace(place.paper.settings, signer="cold")
     with pytest.raises(UserError, match="without a network"), place.paper.database.transaction() as session:
         readdressing.bring(session, cold, place.pledge_id, of(B), "x", NOW)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from coincurve import PrivateKey
+from embit.hashes import hash160
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +28,7 @@ from wallet.test_signed_messages import bip137, segwit
 TERMS = terms_2()
 HASH = sha256(TERMS.encode()).digest()
 KEYS = [PrivateKey(bytes([n]) * 32) for n in (1, 2, 3, 4)]
-A, B, C, MALLORY = (sm._p2wpkh(sm.hash160(key.public_key.format())) for key in KEYS)
+A, B, C, MALLORY = (sm._p2wpkh(hash160(key.public_key.format())) for key in KEYS)
 KEY_OF = dict(zip((A, B, C, MALLORY), KEYS, strict=True))
 COIN = TxInput("a1" * 32, 0, 100_000, 0)
 
