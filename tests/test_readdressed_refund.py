@@ -5,19 +5,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from audit.auditing import Bundle, audited, bundle_of, wrong
 from crowdfund.audit import chain_facts
+from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.audit.verify import verify
-from crowdfund.campaigns import readdressing
+from crowdfund.backup.from_seed import restore_from_seed
+from crowdfund.campaigns import readdressing, recovery, thefts
 from crowdfund.campaigns.models import Pledge
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.refund_change import ChangeText
+from crowdfund.wallet.signer_client import SignerClient
 from support.node import new_address
+from support.restoring import addresses, back_up, bring_back, coins, log_of, lose_database
 from support.truth import even
 from support.world import World
 from wallet.test_refund_change import KEY_OF, B, C
@@ -130,3 +135,45 @@ def test_odd_forms_are_refused(value: Any, failed: tuple[World, str]) -> None:
     world, campaign = failed
     report = verify({**bundle_of(world, campaign), "refund_changes": value}, None)
     assert report.findings[0].check == "form" and report.findings[0].ok is False
+
+
+@pytest.mark.parametrize("way", ["backup", "seed"])
+def test_what_comes_back_knows_the_changes(
+    way: str, node: RegtestNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The backup is from before the change, or there is none: the log has it, and the refund is recognised."""
+    monkeypatch.setattr(recovery, "GAP", 61)
+    monkeypatch.setattr(recovery, "JUMP", 30)
+    with World(node, tmp_path / "site") as before:
+        campaign = before.campaign(goal_sats=50_000_000)
+        bob = before.pledge(campaign, 150_000, address_of(B, "regtest"))
+        node.pay(str(bob.address), 150_000)
+        node.mine()
+        before.sync()
+        (tmp_path / "bundle").write_text(bundle_json(build_bundle(before.snapshot(campaign), "regtest")))
+        back_up(before, tmp_path / "backup")
+        last = new_address(node)
+        change(before, bob, last, lambda text: segwit(B, KEY_OF[B], text))
+        before.close(campaign)
+        node.mine()
+        before.sync()
+        known = coins(before)
+        lose_database(before)
+        if way == "seed":
+            signer = SignerClient(before.settings.signer_socket)
+            restore_from_seed(before.settings, [tmp_path / "bundle"], signer, log_of(before.folder))
+    if way == "backup":
+        bring_back(before, tmp_path / "backup")
+    with World(node, tmp_path / "site") as after:
+        node.mine()
+        after.sync()
+        assert coins(after) == known and after.worker.view.in_the_way == ""
+        (campaign,) = {campaign for campaign, _ in addresses(after).values()}
+        (pledge,) = after.snapshot(campaign).pledges
+        assert (pledge.refund_address, pledge.refund_number) == (last, 1)
+        assert after.pledge_state(pledge) == "refunded" and received(node, last) > 140_000
+        with after.database.reading() as session:
+            assert thefts.foreign_spends(session) == []
+        report = verify(build_bundle(after.snapshot(campaign), "regtest"), after.core)
+        assert report.ok, wrong(report)
+        assert any("changes of refund addresses" in finding.sentence for finding in report.findings)
