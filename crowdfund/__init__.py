@@ -45,6 +45,7 @@ def create_app(settings: Settings) -> Flask:
         projects,
         proofs,
         public,
+        readdressing,
         security,
         site,
         talk,
@@ -68,8 +69,8 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
-        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling, bench, live,
-        health,
+        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
+        readdressing, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -41,6 +41,7 @@ WEB_MAY = {
     "attempt_windows": "INSERT, UPDATE (attempts), DELETE",
     "campaigns": "INSERT, UPDATE",
     "pledges": "INSERT, UPDATE (address, script)",
+    "refund_changes": "INSERT",
     "watched_scripts": "INSERT",
     "chain_view": "UPDATE",
     "update_versions": "INSERT",

@@ -21,7 +21,18 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from crowdfund.campaigns import adopting, attempts, checking, cold, halts, incidents, recording, service, settling
+from crowdfund.campaigns import (
+    adopting,
+    attempts,
+    checking,
+    cold,
+    halts,
+    incidents,
+    readdressing,
+    recording,
+    service,
+    settling,
+)
 from crowdfund.campaigns.settling import DueCampaign
 from crowdfund.cancelling import CancellationSender
 from crowdfund.chain.agreement import Doubt, refuse_wrong_chain, second_opinion
@@ -29,6 +40,7 @@ from crowdfund.chain.backends import AnyBackend, follower_of
 from crowdfund.chain.doorbell import Doorbell
 from crowdfund.chain.follow import BlockFacts, Follower
 from crowdfund.chain.port import ChainBackend, NodeStatus, Unreachable
+from crowdfund.changing import Changer
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.paying import FEE_TARGET_BLOCKS, Payer
@@ -78,6 +90,7 @@ class Worker:
     _canceller: CancellationSender = field(init=False)
     _promises: Promises = field(init=False)
     _registrar: Registrar = field(init=False)
+    _changer: Changer = field(init=False)
     _feerate_sat_vb: int | None = None
     _settled_at: str = ""
     _looked_at: str = ""
@@ -98,6 +111,7 @@ class Worker:
         self._checker = checking.Checker(self.database)
         self._promises = Promises(self.database, self.signer, self._prover, self._checker)
         self._registrar = Registrar(self.database, self.signer)
+        self._changer = Changer(self.database, self.signer)
         self._payer = Payer(self.database, self.backend, self.signer, self._checker, self._prover)
 
     def round(self, heard: Collection[str] = ()) -> bool:
@@ -266,6 +280,7 @@ class Worker:
         steps: tuple[Callable[[], bool | None], ...] = (
             self.keep_accounts,
             lambda: self._registrar.keep(status.tip_hash),
+            self._changer.keep,  # before receipts and refunds, which name the address of now
             lambda: self.keep_promises(status),
             lambda: self._canceller.keep(status.tip_hash),
         )
@@ -344,6 +359,7 @@ class Worker:
         self._checker.before_deciding(campaign_id)
         ending = ending_of(self.database, self.backend, campaign)
         with self.database.transaction() as session:
+            readdressing.refuse_unanswered(session, campaign_id)
             if halts.stopping(session, campaign_id) is None and settling.decide_campaign(
                 session, campaign_id, feerate_sat_vb, ending
             ):

@@ -63,7 +63,7 @@ SCHEMA = {
         UNION SELECT table_name || ' ' || column_name, data_type || is_nullable FROM information_schema.columns
         WHERE table_schema = 'public'""",
 }
-NEW = ("pause", "cap_sats", "receipt_due", "project_id", "details")
+NEW = ("pause", "cap_sats", "receipt_due", "refund_number", "project_id", "details")
 OLD = ("creators", "campaigns", "pledges", "coins", "chain_view")
 
 PLANNED = [

@@ -44,6 +44,7 @@ SECOND_DAY = Rule("second_day", 40, 86_400)  # three codes in a million are righ
 RECOVERY_PAIR = Rule("recovery_pair", 10, 3_600)
 RECOVERY_ADDRESS = Rule("recovery_address", 30, 3_600)
 PLEDGE = Rule("pledge", 30, 600)
+READDRESS = Rule("readdress", 30, 600)
 WORDS = Rule("words", 30, 600)
 LOOK = Rule("look", 30, 600)
 # A reward of which there are only so many is kept for two days for whoever asks, and asking costs nothing: so one

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, decide
 from crowdfund.campaigns.models import BatchRow, Coin, DecisionRow, Pledge, TimelockedRefund
 from crowdfund.campaigns.overview import own_share
 from crowdfund.campaigns.queries import Snapshot, facts_of, summarise
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.campaigns.terms import canonical_json
 from crowdfund.errors import UserError
-from crowdfund.wallet.blocks import without_witness
+from crowdfund.wallet.blocks import parse_tx, without_witness
+from crowdfund.wallet.refund_change import ChangeText
 
 VERSION = 1
 WITH_DETAILS = 2
@@ -53,6 +56,7 @@ def build_bundle(snapshot: Snapshot, network: str) -> dict[str, object]:
         "buckets": {bucket.value: value_sats for bucket, value_sats in summary.buckets.items()},
         "settlements": sorted(_settlements(snapshot), key=lambda s: str(s["txid"])),
         **_statements(snapshot),
+        **_refund_changes(snapshot),
         **told,
     }
 
@@ -67,6 +71,28 @@ def _statements(snapshot: Snapshot) -> dict[str, object]:
     nothing is said, so that such a bundle is what it always was."""
     numbers = own_share(snapshot).numbers
     return {"statements": {"own_money": list(numbers)}} if numbers else {}
+
+
+def _refund_changes(snapshot: Snapshot) -> dict[str, object]:
+    """Text and signature of each change of a refund address that a refund shows anyway; the others stay their backers'
+    own. Left out where there is none, so that such a bundle is what it always was."""
+    paid = {output["index"] for s in _settlements(snapshot) if s["kind"] == Kind.REFUND for output in _outputs(s)}
+    campaign = "" if snapshot.terms is None else snapshot.terms.hash.hex()
+    found = [
+        {"text": _text(campaign, index, row), "signature": row.signature}
+        for index, rows in sorted(snapshot.refund_changes.items())
+        if index in paid
+        for row in rows
+    ]
+    return {"refund_changes": found} if found else {}
+
+
+def _outputs(settlement: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(settlement["outputs"])
+
+
+def _text(campaign: str, index: int, row: RefundChangeRow) -> str:
+    return ChangeText(campaign, index, row.number, row.old_address, row.new_address).text()
 
 
 def _decided(snapshot: Snapshot) -> Snapshot:
@@ -156,7 +182,9 @@ def _settlements(snapshot: Snapshot) -> Iterator[dict[str, object]]:
 
 
 def _taken_back(snapshot: Snapshot, coin: Coin, pledge: Pledge, refund: TimelockedRefund) -> dict[str, object]:
-    """A time-locked refund that its backer has sent: a refund like any other, of one coin."""
+    """A time-locked refund that its backer has sent: a refund like any other, of one coin. It pays the address that the
+    pledge had when it was signed."""
+    ((value_sats, script),) = parse_tx(refund.raw).outputs
     return {
         "kind": Kind.REFUND.value,
         "txid": refund.txid,
@@ -164,7 +192,7 @@ def _taken_back(snapshot: Snapshot, coin: Coin, pledge: Pledge, refund: Timelock
         "height": coin.spent_height,
         "fee_sats": refund.fee_sats,
         "inputs": [{"txid": coin.txid, "vout": coin.vout}],
-        "outputs": [{"script": pledge.refund_script.hex(), "value_sats": refund.value_sats, "index": pledge.index}],
+        "outputs": [{"script": script.hex(), "value_sats": value_sats, "index": pledge.index}],
     }
 
 

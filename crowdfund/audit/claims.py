@@ -68,6 +68,14 @@ class Cancellation:
 
 
 @dataclass(frozen=True)
+class SignedChange:
+    """A change of a refund address: the text that its backer signed, and the signature."""
+
+    text: str
+    signature: str
+
+
+@dataclass(frozen=True)
 class AsOf:
     """The last block that the bundle speaks of; the median time past in unix seconds."""
 
@@ -96,5 +104,6 @@ class Claims:
     settlements: tuple[Settlement, ...]
     own_money: tuple[int, ...] = ()
     """Address indices that the creator says hold their own money; nobody can check that."""
+    refund_changes: tuple[SignedChange, ...] = ()
     details_text: str | None = None
     cancellation: Cancellation | None = None

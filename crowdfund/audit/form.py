@@ -10,7 +10,7 @@ import json
 import re
 from itertools import pairwise
 
-from crowdfund.audit.claims import AsOf, Cancellation, Claims, Coin, Outpoint, Output, Settlement
+from crowdfund.audit.claims import AsOf, Cancellation, Claims, Coin, Outpoint, Output, Settlement, SignedChange
 from crowdfund.campaigns.details import LENGTH_LIMIT
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Kind, Outcome
@@ -27,6 +27,7 @@ MAX_SCRIPT_BYTES = 10_000
 MAX_TERMS_LENGTH = 1_000_000
 MAX_TX_BYTES = 4_000_000
 MAX_REASON_LENGTH = 500
+MAX_CHANGE_LENGTH = 1_000
 KEYS = "version network terms terms_hash descriptor issued as_of coins closing outcome counted_sats buckets settlements"
 
 
@@ -47,7 +48,10 @@ def parse_json(text: str) -> object:
 def read(value: object) -> Claims:
     """The claims of a bundle. Raises FormError at the first thing that is not as it must be."""
     top = _object(
-        value, "The bundle", KEYS + (" details cancellation" if _is_second(value) else ""), optional="statements"
+        value,
+        "The bundle",
+        KEYS + (" details cancellation" if _is_second(value) else ""),
+        optional="statements refund_changes",
     )
     _int(top["version"], "version", *VERSIONS)
     rows = [_coin(row, f"coins[{n}]") for n, row in enumerate(_list(top["coins"], "coins", MAX_COINS))]
@@ -73,6 +77,7 @@ def read(value: object) -> Claims:
         buckets=_buckets(top["buckets"]),
         settlements=settlements,
         own_money=_own_money(top["statements"]) if "statements" in top else (),
+        refund_changes=_refund_changes(top["refund_changes"]) if "refund_changes" in top else (),
         details_text=_text(top["details"], "details", LENGTH_LIMIT) if "details" in top else None,
         cancellation=None if top.get("cancellation") is None else _cancellation(top["cancellation"]),
     )
@@ -184,6 +189,17 @@ def _own_money(value: object) -> tuple[int, ...]:
     if any(a >= b for a, b in pairwise(numbers)):
         raise FormError(f"{where} is not in ascending order.")
     return numbers
+
+
+def _refund_changes(value: object) -> tuple[SignedChange, ...]:
+    """Texts and signatures, in the order of pledges and of the changes of each."""
+    found = []
+    for number, each in enumerate(_list(value, "refund_changes", MAX_ISSUED, 1)):
+        where = f"refund_changes[{number}]"
+        row = _object(each, where, "text signature")
+        text, signature = (_letters(row[name], f"{where}.{name}", MAX_CHANGE_LENGTH) for name in ("text", "signature"))
+        found.append(SignedChange(text, signature))
+    return tuple(found)
 
 
 def _object(value: object, where: str, keys: str, optional: str = "") -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The rules that every settlement obeys, asked of the bundle's own claims. Pure.
 
 Whether the claims are those of the chain is asked elsewhere. Refund addresses are not part of the terms: that
-a refund went to the right one is for its backer to see; here, each pledge gets what it paid less its own share of
-the fee, and nothing else is paid.
+a refund went to the right one is for its backer to see (from a first address on, `readdressing` follows signed
+changes); here, each pledge gets what it paid less its own share of the fee, and nothing else is paid.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from crowdfund.audit.chain_checks import (
 )
 from crowdfund.audit.claims import Claims
 from crowdfund.audit.form import FormError, read
+from crowdfund.audit.readdressing import change_problems
 from crowdfund.campaigns.lifecycle import Outcome
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.backends import AnyBackend
@@ -106,8 +107,20 @@ def _offline(claims: Claims, terms: CampaignTerms) -> list[Finding]:
             rules.settlement_problems(claims, terms),
         ),
         *_run("sums", "The bundle's own figures agree to the satoshi.", rules.sum_problems(claims, terms)),
+        *_refund_changes(claims, terms),
         *_statements(claims, terms),
     ]
+
+
+def _refund_changes(claims: Claims, terms: CampaignTerms) -> list[Finding]:
+    """Of campaigns in which one holds."""
+    if not claims.refund_changes:
+        return []
+    good = (
+        f"Each of the {len(claims.refund_changes):,} changes of refund addresses is signed by the address before it, "
+        "and refunds go to the last ones."
+    )
+    return _run("refund addresses", good, change_problems(claims, terms))
 
 
 def _statements(claims: Claims, terms: CampaignTerms) -> list[Finding]:

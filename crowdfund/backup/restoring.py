@@ -122,7 +122,7 @@ def mark(
     with Session(connection, join_transaction_mode="create_savepoint") as session:
         height = None if beginning is None or beginning.tip is None else beginning.tip[0]
         recovery.name_reserved(session, network)
-        made, strange = recovery.add_registered(session, network, past.refunds, now)
+        made, strange = recovery.add_registered(session, network, past.refunds, now, past.changes)
         recovery.mark_restored(session, source, height, past.last_account, now)
         session.commit()
     return made, strange

@@ -1,9 +1,10 @@
-"""What the signer's log knows that a restored database does not: refund scripts, and what was signed. Reads only."""
+"""What the signer's log knows that a restored database does not: refund scripts, their changes, and what was signed.
+Reads only."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -11,16 +12,18 @@ from typing import Any
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.signer_log import START
 
+Key = tuple[int, str, int]
 CHANGED = "The signer's log was changed: a line does not follow. Nothing is restored."
 
 
 @dataclass(frozen=True)
 class SignerPast:
-    """Refund scripts by (account, terms hash in hex, index), and the highest account that something was promised for;
-    -1 if nothing was."""
+    """First refund scripts by (account, terms hash in hex, index), and the highest account that something was promised
+    for; -1 if nothing was. `changes`: by the same, (number, script, signature) of each change, in their order."""
 
-    refunds: dict[tuple[int, str, int], bytes]
+    refunds: dict[Key, bytes]
     last_account: int = -1
+    changes: dict[Key, list[tuple[int, bytes, str]]] = field(default_factory=dict)
 
 
 def whole_lines(path: Path) -> bytes | None:
@@ -36,7 +39,8 @@ def whole_lines(path: Path) -> bytes | None:
 
 def read_past(data: bytes) -> SignerPast:
     """Read whole lines, each of which must follow the one before. Raises WorldError where one does not."""
-    refunds: dict[tuple[int, str, int], bytes] = {}
+    refunds: dict[Key, bytes] = {}
+    changes: dict[Key, list[tuple[int, bytes, str]]] = {}
     accounts, last = {-1}, START
     try:
         for line in data.decode().split("\n")[:-1]:
@@ -44,14 +48,18 @@ def read_past(data: bytes) -> SignerPast:
             if entry["prev"] != last:
                 raise WorldError(CHANGED, retryable=False)
             refunds.update(_refunds(entry))
+            if "changed" in entry:
+                index, number, script, signature = entry["changed"]
+                key = (entry["account"], entry["terms"], int(index))
+                changes.setdefault(key, []).append((int(number), bytes.fromhex(script), str(signature)))
             accounts.update([entry["account"]] if "account" in entry else [])
             last = sha256(line.encode()).hexdigest()
     except (ValueError, KeyError, TypeError, AttributeError):
         raise WorldError(CHANGED, retryable=False) from None
-    return SignerPast(refunds, max(accounts | {account for account, _, _ in refunds}))
+    return SignerPast(refunds, max(accounts | {account for account, _, _ in refunds}), changes)
 
 
-def _refunds(entry: dict[str, Any]) -> dict[tuple[int, str, int], bytes]:
+def _refunds(entry: dict[str, Any]) -> dict[Key, bytes]:
     """Those that a line registers: many in one, or one as older versions wrote them."""
     if "refund" in entry:
         account, terms_hash, index, script = entry["refund"]

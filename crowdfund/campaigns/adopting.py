@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, books, halts, ladder, settling, thefts
+from crowdfund.campaigns import attempts, books, halts, ladder, readdressing, settling, thefts
 from crowdfund.campaigns.lifecycle import Kind, owed_kind
 from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Coin, Pledge, Restore, TimelockedRefund
 from crowdfund.campaigns.promises import timelocked_tx
@@ -183,12 +183,15 @@ def _as_timelocked(snapshot: Snapshot, made: ParsedTx) -> TimelockedRefund | Non
     if snapshot.terms is None or not snapshot.terms.timelock_height or len(made.spends) != 1:
         return None
     pledge, coin = own[made.spends[0]]
-    if not pledge.refund_script:
-        return None
-    tx = timelocked_tx(snapshot.terms, coin.txid, coin.vout, coin.value_sats, pledge.index, pledge.refund_script)
-    if tx is None or tx.txid != made.txid:
-        return None
-    return TimelockedRefund(txid=tx.txid, coin_id=coin.id, value_sats=tx.outputs[0].value_sats, fee_sats=tx.fee_sats)
+    held = readdressing.scripts_of(pledge, snapshot.refund_changes.get(pledge.index, ()))
+    for number, script in held if pledge.refund_script else ():
+        tx = timelocked_tx(snapshot.terms, coin.txid, coin.vout, coin.value_sats, pledge.index, script)
+        if tx is not None and tx.txid == made.txid:
+            return TimelockedRefund(
+                txid=tx.txid, coin_id=coin.id, value_sats=tx.outputs[0].value_sats, fee_sats=tx.fee_sats,
+                change_number=number,
+            )  # fmt: skip
+    return None
 
 
 def _plan_the_rest(database: Database, backend: AnyBackend) -> None:

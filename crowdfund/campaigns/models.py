@@ -101,7 +101,8 @@ class Pledge(Base):
     """A promise to pay. Its index is stored before the address is derived; a row without address was never shown.
 
     `id` is the secret of the backer's link. `refund_script` is where the money goes back to; it is empty for an address
-    found paid after a restore, of which nobody knows who paid it, until an operator fills it in.
+    found paid after a restore, of which nobody knows who paid it, until an operator fills it in. `refund_number` counts
+    its changes, and only a change that the signer has taken (refund_models) moves any of the three.
     """
 
     __tablename__ = "pledges"
@@ -120,6 +121,7 @@ class Pledge(Base):
     created_at: Mapped[datetime]
     registered: Mapped[bool] = mapped_column(default=False, index=True)
     receipt_due: Mapped[bool] = mapped_column(default=False, server_default=false(), index=True)
+    refund_number: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
     campaign: Mapped[Campaign] = relationship()
     coins: Mapped[list[Coin]] = relationship(back_populates="pledge", order_by="Coin.id")
@@ -379,17 +381,21 @@ class PledgeReceipt(Base):
 
 
 class TimelockedRefund(Base):
-    """A signed refund of one coin that its backer holds, valid from the height in the terms on. Never changed."""
+    """A signed refund of one coin that its backer holds, valid from the height in the terms on. Never changed.
+
+    `change_number` is that of the change which made its address the pledge's; 0 is the first address.
+    """
 
     __tablename__ = "timelocked_refunds"
-    __table_args__ = (_money("value_sats", 1), _money("fee_sats", 1))
+    __table_args__ = (UniqueConstraint("coin_id", "change_number"), _money("value_sats", 1), _money("fee_sats", 1))
 
     txid: Mapped[str] = mapped_column(primary_key=True)
-    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"), unique=True)
+    coin_id: Mapped[int] = mapped_column(ForeignKey("coins.id"))
     raw: Mapped[bytes]
     value_sats: Mapped[int]
     fee_sats: Mapped[int]
     created_at: Mapped[datetime]
+    change_number: Mapped[int] = mapped_column(default=0, server_default=text("0"))
 
 
 class CoinEvidence(Base):

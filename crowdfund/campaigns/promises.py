@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import halts
@@ -34,6 +34,9 @@ from crowdfund.wallet.receipts import Receipt, verify_receipt
 from crowdfund.wallet.transactions import TxInput, TxOutput, UnsignedTx
 
 AT_ONCE = 200
+_to_the_address_of_now = and_(
+    TimelockedRefund.coin_id == Coin.id, TimelockedRefund.change_number == Pledge.refund_number
+)
 LONGEST_SCRIPT = bytes(34)  # of the usual ones
 
 
@@ -59,16 +62,19 @@ class OwedRefund:
     account_index: int
     descriptor: str
     tx: UnsignedTx
+    change_number: int = 0
 
 
 @dataclass(frozen=True)
 class HeldRefund:
-    """A time-locked refund as its backer downloads it: valid in blocks above `timelock_height`."""
+    """A time-locked refund as its backer downloads it: valid in blocks above `timelock_height`. `current`: to the
+    address that the pledge has now."""
 
     txid: str
     raw: bytes
     value_sats: int
     timelock_height: int
+    current: bool = True
 
 
 def owed_receipts(session: Session) -> list[OwedReceipt]:
@@ -121,8 +127,9 @@ def owed_refunds(session: Session, leave_out: Collection[int] = ()) -> list[Owed
 
 
 def store_refund(session: Session, owed: OwedRefund, raw: bytes, now: datetime) -> None:
-    """Keep a time-locked refund; its bytes were verified by the caller. A coin's first one stays."""
-    if session.scalar(select(TimelockedRefund.txid).where(TimelockedRefund.coin_id == owed.coin_id)) is not None:
+    """Keep a time-locked refund; its bytes were verified by the caller. A coin's first one to an address stays."""
+    same = select(TimelockedRefund.txid).where(TimelockedRefund.coin_id == owed.coin_id)
+    if session.scalar(same.where(TimelockedRefund.change_number == owed.change_number)) is not None:
         return
     session.add(
         TimelockedRefund(
@@ -132,6 +139,7 @@ def store_refund(session: Session, owed: OwedRefund, raw: bytes, now: datetime) 
             value_sats=owed.tx.outputs[0].value_sats,
             fee_sats=owed.tx.fee_sats,
             created_at=now,
+            change_number=owed.change_number,
         )
     )
     tell_pages(session)
@@ -144,11 +152,13 @@ def receipt_of(session: Session, pledge_id: str) -> PledgeReceipt | None:
 
 def refunds_of(session: Session, pledge_id: str, terms: CampaignTerms) -> list[HeldRefund]:
     """A pledge's time-locked refunds, in the order of its coins."""
-    rows = session.scalars(
-        select(TimelockedRefund).join(Coin, Coin.id == TimelockedRefund.coin_id).where(Coin.pledge_id == pledge_id)
-        .order_by(Coin.id)
+    rows = session.execute(
+        select(TimelockedRefund, TimelockedRefund.change_number == Pledge.refund_number)
+        .join(Coin, Coin.id == TimelockedRefund.coin_id).join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Coin.pledge_id == pledge_id)
+        .order_by(Coin.id, TimelockedRefund.change_number)
     )  # fmt: skip
-    return [HeldRefund(row.txid, row.raw, row.value_sats, terms.timelock_height) for row in rows]
+    return [HeldRefund(row.txid, row.raw, row.value_sats, terms.timelock_height, now) for row, now in rows]
 
 
 def timelocked_tx(
@@ -191,9 +201,9 @@ def _owed_of_campaign(
 ) -> list[OwedRefund]:
     rows = session.execute(
         select(Coin.id, Coin.txid, Coin.vout, Coin.value_sats)
-        .add_columns(Pledge.index, Pledge.refund_script)
+        .add_columns(Pledge.index, Pledge.refund_script, Pledge.refund_number)
         .join(Pledge, Pledge.id == Coin.pledge_id)
-        .outerjoin(TimelockedRefund, TimelockedRefund.coin_id == Coin.id)
+        .outerjoin(TimelockedRefund, _to_the_address_of_now)
         .where(Pledge.campaign_id == campaign.id, Pledge.registered, TimelockedRefund.coin_id.is_(None))
         .where(func.length(Pledge.refund_script) > 0)  # empty: found after a restore, nobody knows where to
         .where(Coin.height <= tip_height - terms.confirmations + 1, Coin.spent_by.is_(None))
@@ -203,9 +213,9 @@ def _owed_of_campaign(
         .limit(max(0, most))
     )
     found = []
-    for coin_id, txid, vout, value_sats, index, script in rows:
+    for coin_id, txid, vout, value_sats, index, script, number in rows:
         tx = timelocked_tx(terms, txid, vout, value_sats, index, script)
         if tx is not None:
             text, descriptor = campaign.terms or "", campaign.descriptor or ""
-            found.append(OwedRefund(coin_id, campaign.id, text, account_of(campaign), descriptor, tx))
+            found.append(OwedRefund(coin_id, campaign.id, text, account_of(campaign), descriptor, tx, number))
     return found

@@ -13,7 +13,7 @@ from functools import cached_property
 from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session, selectinload
 
-from crowdfund.campaigns import books, cancelling, moderation, own_money, thefts
+from crowdfund.campaigns import books, cancelling, moderation, own_money, readdressing, thefts
 from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.ladder import Refusal, refusal_kind
@@ -46,6 +46,7 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.pledges import PledgeCoin, PledgeFacts, pledge_facts
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.campaigns.settlement import SettlementPreview, SpendableCoin, preview
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.campaigns.tip import chain_tip
@@ -78,6 +79,8 @@ class Snapshot:
     hidden_pledges: frozenset[str] = frozenset()
     """Ids of the pledges whose name and message are hidden."""
     cancellation: HeldCancellation | None = None
+    refund_changes: Mapping[int, Sequence[RefundChangeRow]] = field(default_factory=dict)
+    """Index of a pledge -> the changes of its refund address that hold, in their order."""
 
     @property
     def coins(self) -> list[Coin]:
@@ -295,6 +298,7 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
         own_pledges=own_money.of_campaign(session, campaign_id),
         hidden_pledges=moderation.hidden_pledges(session, campaign_id),
         cancellation=None if terms is None else _cancellation(session, terms, decision, end),
+        refund_changes=readdressing.taken(session, campaign_id),
     )
 
 

@@ -8,13 +8,15 @@ none is given out twice. Until all that is done, no address is given out and not
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns import readdressing
 from crowdfund.campaigns.models import Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.recording import forget_blocks
 from crowdfund.campaigns.service import PLEDGE_ID_LENGTH, new_id
@@ -32,6 +34,7 @@ JUMP = 5_000
 GAP = 2 * JUMP + 1
 # The same for accounts: campaigns may have been published after the backup.
 ACCOUNT_JUMP = 100
+Key = tuple[int, str, int]  # account, hash of the terms, index
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,14 @@ def name_reserved(session: Session, network: str) -> int:
 
 
 def add_registered(
-    session: Session, network: str, refunds: Mapping[tuple[int, str, int], bytes], now: datetime
+    session: Session,
+    network: str,
+    refunds: Mapping[Key, bytes],
+    now: datetime,
+    changes: Mapping[Key, Sequence[tuple[int, bytes, str]]] = MappingProxyType({}),
 ) -> tuple[int, int]:
-    """Make the pledges that only the signer's log knows, each with its refund script.
+    """Make the pledges that only the signer's log knows, each with its refund script, and bring each to the address
+    that the log says holds now. `changes`: number, script and signature of each.
 
     Returns (pledges made, registered ones whose campaign is not here). Raises WorldError where books and log name
     different refund scripts.
@@ -88,15 +96,18 @@ def add_registered(
             strange += 1
             continue
         pledge = session.scalar(select(Pledge).where(Pledge.campaign_id == campaign.id, Pledge.index == index))
+        later = changes.get((account, terms_hash, index), ())
         if pledge is None:
-            _add(session, campaign, index, script, None, network, now)
+            pledge = _add(session, campaign, index, script, None, network, now)
             made += 1
-        elif pledge.refund_script != script:
+        elif pledge.refund_script not in (script, *(changed for _, changed, _ in later)):
             raise WorldError(
                 f"The signer's log and the backup name different refund addresses for index {index} of campaign "
                 f"{campaign.id}: one of them was changed. Nothing is restored.",
                 retryable=False,
             )
+        readdressing.bring_forward(session, pledge, later, now)
+    readdressing.forget_sent(session, now)
     return made, strange
 
 
@@ -195,26 +206,26 @@ def _add(
     value_sats: int | None,
     network: str,
     now: datetime,
-) -> None:
+) -> Pledge:
     address, script = derive_address(campaign.descriptor or "", index, network)
     terms = CampaignTerms.parse(campaign.terms or "")
-    session.add(
-        Pledge(
-            id=new_id(PLEDGE_ID_LENGTH),
-            campaign_id=campaign.id,
-            index=index,
-            address=address,
-            script=script,
-            amount_sats=value_sats or terms.min_pledge_sats,
-            refund_address=address_of(refund_script, network) if refund_script else "",
-            refund_script=refund_script,
-            name="",
-            message="",
-            created_at=now,
-            registered=True,
-        )
+    pledge = Pledge(
+        id=new_id(PLEDGE_ID_LENGTH),
+        campaign_id=campaign.id,
+        index=index,
+        address=address,
+        script=script,
+        amount_sats=value_sats or terms.min_pledge_sats,
+        refund_address=address_of(refund_script, network) if refund_script else "",
+        refund_script=refund_script,
+        name="",
+        message="",
+        created_at=now,
+        registered=True,
     )
+    session.add(pledge)
     session.flush()
+    return pledge
 
 
 def _first_unknown(campaign: Campaign, known: Collection[int]) -> int:

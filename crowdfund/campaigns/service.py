@@ -20,6 +20,7 @@ from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.drafts import EMPTY, Draft, check_draft, clean_text, freeze
 from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.campaigns.terms import CampaignTerms, refund_promise
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
@@ -289,8 +290,9 @@ def _is_paid_by_us(session: Session, address: str, script: bytes) -> bool:
     Whoever reads the public descriptor can name an address before it is given out, even a pledge's own one.
     """
     refund = session.scalar(select(Pledge.id).where(Pledge.refund_script == script).limit(1))
+    later = session.scalar(select(RefundChangeRow.id).where(RefundChangeRow.new_script == script).limit(1))
     payout = session.scalar(select(Campaign.id).where(Campaign.payout_address == address).limit(1))
-    return refund is not None or payout is not None
+    return any(found is not None for found in (refund, later, payout))
 
 
 def _reserve_index(

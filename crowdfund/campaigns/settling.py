@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import groupby
 
 from sqlalchemy import and_, func, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import books, shown_endings
+from crowdfund.campaigns import books, readdressing, shown_endings
 from crowdfund.campaigns.attempts import account_of, store_batch
 from crowdfund.campaigns.endings import EndingBlock, ending_block
 from crowdfund.campaigns.lifecycle import (
@@ -186,6 +187,7 @@ def store_decision(session: Session, campaign_id: str, ending: ShownEnding | Non
     counted = {(c.txid, c.vout): c for c in _counted(coins, terms, end.height)} if funded else {}
     if ending is not None and not _shows(ending, end.block, counted):
         return False
+    readdressing.close_waiting(session, campaign_id, datetime.now(UTC))
     session.add(
         DecisionRow(
             campaign_id=campaign_id,

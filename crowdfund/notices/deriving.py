@@ -33,6 +33,7 @@ from crowdfund.campaigns.models import (
     Pledge,
 )
 from crowdfund.campaigns.queries import Snapshot
+from crowdfund.campaigns.refund_models import ChangeState, RefundChangeRow
 from crowdfund.campaigns.talk_models import UpdateVersion
 from crowdfund.campaigns.terms import MIN_COIN_SATS, CampaignTerms
 from crowdfund.campaigns.tip import chain_tip
@@ -67,6 +68,7 @@ def news(session: Session, now: datetime) -> list[News]:
     """What is to be noted, the causes before their effects; at most some hundred of each kind."""
     steps = (
         _asked, _registered, _published, _updates, _decided, _milestones, _settled, _incidents, _halts, _confirmed,
+        _readdressed,
     )  # fmt: skip
     found = [one for step in steps for one in step(session, now)]
     return [*found, *_unconfirmed(session, now), *_refunds_sent(session, now), *_refunds_final(session, now)]
@@ -189,6 +191,20 @@ def _confirmed(session: Session, now: datetime) -> Iterator[News]:
     wanted = _coins().where(Coin.height.is_not(None), Coin.value_sats >= MIN_COIN_SATS)
     for coin, campaign_id, block_time in session.execute(_unnoted(wanted, _key("confirmed", Coin.id)).limit(AT_ONCE)):
         yield _of_coin(f"confirmed:{coin.id}", Kind.CONFIRMED, _moment(block_time, now), coin, campaign_id)
+
+
+def _readdressed(session: Session, now: datetime) -> Iterator[News]:
+    """Told to the backer alone."""
+    wanted = (
+        select(RefundChangeRow, Pledge.campaign_id)
+        .join(Pledge, Pledge.id == RefundChangeRow.pledge_id)
+        .where(RefundChangeRow.state == ChangeState.TAKEN)
+        .order_by(RefundChangeRow.id)
+    )
+    for row, campaign_id in session.execute(_unnoted(wanted, _key("readdressed", RefundChangeRow.id)).limit(AT_ONCE)):
+        detail = {"old_address": row.old_address, "new_address": row.new_address}
+        at = row.answered_at or now
+        yield News(f"readdressed:{row.id}", Kind.READDRESSED, at, campaign_id, row.pledge_id, detail=detail)
 
 
 def _unconfirmed(session: Session, now: datetime) -> Iterator[News]:

@@ -21,6 +21,7 @@ class Kind(StrEnum):
     CONFIRMED = "pledge.confirmed"
     UNCONFIRMED = "pledge.unconfirmed"
     CONFIRMED_AGAIN = "pledge.confirmed_again"
+    READDRESSED = "pledge.refund_address_changed"
     REFUND_SENT = "refund.sent"
     REFUND_FINAL = "refund.final"
     SITE_INCIDENT = "site.incident"
@@ -31,7 +32,9 @@ class Kind(StrEnum):
     WEBHOOK_DISABLED = "webhook.disabled"
 
 
-OF_ONE_PLEDGE = (Kind.CONFIRMED, Kind.UNCONFIRMED, Kind.CONFIRMED_AGAIN, Kind.REFUND_SENT, Kind.REFUND_FINAL)
+OF_ONE_PLEDGE = (
+    Kind.CONFIRMED, Kind.UNCONFIRMED, Kind.CONFIRMED_AGAIN, Kind.READDRESSED, Kind.REFUND_SENT, Kind.REFUND_FINAL,
+)  # fmt: skip
 TO_BACKERS = (Kind.GOAL, Kind.DECIDED, Kind.SETTLED, Kind.UPDATE)
 TO_FOLLOWERS = (Kind.GOAL, Kind.DECIDED, Kind.SETTLED, Kind.UPDATE)
 TO_CREATOR = (Kind.PUBLISHED, Kind.MILESTONE, Kind.GOAL, Kind.DECIDED, Kind.SETTLED, Kind.INCIDENT)

@@ -1,6 +1,7 @@
 """What a mail says: sentences for people, from values. Pure.
 
-Nothing in them is secret or about anybody else: no link of a pledge, no amount, no name of a backer. A person who has
+Nothing in them is secret or about anybody else: no link of a pledge, no amount, no name of a backer; the one mail with
+addresses tells their owner that they have changed. A person who has
 lost their link does not get it back from here, and who reads their mail learns nothing that moves money.
 """
 
@@ -28,7 +29,9 @@ def words_for(kind: Kind, title: str, detail: Mapping[str, Any], backer: bool) -
     """The words of a notice about the campaign `title`. `backer`: its reader has pledged."""
     about = f"“{title}”" if title else "the site"
     if kind in OF_ONE_PLEDGE:
-        return Words(_PLEDGE_SUBJECTS[kind], (_PLEDGE_SENTENCES[kind].format(about=about), KEPT_LINK), "campaign")
+        addresses = {name: detail.get(name, "") for name in ("old_address", "new_address")}
+        sentence = _PLEDGE_SENTENCES[kind].format(about=about, **addresses)
+        return Words(_PLEDGE_SUBJECTS[kind], (sentence, KEPT_LINK), "campaign")
     subject, sentence = _sentence(kind, about, detail)
     ending = (KEPT_LINK,) if backer and kind is not Kind.UPDATE else ()
     return Words(subject, (sentence, *ending), _PAGES.get(kind, "campaign"))
@@ -51,6 +54,7 @@ _PLEDGE_SUBJECTS = {
     Kind.CONFIRMED: "Your payment is in a block",
     Kind.UNCONFIRMED: "Your payment waits for a block again",
     Kind.CONFIRMED_AGAIN: "Your payment is in a block again",
+    Kind.READDRESSED: "Your refund address was changed",
     Kind.REFUND_SENT: "A refund is on its way to you",
     Kind.REFUND_FINAL: "Your refund has arrived",
 }
@@ -59,6 +63,8 @@ _PLEDGE_SENTENCES = {
     Kind.UNCONFIRMED: "A reorganisation has taken the block away that held your payment to {about}. Nothing is lost: "
     "the payment waits for another block and counts again then. You need not do anything.",
     Kind.CONFIRMED_AGAIN: "Your payment to {about}, which had lost its block, is in a block again.",
+    Kind.READDRESSED: "The refund address of your pledge to {about} was changed, by a signature of the old one, from "
+    "{old_address} to {new_address}. If it was not you who did that, somebody has the keys of the old address.",
     Kind.REFUND_SENT: "A refund for your pledge to {about} was sent to the refund address that you gave. It arrives "
     "when a block holds it.",
     Kind.REFUND_FINAL: "The refund for your pledge to {about} is in a block, and deep enough to stay there.",

@@ -41,6 +41,7 @@ from crowdfund.wallet.outcome_proof import (
 )
 from crowdfund.wallet.policy import MAX_INDEX, PartRefusal, TermsFacts, outpoint, whole
 from crowdfund.wallet.receipts import Receipt, sign_text
+from crowdfund.wallet.refund_change import check_change, read_change
 from crowdfund.wallet.signer_client import MAX_LINE
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.signing import script_at, sign
@@ -71,6 +72,7 @@ class Signer:
         operations: dict[object, Callable[[dict[str, Any]], dict[str, object]]] = {
             "accounts": self._accounts,
             "register": self._register,
+            "change_refund": self._change_refund,
             "sign": self._sign,
             "timelocked_refund": self._timelocked_refund,
             "receipt": self._receipt,
@@ -123,6 +125,14 @@ class Signer:
         refunds = policy.read_refunds(message["refunds"], self._network_name)
         self._log.register(account, terms.hash, policy.new_refunds(refunds, account, self._log))
         return {"registered": len(refunds)}
+
+    def _change_refund(self, message: dict[str, Any]) -> dict[str, object]:
+        """Only who holds the key of the address registered now says so; whoever asks here need not be believed."""
+        account, terms = self._account_and_terms(message)
+        change = read_change(message)
+        if check_change(change, terms, account, self._log):
+            self._log.change(account, terms.hash, change)
+        return {"changed": change.number}
 
     def _sign(self, message: dict[str, Any]) -> dict[str, object]:
         account, terms = self._account_and_terms(message)

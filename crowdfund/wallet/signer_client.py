@@ -14,6 +14,7 @@ from crowdfund.errors import WorldError
 from crowdfund.wallet.cancellation import CancellationProof
 from crowdfund.wallet.outcome_proof import COINS_AT_ONCE, CoinProof, OutcomeProof, ShownCoin, digest
 from crowdfund.wallet.policy import MAX_REGISTRATIONS
+from crowdfund.wallet.refund_change import RefundChange, change_fields
 from crowdfund.wallet.transactions import UnsignedTx
 
 TIMEOUT_S = 300
@@ -69,6 +70,12 @@ class SignerClient:
         for start in range(0, max(1, len(pairs)), MAX_REGISTRATIONS):
             some = dict(pairs[start : start + MAX_REGISTRATIONS])
             self._ask({"op": "register", "terms": terms, "account": account_index, "refunds": some})
+
+    def change_refund(self, terms: str, account_index: int, change: RefundChange) -> None:
+        """Have a refund address changed; asking the same again does no harm. Raises WorldError as `sign` does."""
+        asked = {"op": "change_refund", "terms": terms, "account": account_index}
+        if self._ask({**asked, **change_fields(change)}).get("changed") != change.number:
+            raise _unreadable()
 
     def prove(self, terms: str, account_index: int, proof: OutcomeProof) -> list[str]:
         """Show how the campaign ended: the closing block, then the coins that count, some at a time; or the

@@ -18,6 +18,7 @@ from typing import Any
 
 from crowdfund.errors import WorldError
 from crowdfund.wallet.outcome_proof import Cancelled, Proven, ProvenCoin
+from crowdfund.wallet.refund_change import RefundChange
 
 START = "0" * 64
 RELEASE = "release"
@@ -39,6 +40,8 @@ class SignerLog:
         self._txids: set[bytes] = set()
         self._proven: dict[int, Proven] = {}
         self._released: set[int] = set()
+        self._settled: set[int] = set()
+        self._changes: dict[tuple[int, int], int] = {}
         self._count, self._last = 0, START
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._load()
@@ -50,6 +53,14 @@ class SignerLog:
     def refund_script(self, account: int, index: int) -> bytes | None:
         """The refund script of a pledge, None if there is none."""
         return self._refunds.get((account, index))
+
+    def change_number(self, account: int, index: int) -> int:
+        """Of the last change of a pledge's refund script; 0 where there was none."""
+        return self._changes.get((account, index), 0)
+
+    def settled(self, account: int) -> bool:
+        """Was any settlement ever signed for the account?"""
+        return account in self._settled
 
     def kind(self, outpoint: str) -> str | None:
         """ "release" or "refund", None where the outpoint was signed for neither."""
@@ -98,6 +109,11 @@ class SignerLog:
         if refunds:
             scripts = {str(index): script.hex() for index, script in refunds.items()}
             self._append({"account": account, "terms": terms_hash.hex(), "refunds": scripts})
+
+    def change(self, account: int, terms_hash: bytes, change: RefundChange) -> None:
+        """Note another refund script of a pledge, with the signature of the one before. It was checked before."""
+        entry = [change.index, change.number, change.script.hex(), change.signature]
+        self._append({"account": account, "terms": terms_hash.hex(), "changed": entry})
 
     def settle(self, kind: str, txid: str, account: int, terms_hash: bytes, outpoints: Mapping[str, int]) -> None:
         """Note that `txid` settles these outpoints, with their values, where that is new."""
@@ -158,10 +174,14 @@ class SignerLog:
         self._count, self._last = self._count + 1, sha256(line.encode()).hexdigest()
 
     def _take_promise(self, entry: dict[str, Any]) -> None:
-        """One of: refunds, a settlement, a time-locked refund, coins shown, an end; refunds as older versions wrote
-        them, one a line."""
+        """One of: refunds, a change of one, a settlement, a time-locked refund, coins shown, an end; refunds as older
+        versions wrote them, one a line."""
         if "refunds" in entry:
             self._keep(entry["account"], entry["refunds"].items())
+        elif "changed" in entry:
+            index, number, script, _ = entry["changed"]
+            self._keep(entry["account"], [(index, script)])
+            self._changes[(entry["account"], int(index))] = int(number)
         elif "shown" in entry:
             shown = {_key(name): (entry["account"], *coin) for name, coin in entry["shown"].items()}
             self._shown.update(shown)
@@ -175,6 +195,7 @@ class SignerLog:
                 self._proven[entry["account"]].add(ProvenCoin(height, txid, int(vout), value_sats))
         elif "settle" in entry:
             kind, txid, account, outpoints = entry["settle"]
+            self._settled.add(account)
             if kind == RELEASE:
                 self._released.add(account)
             self._kinds.update(dict.fromkeys(map(_key, outpoints), sys.intern(kind)))

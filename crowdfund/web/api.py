@@ -23,7 +23,7 @@ from crowdfund.campaigns.terms import format_time, parse_time
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects import people
 from crowdfund.projects.roles import Action
-from crowdfund.web import door, keepsakes, openapi
+from crowdfund.web import door, keepsakes, openapi, readdressing
 from crowdfund.web.details_api import details_json, read_details, reward_json
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.picture_views import PictureView, views_of
@@ -119,6 +119,17 @@ def pledge_new(campaign_id: str) -> Answer:
 def pledge(pledge_id: str) -> Answer:
     """Where a pledge's money is."""
     return jsonify(_pledge(pledge_id))
+
+
+@pages.post("/pledges/<pledge_id>/refund-address")
+def refund_address(pledge_id: str) -> Answer:
+    """Another refund address: without a signature the text to sign, with one the change is kept for the signer."""
+    body = _body()
+    address, signature = _text(body, "address"), _text(body, "signature", required=False)
+    if not signature:
+        return jsonify({"text": readdressing.text_for(pledge_id, address)})
+    readdressing.bring(pledge_id, address, signature)
+    return jsonify(_pledge(pledge_id)), 202
 
 
 @pages.get("/incidents")
@@ -241,7 +252,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         now = as_of(db)
         view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
         kept = keepsakes_of(db, snapshot, row, site.network, now)
-        reward = reward_json(db, row)
+        reward, changes = reward_json(db, row), readdressing.as_json(db, row)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -249,6 +260,7 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
         "amount_sats": view.amount_sats,
         "uri": view.uri,
         "refund_address": view.refund_address,
+        "refund_changes": changes,
         "name": view.name,
         "message": view.message,
         "reward": reward,

@@ -33,18 +33,20 @@ class ReceiptView:
 
 @dataclass(frozen=True)
 class RefundView:
-    """A signed refund of one coin, in hex. Blocks above `valid_after_height` may hold it."""
+    """A signed refund of one coin, in hex. Blocks above `valid_after_height` may hold it. `current`: to the refund
+    address of now."""
 
     txid: str
     raw: str
     value_sats: int
     valid_after_height: int
+    current: bool = True
 
 
 @dataclass(frozen=True)
 class Keepsakes:
     """`promised`: the terms speak of receipts at all. `valid_about` is when the height is expected, None once it has
-    passed."""
+    passed. `older_refunds` go to addresses that the pledge had before."""
 
     promised: bool
     receipt: ReceiptView | None
@@ -52,6 +54,7 @@ class Keepsakes:
     refunds_url: str
     timelock_height: int
     valid_about: datetime | None
+    older_refunds: tuple[RefundView, ...] = ()
 
 
 @pages.get("/p/<pledge_id>/receipt.json")
@@ -83,12 +86,16 @@ def keepsakes_of(session: Session, snapshot: Snapshot, pledge: Pledge, network: 
     if kept is not None:
         address = receipt_address(terms.receipt_key, network)
         made = ReceiptView(kept.text, kept.signature, address, url_for("keepsakes.receipt", pledge_id=pledge.id))
-    held = promises.refunds_of(session, pledge.id, terms)
+    held = [
+        RefundView(one.txid, one.raw.hex(), one.value_sats, one.timelock_height, one.current)
+        for one in promises.refunds_of(session, pledge.id, terms)
+    ]
     ahead = as_of is not None and terms.timelock_height > as_of.height
     return Keepsakes(
         promised=True,
         receipt=made,
-        refunds=[RefundView(one.txid, one.raw.hex(), one.value_sats, one.timelock_height) for one in held],
+        refunds=[one for one in held if one.current],
+        older_refunds=tuple(one for one in held if not one.current),
         refunds_url=url_for("keepsakes.refunds", pledge_id=pledge.id),
         timelock_height=terms.timelock_height,
         valid_about=expected_at(terms.timelock_height, chain_time(network, as_of), as_of) if as_of and ahead else None,
@@ -100,7 +107,7 @@ def as_json(kept: Keepsakes) -> dict[str, Any]:
     receipt = kept.receipt
     return {
         "receipt": receipt and {"text": receipt.text, "signature": receipt.signature, "address": receipt.address},
-        "timelocked_refunds": [vars(one) for one in kept.refunds],
+        "timelocked_refunds": [vars(one) for one in (*kept.refunds, *kept.older_refunds)],
     }
 
 

@@ -56,6 +56,22 @@ SCHEMAS: dict[str, Any] = {
             "reward": {"type": "integer", "minimum": 0, "description": "Number of a reward; left out for none."},
         },
     },
+    "RefundAddressRequest": {
+        "type": "object",
+        "required": ["address"],
+        "properties": {
+            "address": _text("The new refund address."),
+            "signature": _text(
+                "Of the refund address of now over the text, in base64: BIP 137, or BIP 322 simple with or without its "
+                "prefix. Without it the answer is the text alone."
+            ),
+        },
+    },
+    "TextToSign": {
+        "type": "object",
+        "required": ["text"],
+        "properties": {"text": _text("One line; sign it exactly as it is.")},
+    },
     "Campaign": {
         "type": "object",
         "required": ["id", "state", "goal_sats", "counted_sats", "seen_sats", "deadline_at", "buckets"],
@@ -118,6 +134,13 @@ SCHEMAS: dict[str, Any] = {
                 "type": ["object", "null"],
                 "description": "title, state: reserved, held, freed (run out unpaid) or missed (paid late, none left)",
             },
+            "refund_address": _text("Where a refund goes now."),
+            "refund_changes": {
+                "type": "array",
+                "items": {"type": "object"},
+                "description": "Changes of that address, the oldest first: number, state (waiting, taken or refused), "
+                "old_address, new_address, text and signature, brought_at, answered_at, answer (why it was refused)",
+            },
             "receipt_url": _text("The backer's own page", format="uri"),
             "receipt": {
                 "type": ["object", "null"],
@@ -128,7 +151,8 @@ SCHEMAS: dict[str, Any] = {
                 "type": "array",
                 "items": {"type": "object"},
                 "description": "Signed refunds, one for each confirmed coin: txid, raw (hex), value_sats, and "
-                "valid_after_height: later blocks may hold it, if the coin is still there",
+                "valid_after_height: later blocks may hold it, if the coin is still there; "
+                "current: false where it goes to an address from before a change",
             },
         },
     },
@@ -267,6 +291,17 @@ def document(base_url: str, site_name: str) -> dict[str, Any]:
                 "summary": "Where a pledge's money is",
                 "parameters": [_ID],
                 "responses": _answers("200", "The pledge.", "Pledge", "404"),
+            }
+        },
+        "/api/v1/pledges/{id}/refund-address": {
+            "post": {
+                "summary": "Change where a refund goes, by a signature of the address of now",
+                "parameters": [_ID],
+                "requestBody": {"required": True, "content": _json("RefundAddressRequest")},
+                "responses": {
+                    **_answers("200", "The text to sign.", "TextToSign", "400", "404", "413", "429"),
+                    **_answers("202", "Kept; the signer answers within moments, see refund_changes.", "Pledge"),
+                },
             }
         },
         "/api/v1/campaigns/{id}/audit": {

@@ -13,6 +13,7 @@ from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.more import reward_view
 from crowdfund.web.public import open_snapshot
+from crowdfund.web.readdressing import changes_of
 from crowdfund.web.security import code_of
 from crowdfund.web.site import as_of, here
 from crowdfund.web.telling import address_of
@@ -62,7 +63,8 @@ def show(pledge_id: str) -> str:
         kept = keepsakes_of(db, snapshot, pledge, site.network, now)
         told = address_of(db, pledge_id)
         reward = reward_view(db, pledge)
-    return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward)
+        changes = changes_of(db, pledge)
+    return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward, changes=changes)
 
 
 def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:

@@ -57,6 +57,7 @@ from crowdfund.campaigns.models import (
     TimelockedRefund,
 )
 from crowdfund.campaigns.picture_models import Picture, PictureRow
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.campaigns.talk_models import Approval, Moderation, OwnMoney, Post, UpdateVersion
 from crowdfund.db import Base, Database
 from crowdfund.notices.models import Delivery, Happening, Notice, Subscription, Webhook
@@ -96,7 +97,7 @@ def coin(number: int, pledge_id: str) -> Coin:
 def fill(session: Session) -> None:
     """Two campaigns: `won` is funded and settled, `lost` has failed; a draft beside them."""
     session.add(Creator(id=1, name="alice", key="alice", password_hash="x", created_at=NOW))
-    session.add_all(Account(index=n, xpub=f"x{n}", fingerprint="f") for n in range(4))
+    session.add_all(Account(index=n, xpub=f"x{n}", fingerprint="f") for n in range(5))
     session.add(Creator(id=2, name="bob", key="bob", password_hash="x", created_at=NOW))
     session.add(
         Project(
@@ -118,6 +119,7 @@ def fill(session: Session) -> None:
     )  # fmt: skip
     session.flush()
     session.add_all([campaign("won", 0), campaign("lost", 1), campaign("open", 2), campaign("draft", 3, False)])
+    session.add(campaign("moving", 4))
     session.flush()
     session.add_all(RewardRow(campaign_id="won", number=n, minimum_sats=10_000, stock=n) for n in range(2))
     session.flush()
@@ -190,6 +192,7 @@ def fill(session: Session) -> None:
     fill_notices(session)
     fill_accounts(session)
     fill_endings(session)
+    fill_changes(session)
     session.add(Picture(id=1, campaign_id="draft", position=0, sha256="0" * 64, alt="a"))
     session.flush()
     session.add(ProjectProof(id=1, project_id="prj", looked_at=NOW, asked_by=1,
@@ -201,6 +204,22 @@ def fill(session: Session) -> None:
     session.execute(text(f"{SEEN_TO} (1, 3, 'thief', 5, 'r', '2026-01-01 00:00:00')"))
     session.execute(text(f"{HALT} (1, 'won', 'r', '2026-01-01 00:00:00', NULL, NULL)"))
     session.execute(text(f"{HALT} (2, NULL, 'r', '2026-01-01 00:00:00', '2026-01-02 00:00:00', 'mended')"))
+
+
+def fill_changes(session: Session) -> None:
+    """A change of a refund address that waits, and one that the signer was asked for."""
+    session.add_all([pledge(f"m{n}", "moving", n) for n in (1, 2, 3)])
+    session.flush()
+    for number in (1, 2):
+        session.add(
+            RefundChangeRow(
+                id=number, pledge_id=f"m{number}", number=1, old_address="r", old_script=b"r", new_address="s",
+                new_script=b"s", signature="x", brought_at=NOW,
+            )
+        )  # fmt: skip
+    session.flush()
+    session.get_one(RefundChangeRow, 2).state = "sent"
+    session.flush()
 
 
 def fill_endings(session: Session) -> None:
@@ -401,6 +420,17 @@ NEW_CAMPAIGN = (
     " ('new', 1, '', '', '', 1, '2026-01-01', '', '', '', '2026-01-01', 0,"
 )
 
+CHANGE = (
+    "INSERT INTO refund_changes (pledge_id, number, old_address, old_script, new_address, new_script, signature,"
+    " brought_at, state) VALUES"
+)
+
+
+def changed(pledge_id: str, number: int = 1, old: str = "72", state: str = "waiting") -> str:
+    """A change of a refund address, as plain SQL."""
+    return f"{CHANGE} ('{pledge_id}', {number}, 'r', x'{old}', 's', x'73', 'x', {WHEN}, '{state}')"
+
+
 PUBLISHED = "UPDATE campaigns SET terms = 't', terms_hash = 'd', account_index = 3, descriptor = 'd' WHERE id = 'draft'"
 PICTURE = "INSERT INTO pictures (id, campaign_id, position, sha256, alt) VALUES"
 FILE = "INSERT INTO picture_files (picture_id, kind, width, height, sha256, data) VALUES"
@@ -456,6 +486,26 @@ REFUSED = {
     "another address": "UPDATE subscriptions SET email = 'x'",
     "an address not confirmed any more": "UPDATE subscriptions SET confirmed_at = NULL",
     "another webhook": "UPDATE webhooks SET url = 'x'",
+    # where refunds go
+    "another signature": "UPDATE refund_changes SET signature = 'y', state = 'sent' WHERE id = 1",
+    "a change that begins as sent": changed("m3", state="sent"),
+    "a change from another address": changed("m3", old="74"),
+    "a change with an old number": changed("m3", 0),
+    "a change of what is decided": changed("p2"),
+    "a second change on its way": changed("m1"),
+    "a change taken without the signer": (
+        f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 1"
+    ),
+    "a change sent, not sent": "UPDATE refund_changes SET state = 'waiting' WHERE id = 2",
+    "a change refused without a word": (
+        f"UPDATE refund_changes SET state = 'refused', answered_at = {WHEN} WHERE id = 1"
+    ),
+    "another address by hand": "UPDATE pledges SET refund_script = x'73', refund_address = 's' WHERE id = 'm3'",
+    "another address by a change only sent": (
+        "UPDATE pledges SET refund_script = x'73', refund_address = 's', refund_number = 1 WHERE id = 'm2'"
+    ),
+    "another number": "UPDATE pledges SET refund_number = 1 WHERE id = 'm3'",
+    "decided while an address changes": "INSERT INTO decisions VALUES ('moving', 'failed', 1, 5, 'h', 5, NULL)",
     # how campaigns ended
     "other headers": "UPDATE endings SET headers = x'00' WHERE campaign_id = 'lost'",
     "another branch": "UPDATE counted_coins SET branch = x'00'",
@@ -796,7 +846,7 @@ NUMBERED = (
     "creators", "coins", "batches", "watched_scripts", "payment_inputs", "incidents", "halts", "restores",
     "acknowledged_spends", "update_versions", "posts", "moderation", "own_money",
     "happenings", "notices", "deliveries", "subscriptions", "webhooks", "pictures", "project_proofs",
-    "cancellations", "cancellation_drafts", "cancellation_sends",
+    "cancellations", "cancellation_drafts", "cancellation_sends", "refund_changes",
 )  # fmt: skip
 TABLES = tuple(Base.metadata.tables)
 KEPT = (
@@ -805,7 +855,7 @@ KEPT = (
     "transfers", "balances", "halts", "receipts", "timelocked_refunds", "restores",
     "acknowledged_spends", "endings", "counted_coins", "cancellations", "cancellation_drafts", "cancellation_sends",
     "update_versions", "posts", "post_approvals", "moderation", "own_money", "happenings", "notices", "deliveries",
-    "project_proofs",
+    "project_proofs", "refund_changes",
 )  # fmt: skip
 
 
@@ -932,6 +982,10 @@ ALLOWED = [
     f"INSERT INTO post_approvals VALUES (1, 'operator', {WHEN})",
     f"{OWN} ('p1', FALSE, 1, {WHEN})",
     f"{OWN} ('p2', FALSE, 1, {WHEN})",
+    changed("m3"),
+    f"UPDATE refund_changes SET state = 'refused', answered_at = {WHEN}, answer = 'no' WHERE id = 1",
+    f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 2",
+    f"{LOCKED.removesuffix(') VALUES')}, change_number) VALUES ('l2', 1, x'00', 9900, 100, {WHEN}, 1)",
 ]
 
 
@@ -1000,6 +1054,10 @@ DONE = {
            SELECT 'p9', campaign_id, 9, 'p9', x'09', amount_sats, refund_address, refund_script, name, message,
                   created_at, registered FROM pledges WHERE id = 'p1'""",
         "SELECT count(*) FROM watched_scripts",
+    ),
+    "a_taken_change_moves_its_pledge": (
+        f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 2",
+        "SELECT refund_number FROM pledges WHERE id = 'm2'",
     ),
     "a_transfer_moves_the_balances": (
         transfer(3, "in_settlement", "paid_out", 1),

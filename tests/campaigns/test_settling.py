@@ -473,7 +473,7 @@ def test_a_refund_waits_until_somebody_knows_where_to(paper: Paper) -> None:
     campaign = paper.campaign()
     known, unknown = paper.pledge(campaign), paper.pledge(campaign)
     with paper.database.transaction() as session:
-        session.execute(dropped("pledges_frozen_refund_script", "pledges"))
+        session.execute(dropped("a_refund_address_moves_by_a_taken_change", "pledges"))
         nowhere = {"script": b"", "id": unknown.id}
         session.execute(text("UPDATE pledges SET refund_script = :script WHERE id = :id"), nowhere)
     paper.mine([coin(known, 20_000, "a"), coin(unknown, 30_000, "b")])

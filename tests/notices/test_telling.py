@@ -11,14 +11,15 @@ import pytest
 from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crowdfund.campaigns import halts, settling, updates
+from crowdfund.campaigns import halts, readdressing, settling, updates
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.models import Attempt, Campaign, Pledge
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.chain.follow import FoundSpend
 from crowdfund.notices import outbox, subscribing
 from crowdfund.notices.models import Happening, Notice, Subscription
 from support.mailbox import Mailbox
-from support.paper import Paper, coin
+from support.paper import PAYOUT, Paper, coin
 from support.postgres import DATABASES, database_of
 from support.telling import Telling, look_again
 
@@ -129,6 +130,34 @@ def test_a_failed_campaign_is_told_of_with_each_refund_and_nothing_secret(told: 
         assert re.fullmatch(r"<https://fund\.example\.org/mail/off/\d+/[0-9a-f]{40}>", mail["List-Unsubscribe"])
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
     assert not any(pledge.id in key for pledge in (bob, carol) for key in keys)
+
+
+def test_a_changed_refund_address_is_told_to_its_backer_alone(told: Telling) -> None:
+    paper = told.paper
+    campaign = paper.campaign()
+    told.creator(campaign, "alice@example.org")
+    told.follower(campaign, "dora@example.org")
+    bob, carol = paper.pledge(campaign), paper.pledge(campaign)
+    told.backer(bob.id, "bob@example.org")
+    told.backer(carol.id, "carol@example.org")
+    told.tell()
+    with paper.database.transaction() as session:
+        row = RefundChangeRow(
+            pledge_id=bob.id, number=1, old_address=bob.refund_address, old_script=bob.refund_script,
+            new_address=PAYOUT, new_script=b"new", signature="s", brought_at=NOW,
+        )  # fmt: skip
+        session.add(row)
+        session.flush()
+        assert readdressing.mark_sent(session, row.id, NOW)
+    told.tell()
+    with paper.database.transaction() as session:
+        readdressing.note_answer(session, row.id, "", NOW)
+    for _ in range(2):
+        told.tell()
+    about = [mail for mail in mailbox_of(told).read if mail["Subject"].startswith("Your refund address was changed")]
+    assert [mail["To"] for mail in about] == ["bob@example.org"]
+    words = "".join(part.get_content() for part in about[0].walk() if not part.is_multipart()).replace("\n", "")
+    assert bob.refund_address in words and PAYOUT in words and bob.id not in words
 
 
 def test_a_reorganisation_is_told_to_those_whose_payment_hangs_in_the_air(told: Telling) -> None:

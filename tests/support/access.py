@@ -187,6 +187,9 @@ TABLE: tuple[Line, ...] = (
     get("keepsakes.refunds", LINK),
     get("talk.backer_comment", LINK),
     post("talk.backer_comment", LINK, sends=TALK_FORM),
+    # … and with the text to sign: what is signed, tests/web/test_readdressing.py brings
+    get("readdressing.show", LINK),
+    post("readdressing.show", LINK, 200, sends={"address": PAYOUT}, changes=False),
     get("telling.pledge", LINK),
     post("telling.pledge", LINK, sends=MAIL_FORM),
     post("telling.pledge_forget", LINK),
@@ -312,6 +315,7 @@ TABLE: tuple[Line, ...] = (
     get("talk_api.talk", ANYBODY, on=PUBLISHED),
     get("talk_api.log", ANYBODY, on=PUBLISHED),
     get("api.pledge", LINK),
+    call("api.refund_address", LINK, 200, sends={"address": PAYOUT}, changes=False),
     get("talk_api.pledges", Action.DASHBOARD, visitor=401, **OF_PUBLISHED),
     call("api.pledge_new", ANYBODY, on=OPEN_ONE, elsewhere={"ended": 400}, sends=PLEDGE_JSON),
     call("api.pledge_new", Action.OWN_MONEY, on=OPEN_ONE, elsewhere={"ended": 400},

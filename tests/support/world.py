@@ -99,7 +99,7 @@ class World:
     def equip(self, **tools: Any) -> None:
         """The same worker goes on with another `signer` or `backend`, and so do its hands."""
         worker = self.worker
-        for holder in (worker, worker._payer, worker._promises, worker._registrar, worker._prover):
+        for holder in (worker, worker._payer, worker._promises, worker._registrar, worker._changer, worker._prover):
             for name in tools.keys() & vars(holder).keys():
                 setattr(holder, name, tools[name])
 
