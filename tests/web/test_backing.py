@@ -128,7 +128,7 @@ def test_a_reorganisation_is_told_until_another_block_has_the_payment(paper: Pap
 
 def test_money_on_its_way_says_in_which_transaction_of_how_many(paper: Paper, bob: Visitor) -> None:
     campaign = paper.campaign()
-    pledges = [paper.pledge(campaign) for _ in range(3)]
+    pledges, late = [paper.pledge(campaign) for _ in range(3)], paper.pledge(campaign)
     paper.mine([coin(p, 50_000, str(p.index)) for p in pledges])
     paper.mine(blocks=CLOSING_BLOCK)
     with paper.database.transaction() as session:
@@ -136,6 +136,11 @@ def test_money_on_its_way_says_in_which_transaction_of_how_many(paper: Paper, bo
     told = sentences(bob.get(f"/p/{pledges[0].id}"))
     assert paper.snapshot(campaign).outcome is Outcome.FAILED
     assert "Transaction 1 of 1 of the refunds. It is made up and waits for its signature." in told
+    paper.mine([coin(late, 30_000, "late")])
+    with paper.database.transaction() as session:
+        settling.plan_campaign(session, campaign, 2)
+    assert "Transaction 2 of 2 of the refunds." in sentences(bob.get(f"/p/{late.id}"))
+    assert "Transaction 1 of 2 of the refunds." in sentences(bob.get(f"/p/{pledges[0].id}"))
 
 
 @pytest.mark.parametrize(
