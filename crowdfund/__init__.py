@@ -24,12 +24,14 @@ def create_app(settings: Settings) -> Flask:
         badges,
         bench,
         cancelling,
+        choosing,
         creators,
         dashboard,
         elsewhere,
         embed,
         entering,
         feeds,
+        fiat,
         filters,
         health,
         hooks,
@@ -66,11 +68,13 @@ def create_app(settings: Settings) -> Flask:
     i18n.install(app)
     security.install(app)
     filters.register(app)
+    fiat.install(app, settings.fiat_file)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
         proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
         readdressing, bench, live, health,
+        choosing,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

@@ -58,6 +58,8 @@ KNOWN = {
     "SOURCE_URL": "where the source of this installation can be had (AGPL)",
     "BITCOIND": "path of a bitcoind for the private regtest node",
     "DEBIAN_MIRROR": "Debian mirror for the private regtest node",
+    "FIAT_FILE": "JSON file that something of yours keeps fresh, with currency, per_btc and at: amounts to pay get an "
+    "indication in that currency while it is less than an hour old",
     "CHROMIUM": "path of a Chromium for the browser tests",
 }
 
@@ -112,6 +114,7 @@ class Settings:
     review: bool
     trusted_proxies: int
     limit_factor: int
+    fiat_file: Path | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str] | None = None) -> Settings:
@@ -158,6 +161,7 @@ class Settings:
             review=_review(values),
             trusted_proxies=_integer(values, "TRUSTED_PROXIES", 0, 0, 9),
             limit_factor=_integer(values, "LIMIT_FACTOR", 100 if network == "regtest" else 1, 0, 10_000),
+            fiat_file=_path(values, "FIAT_FILE"),
         )
 
     def to_env(self) -> dict[str, str]:
@@ -195,6 +199,7 @@ class Settings:
             "REVIEW": "on" if self.review else "",
             "TRUSTED_PROXIES": str(self.trusted_proxies),
             "LIMIT_FACTOR": str(self.limit_factor),
+            "FIAT_FILE": str(self.fiat_file or ""),
         }
         return {f"CROWDFUND_{name}": value for name, value in found.items() if value}
 

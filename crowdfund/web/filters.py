@@ -1,7 +1,8 @@
 """How numbers, addresses and times are written on the pages.
 
 Digits and addresses are grouped by margins, never by characters, so that what a person copies is a number
-or an address and nothing else. It may not compute money: whole satoshi come in, text goes out.
+or an address and nothing else. It may not compute money: whole satoshi come in, text goes out. Every amount on a page
+goes through here, so that all follow the reader's unit.
 """
 
 from datetime import UTC, datetime
@@ -10,6 +11,7 @@ from flask import Flask
 from markupsafe import Markup, escape
 
 from crowdfund.wallet.amounts import format_btc
+from crowdfund.web import units
 from crowdfund.web.drawing import bar_svg, bar_text, pattern_svg
 from crowdfund.web.markdown import story_html
 
@@ -22,8 +24,18 @@ def number(value: int) -> Markup:
 
 
 def sats(value: int) -> Markup:
-    """An amount in satoshi with its unit: 210<i></i>000 sat."""
-    return number(value) + " sat"
+    """Satoshi as an amount in the reader's unit: 210<i></i>000 sat, or 0.00<i></i>210<i></i>000 BTC."""
+    return figure(value) + f" {units.current()}"
+
+
+def figure(value: int) -> Markup:
+    """The same without its unit, for columns that name it once."""
+    return btc(value) if units.current() == units.BTC else number(value)
+
+
+def other(value: int) -> Markup:
+    """The amount in the unit that the reader has not chosen, where both matter."""
+    return number(value) + " sat" if units.current() == units.BTC else btc(value) + " BTC"
 
 
 def btc(value: int) -> Markup:
@@ -61,5 +73,6 @@ def short_id(value: str) -> Markup:
 def register(app: Flask) -> None:
     """Gives every template the filters and the two drawings."""
     app.jinja_env.filters.update(sats=sats, number=number, btc=btc, fours=fours, when=when, short_id=short_id)
-    app.jinja_env.filters.update(markdown=story_html)
+    app.jinja_env.filters.update(markdown=story_html, figure=figure, other=other)
+    app.jinja_env.globals.update(unit=units.current, here_again=units.here_again)
     app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar_svg, bar_text=bar_text)

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from crowdfund.accounts import limits
 from crowdfund.campaigns import queries, service, stock
 from crowdfund.errors import NotFound, Problems, UserError
-from crowdfund.web import door, ownership
+from crowdfund.web import door, hints, ownership
 from crowdfund.web.forms import PledgeForm, read_amount, show_problems
 from crowdfund.web.keepsakes import keepsakes_of
 from crowdfund.web.more import reward_view
@@ -48,8 +48,10 @@ def new(campaign_id: str) -> str | Response | tuple[str, int]:
     snapshot, campaign = open_snapshot(campaign_id)
     with here().database.reading() as db:
         shelves = stock.shelves(db, snapshot.campaign)
+        in_time = hints.time_hint(campaign.deadline_at, as_of(db))
     asked = ownership.is_asked(campaign_id)
-    return render_template("pledge_new.html", campaign=campaign, form=form, shelves=shelves, ask_own=asked), code
+    more = {"shelves": shelves, "ask_own": asked, "in_time_hint": in_time}
+    return render_template("pledge_new.html", campaign=campaign, form=form, **more), code
 
 
 @pages.get("/p/<pledge_id>")
@@ -63,8 +65,13 @@ def show(pledge_id: str) -> str:
         kept = keepsakes_of(db, snapshot, pledge, site.network, now)
         told = address_of(db, pledge_id)
         reward = reward_view(db, pledge)
-        changes = changes_of(db, pledge)
-    return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward, changes=changes)
+        more = {
+            "changes": changes_of(db, pledge),
+            "told_again": hints.reorganised(db, pledge),
+            "batch": hints.batch_place(snapshot, pledge),
+            "in_time_hint": hints.time_hint(view.campaign.deadline_at, now),
+        }
+    return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward, **more)
 
 
 def _read_amount(form: PledgeForm) -> tuple[int, dict[str, str]]:

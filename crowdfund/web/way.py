@@ -64,7 +64,7 @@ def _payment(state: PledgeState, closed: bool, full: bool) -> str:
         return "You raise the fee of your payment, or pay again."
     if state in LOST:
         return "You pay again, if you still want to. The first payment will not come."
-    return "You pay from any wallet. There is no hurry before the deadline."
+    return "You pay from any wallet, in time for a block before the deadline."
 
 
 def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:

@@ -244,9 +244,9 @@ def _settlement_sentence(facts: PledgeFacts, outcome: Outcome | None) -> Markup:
 def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
     match facts.state:
         case PledgeState.IN_SETTLEMENT if outcome is Outcome.FUNDED and not _only_goes_back(facts):
-            return "The goal was reached. The payout to the project was sent and waits for a block."
+            return "The goal was reached. The payout is on its way to the project."
         case PledgeState.IN_SETTLEMENT:
-            return "Your refund was sent to the address that you gave and waits for a block."
+            return "Your refund is on its way to the address that you gave."
         case PledgeState.PAID_OUT:
             return "The goal was reached, and the project has been paid. Thank you."
         case PledgeState.REFUNDED:

@@ -75,7 +75,7 @@ def test_too_late_short_or_never(meet: Meet, house: House, campaign: str) -> Non
     bob.shows("h1", "Your payment is on its way")
     node.mine()
     bob.shows("h1", "Your money is on its way out")
-    bob.shows(".headline .lead", "Your refund was sent to the address that you gave and waits for a block.")
+    bob.shows(".headline .lead", "Your refund is on its way to the address that you gave.")
     wait_until(lambda: bool(node.rpc("getrawmempool")), "the refund to be sent")  # the page may be faster
     node.mine()
     bob.shows("h1", "You have been refunded")

@@ -182,6 +182,7 @@ TABLE: tuple[Line, ...] = (
     get("telling.follow", ANYBODY, on=PUBLISHED),
     post("telling.follow", ANYBODY, on=PUBLISHED, sends=MAIL_FORM),
     # Behind a link that is a secret
+    get("units.choose", ANYBODY, 303, names={"unit": "btc"}),
     get("pledges.show", LINK),
     get("keepsakes.receipt", LINK),
     get("keepsakes.refunds", LINK),

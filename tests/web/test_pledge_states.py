@@ -163,9 +163,9 @@ def test_what_came_above_the_cap_goes_back_after_the_deadline(paper: Paper, bob:
     paper.mine(blocks=CLOSING_BLOCK)
     with paper.database.transaction() as session:
         assert settling.decide_campaign(session, campaign, 2)
-    assert "Your refund was sent" in page(bob, second)[1]
+    assert "Your refund is on its way to the address that you gave." in page(bob, second)[1]
     words = page(bob, first)[1]
-    assert "The payout to the project was sent" in words and "What came when the campaign had all" in words
+    assert "The payout is on its way to the project." in words and "What came when the campaign had all" in words
 
 
 @pytest.mark.parametrize("full", [False, True])
