@@ -24,8 +24,10 @@ def create_app(settings: Settings) -> Flask:
         badges,
         bench,
         cancelling,
+        cancelling_api,
         creators,
         dashboard,
+        drafts_api,
         elsewhere,
         entering,
         feeds,
@@ -36,10 +38,12 @@ def create_app(settings: Settings) -> Flask:
         importing,
         keepsakes,
         live,
+        notices_api,
         outside,
         pictures,
         pledging,
         projects,
+        projects_api,
         proofs,
         public,
         security,
@@ -47,6 +51,7 @@ def create_app(settings: Settings) -> Flask:
         talk,
         talk_api,
         telling,
+        tokens,
         wizard,
     )
 
@@ -61,10 +66,10 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
-        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
+        public, badges, pledging, keepsakes, creators, entering, accounts, tokens, pictures, wizard, importing,
+        projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
     )  # fmt: skip
-    programs: tuple[Any, ...] = (api, talk_api)
+    programs: tuple[Any, ...] = (api, drafts_api, projects_api, talk_api, cancelling_api, notices_api)
     for part in parts + programs:
         app.register_blueprint(part.pages)
     for part in programs:
