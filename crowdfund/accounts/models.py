@@ -156,14 +156,15 @@ class AttemptWindow(Base):
 
 class KeptAnswer(Base):
     """The answer to a request that came with a key, given again for a day. Whose key it is, the key and the request are
-    kept as hashes. The row is written together with what the request made, so that it is made once."""
+    kept as hashes. The row is written together with what the request made, so that it is made once. A `status` of 102
+    says that the answer is being made; `body` says by whom."""
 
     __tablename__ = "kept_answers"
     __table_args__ = (
         _length("owner_sha256", 64, 64),
         _length("key_sha256", 64, 64),
         _length("request_sha256", 64, 64),
-        CheckConstraint("status BETWEEN 200 AND 299", name="status_of_success"),
+        CheckConstraint("status = 102 OR status BETWEEN 200 AND 299", name="status_of_success"),
     )
 
     owner_sha256: Mapped[str] = mapped_column(primary_key=True)

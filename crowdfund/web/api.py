@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 from sqlalchemy.orm import Session
+from werkzeug.exceptions import HTTPException
 
 from crowdfund.accounts import limits
 from crowdfund.audit.bundle import build_bundle, bundle_json
@@ -106,6 +107,9 @@ def pledge_new(campaign_id: str) -> Answer:
     if given is not None:
         return given
     door.limit_address(limits.PLEDGE)
+    given = once_only.begin()
+    if given is not None:
+        return given
     answers: list[Response] = []
     tried: list[str] = []
 
@@ -129,12 +133,14 @@ def pledge_new(campaign_id: str) -> Answer:
             door.limit_reserving(campaign_id),
             keep,
         )
-    except (Answered, UserError):  # the reward may be gone, too, because the same request has just got it
-        _give_up(tried)
-        given = once_only.before()
-        if given is None:
-            raise
-        return given
+    except (Answered, HTTPException, UserError) as error:
+        with here().database.transaction() as db:
+            once_only.give_up(db)
+            for pledge_id in tried:
+                stock.give_up(db, pledge_id)
+        if isinstance(error, Answered):
+            return error.response
+        raise
     return answers[-1]
 
 
@@ -327,14 +333,6 @@ def pledge_json(db: Session, pledge_id: str) -> dict[str, Any]:
         **keepsakes.as_json(kept),
         "as_of": _as_of(now),
     }
-
-
-def _give_up(pledge_ids: list[str]) -> None:
-    """Free what pledges have reserved that were not to be."""
-    if pledge_ids:
-        with here().database.transaction() as db:
-            for pledge_id in pledge_ids:
-                stock.give_up(db, pledge_id)
 
 
 def _own_money(campaign_id: str, body: Body) -> tuple[Creator, bool] | None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from flask import Response, request
 from sqlalchemy.orm import Session
 
-from crowdfund.accounts.kept_answers import Keyed, KeyUsed
+from crowdfund.accounts.kept_answers import InProgress, Keyed, KeyUsed
 from crowdfund.accounts.limits import network_of
 from crowdfund.accounts.models import KeptAnswer
 from crowdfund.web import callers
@@ -51,6 +51,22 @@ class Once:
         with here().database.reading() as db:
             return self._found(db)
 
+    def begin(self) -> Response | None:
+        """For what takes more than one transaction: the answer that was given before, or None, and whoever comes with
+        the same meanwhile is told to come back. Raises Refusal."""
+        if self._keyed is None:
+            return None
+        with here().database.transaction() as db:
+            found = self._found(db)
+            if found is None:
+                self._keyed.begin(db, datetime.now(UTC))
+        return found
+
+    def give_up(self, session: Session) -> None:
+        """It was begun and came to nothing: it may be tried again under the same key."""
+        if self._keyed is not None:
+            self._keyed.give_up(session)
+
     def refuse_again(self, session: Session) -> None:
         """Inside of the transaction that makes it. Raises Answered, Refusal."""
         found = self._found(session)
@@ -71,6 +87,8 @@ class Once:
             found: KeptAnswer | None = self._keyed.find(session, datetime.now(UTC))
         except KeyUsed as error:
             raise Refusal(422, "idempotency", error.sentence) from error
+        except InProgress as error:
+            raise Refusal(409, "idempotency", error.sentence, told={"Retry-After": "1"}) from error
         if found is None:
             return None
         response = _response(found.status, found.body)

@@ -19,7 +19,7 @@ KINDS = {
     "token": "A creator’s token is missing, unknown or has ended.",
     "scope": "The token is good, but may not do this; `scope` names what it lacks.",
     "media-type": "The body is of another kind than this address takes.",
-    "idempotency": "The Idempotency-Key was used for another request already, or is none.",
+    "idempotency": "The Idempotency-Key was used for another request already, is none, or is being answered just now.",
     "too-often": "That was done too often; `Retry-After` says in how many seconds to come back.",
 }
 

@@ -42,6 +42,7 @@ TITLES = {
     403: "Not with this token",
     404: "Nothing here",
     405: "Not this way",
+    409: "Not twice at once",
     413: "Too large",
     415: "Not this kind of content",
     422: "Not with this key",

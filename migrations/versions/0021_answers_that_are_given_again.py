@@ -26,7 +26,7 @@ def upgrade() -> None:
         sa.CheckConstraint("length(owner_sha256) BETWEEN 64 AND 64", name="owner_sha256_length"),
         sa.CheckConstraint("length(key_sha256) BETWEEN 64 AND 64", name="key_sha256_length"),
         sa.CheckConstraint("length(request_sha256) BETWEEN 64 AND 64", name="request_sha256_length"),
-        sa.CheckConstraint("status BETWEEN 200 AND 299", name="status_of_success"),
+        sa.CheckConstraint("status = 102 OR status BETWEEN 200 AND 299", name="status_of_success"),
         sa.PrimaryKeyConstraint("owner_sha256", "key_sha256"),
     )
     op.create_index("ix_kept_answers_expires_at", "kept_answers", ["expires_at"], unique=False)

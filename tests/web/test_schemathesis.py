@@ -9,13 +9,16 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.generation import GenerationMode
@@ -34,6 +37,7 @@ from support.cast import NOW, STATES, Estate, Stored, estates, persons
 from support.described import strict
 from support.details import more_accounts, paper_site
 from support.paper import Paper
+from support.postgres import database_of
 
 OPERATIONS = [f"{op.method} {op.path}" for _, op in openapi.operations()]
 CHECKS = [
@@ -56,7 +60,7 @@ class Town:
     app: Flask
     estate: Estate
     tokens: list[str]
-    stored: Stored
+    stored: Stored | None
     schema: Any
     answers: Counter[int] = field(default_factory=Counter)
 
@@ -91,8 +95,10 @@ class Town:
             if response.status_code >= 400:
                 assert response.json()["status"] == response.status_code
 
-        (ask if part is None else seed(part)(ask))()
-        self.stored.put_back()
+        with suppress(Unsatisfiable):  # nothing can be wrong where there is but a text in the address
+            (ask if part is None else seed(part)(ask))()
+        if self.stored is not None:
+            self.stored.put_back()
         self.answers += codes
         return codes
 
@@ -135,12 +141,14 @@ def _mostly_good(case: Any, sends: Any, things: dict[str, str], number: int) -> 
     case.body = {**body, **{key: case.body[key] for key in changed}}
 
 
-@pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+@contextmanager
+def new_town(folder: Path, kind: str) -> Iterator[Town]:
+    """On one of the two kinds of database."""
     generation = GenerationConfig(with_security_parameters=False)
     config = SchemathesisConfig(projects=ProjectsConfig(default=ProjectConfig(generation=generation)))
     with (
-        Paper(tmp_path_factory.mktemp("paper")) as paper,
+        database_of(kind, folder / "deep") as url,
+        Paper(folder, database_url=url) as paper,
         paper_site(paper, mail_from="site@fund.example.org", limit_factor=0) as app,
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -152,9 +160,23 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
             reader = people.create_token(session, owner.name, NOW, ["read"])
         schema = schemathesis.openapi.from_dict(strict(), config=config)
         schema.app = app
-        stored = Stored(paper)
+        stored = Stored(paper) if kind == "sqlite" else None
         yield Town(app, held["A"], [owner.bearer, owner.bearer, reader, ""], stored, schema)
-        stored.close()
+        if stored:
+            stored.close()
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with new_town(tmp_path_factory.mktemp("town"), "sqlite") as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def server_town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    """On PostgreSQL, which takes no text that SQLite would; what was made stays."""
+    with new_town(tmp_path_factory.mktemp("server"), "postgresql") as made:
+        yield made
 
 
 class Anywhere:
@@ -168,6 +190,12 @@ class Anywhere:
 def test_every_answer_is_described(town: Town, name: str) -> None:
     codes = sum((town.run(name, mode, EXAMPLES, None) for mode in GenerationMode), Counter[int]())
     assert any(code < 300 for code in codes) or name in NEVER_BY_CHANCE, codes
+
+
+@pytest.mark.parametrize("mode", GenerationMode)
+def test_the_same_on_postgresql(server_town: Town, mode: GenerationMode) -> None:
+    for name in OPERATIONS:
+        server_town.run(name, mode, EXAMPLES // 4, None)
 
 
 # What no made-up request gets: a transaction that is signed; a review on a site that has none.

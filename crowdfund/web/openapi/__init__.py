@@ -96,7 +96,7 @@ def _paths() -> dict[str, Any]:
 
 
 def _problem(code: str, told: str) -> dict[str, Any]:
-    headers = ("Retry-After",) if code in ("429", "503") else ()
+    headers = ("Retry-After",) if code in ("409", "429", "503") else ()
     return {
         "description": told,
         "content": {"application/problem+json": {"schema": ref("Problem")}},

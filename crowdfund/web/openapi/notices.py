@@ -38,7 +38,7 @@ _SENT = made_of(
 _EVENTS = [kind.value for kind in HOOKABLE]
 _HOOK = {
     "id": number(),
-    "url": text(format="uri"),
+    "url": text(),
     "events": listed(text()),
     "created_at": time(),
     "failing_since": maybe(time()),

@@ -97,7 +97,7 @@ SCHEMAS: dict[str, Any] = {
 OPERATIONS: tuple[Op, ...] = (
     Op(
         "POST", "/campaigns/{id}/pledges", "Pledge: get an address to pay", "Pledge", 201, body="PledgeRequest",
-        problems=(401, 403), limited=True, made=True, description="No token is needed.",
+        problems=(401, 403, 409), limited=True, made=True, description="No token is needed.",
     ),
     Op(
         "GET", "/campaigns/{id}/pledges", "The pledges to an own campaign that were paid", "PledgeRows", 200, "read",
