@@ -250,13 +250,14 @@ def test_what_a_crash_left_at_work_is_free_after_a_minute(shop: Shop) -> None:
         patch.setattr(service, "open_pledge", lambda *_: 1 / 0)
         told(shop.pledge("at-work"), 500, "")
     told(shop.pledge("at-work"), 409, "idempotency")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_answers, "AT_WORK", timedelta(seconds=-1))
-        with shop.paper.database.transaction() as db:
-            db.execute(delete(KeptAnswer).where(KeptAnswer.status == kept_answers.WORKING))
-            Keyed = kept_answers.Keyed
-            Keyed("o", "k", b"r").begin(db, datetime.now(UTC))
-            assert Keyed("o", "k", b"r").find(db, datetime.now(UTC)) is None
+    with shop.paper.database.transaction() as db:
+        keyed, now = kept_answers.Keyed("somebody", "a key", b"a request"), datetime.now(UTC)
+        keyed.begin(db, now)
+        other = kept_answers.Keyed("somebody", "a key", b"a request")
+        with pytest.raises(kept_answers.InProgress):
+            other.find(db, now)
+        assert other.find(db, now + kept_answers.AT_WORK) is None
+        db.execute(delete(KeptAnswer).where(KeptAnswer.status == kept_answers.WORKING))
     assert shop.pledge("at-work").status_code == 201
 
 

@@ -115,7 +115,7 @@ class Op:
 
     def described(self) -> dict[str, Any]:
         """As OpenAPI has it."""
-        told: dict[str, Any] = {"operationId": self._name(), "summary": self.summary}
+        told: dict[str, Any] = {"operationId": self.name, "summary": self.summary}
         if self.description:
             told["description"] = self.description
         if self.scope:
@@ -128,7 +128,9 @@ class Op:
             told["requestBody"] = {"required": True, "content": {"application/json": {"schema": ref(self.body)}}}
         return {**told, "responses": self._responses()}
 
-    def _name(self) -> str:
+    @property
+    def name(self) -> str:
+        """Of this operation alone."""
         words = [part.strip("{}") for part in self.path.split("/") if part]
         return "_".join([self.method.lower(), *words]).replace("-", "_").replace(".", "_")
 
