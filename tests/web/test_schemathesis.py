@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,6 @@ import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis.errors import Unsatisfiable
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import GenerationConfig, ProjectConfig, ProjectsConfig, SchemathesisConfig
 from schemathesis.generation import GenerationMode
@@ -49,8 +48,6 @@ CHECKS = [
 ]
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "20"))  # for each operation, of each kind
 PARTS = 2
-LONG = 100_000 // (len(OPERATIONS) * 2 * PARTS) + 1
-CODES = {op.code for _, op in openapi.operations()}
 
 
 @dataclass
@@ -95,8 +92,7 @@ class Town:
             if response.status_code >= 400:
                 assert response.json()["status"] == response.status_code
 
-        with suppress(Unsatisfiable):  # nothing can be wrong where there is but a text in the address
-            (ask if part is None else seed(part)(ask))()
+        (ask if part is None else seed(part)(ask))()
         if self.stored is not None:
             self.stored.put_back()
         self.answers += codes
@@ -188,16 +184,25 @@ class Anywhere:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_every_answer_is_described(town: Town, name: str) -> None:
-    codes = sum((town.run(name, mode, EXAMPLES, None) for mode in GenerationMode), Counter[int]())
+    codes = sum((town.run(name, mode, EXAMPLES, None) for mode in modes(name)), Counter[int]())
     assert any(code < 300 for code in codes) or name in NEVER_BY_CHANCE, codes
 
 
-@pytest.mark.parametrize("mode", GenerationMode)
-def test_the_same_on_postgresql(server_town: Town, mode: GenerationMode) -> None:
+def test_the_same_on_postgresql(server_town: Town) -> None:
     for name in OPERATIONS:
-        server_town.run(name, mode, EXAMPLES // 4, None)
+        for mode in modes(name):
+            server_town.run(name, mode, EXAMPLES // 5, None)
+    assert sum(server_town.answers.values()) > len(OPERATIONS) * EXAMPLES // 5
 
 
+def modes(name: str) -> list[GenerationMode]:
+    """Requests for this operation can be right, and most can be wrong: not where there is but a text in the address."""
+    op = next(op for _, op in openapi.operations() if f"{op.method} {op.path}" == name)
+    wrong = op.body or op.pages or op.query or op.made or "{number}" in op.path
+    return list(GenerationMode) if wrong else [GenerationMode.POSITIVE]
+
+
+LONG = 100_000 // (PARTS * sum(len(modes(name)) for name in OPERATIONS)) + 1
 # What no made-up request gets: a transaction that is signed; a review on a site that has none.
 NEVER_BY_CHANCE = ("POST /campaigns/{id}/cancellation/signed", "POST /campaigns/{id}/review")
 
@@ -206,5 +211,5 @@ NEVER_BY_CHANCE = ("POST /campaigns/{id}/cancellation/signed", "POST /campaigns/
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_a_hundred_thousand_requests(town: Town, name: str, part: int) -> None:
-    for mode in GenerationMode:
+    for mode in modes(name):
         town.run(name, mode, LONG, part + int(os.environ.get("FAULT_SEED") or 0) * PARTS)
