@@ -69,7 +69,8 @@ def campaigns() -> Answer:
 @pages.post("/campaigns")
 def create() -> Answer:
     """A new draft."""
-    creator, body = callers.creator("write"), json_body.body()
+    body = json_body.body()
+    creator = callers.creator("write")
     draft, details = read_draft(body), read_details(body)
     return once.made(
         lambda db: service.save_draft(db, here().settings, creator.id, draft, details=details).id, draft_json

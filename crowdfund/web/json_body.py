@@ -21,7 +21,7 @@ MOST = 2**31 - 1
 
 def body() -> Body:
     """The object. Raises Refusal, UserError."""
-    if not request.is_json:
+    if request.content_type and not request.is_json:
         raise Refusal(415, "media-type", NO_OBJECT, told={"Accept": "application/json"})
     try:
         found = request.get_json(silent=True)

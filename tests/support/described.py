@@ -29,6 +29,11 @@ def judge(name: str) -> jsonschema_rs.Draft202012Validator:
     return jsonschema_rs.Draft202012Validator(whole, validate_formats=True)
 
 
+def fits(value: object, name: str) -> bool:
+    """Is it what the description says, and nothing beside it?"""
+    return judge(name).is_valid(value)
+
+
 def _close(schema: Any) -> None:
     if isinstance(schema, list):
         for each in schema:

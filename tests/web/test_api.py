@@ -15,17 +15,12 @@ from werkzeug.test import TestResponse
 
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.web import openapi
-from support.described import judge
+from support.described import fits, judge
 from support.node import new_address
 from support.site import Visitor, draft_json, site_of, stored, token_of
 from support.world import World
 
 NAMES = {"campaign_id": "id", "pledge_id": "id", "slug": "slug", "notice_id": "message"}
-
-
-def fits(value: object, schema: str) -> bool:
-    """Is it what the description says, and nothing beside it?"""
-    return judge(schema).is_valid(value)
 
 
 def named(part: re.Match[str]) -> str:
