@@ -159,7 +159,7 @@ class Op:
     def _codes(self) -> set[int]:
         codes = {*self.problems, 500, 503}
         codes |= {404} if "{" in self.path else set()
-        codes |= {401, 403} if self.scope else {403} if self.optional_token else set()
+        codes |= {401, 403} if self.scope else set()
         codes |= {400, 413, 415} if self.body else set()
         codes |= {400} if self.pages or self.query or self.made else set()
         codes |= {422, 429} if self.made else set()
