@@ -195,6 +195,31 @@ def test_the_same_on_postgresql(server_town: Town) -> None:
     assert sum(server_town.answers.values()) > len(OPERATIONS) * EXAMPLES // 5
 
 
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "\udfff\x00", "\x00"])
+def test_text_that_no_database_takes_is_refused_or_mended(server_town: Town, text: str) -> None:
+    """In each field of each body, one after the other, and in the lines of a draft."""
+    seen = 0
+    headers = {"Authorization": f"Bearer {server_town.tokens[0]}"}
+    client = server_town.app.test_client(use_cookies=False)
+    for line in TABLE:
+        rule = next(
+            (r for r in server_town.app.url_map.iter_rules(line.endpoint) if line.method in (r.methods or ())), None
+        )
+        if rule is None or not rule.rule.startswith("/api/v1") or line.method == "GET":
+            continue
+        things = server_town.things(STATES.index("draft" if "draft" in line.on[:1] and len(line.on) == 1 else "open"))
+        good = {k: v.format(**things) if isinstance(v, str) else v for k, v in line.sends.items()}
+        wrong: list[dict[str, Any]] = [{**good, name: text} for name in good]
+        if line.endpoint in ("drafts_api.change", "api.create"):
+            wrong += [{**good, "risks": text}, {**good, "deliverables": [{"title": text, "license": "MIT"}]}]
+            wrong += [{**good, "rewards": [{"title": "A plate", "text": text, "minimum_sats": 50_000}]}]
+        for body in wrong:
+            answer = client.open(line.path(rule, things), method=line.method, json=body, headers=headers)
+            assert answer.status_code < 500, (line, body, answer.get_data(as_text=True))
+            seen += answer.status_code == 400
+    assert seen > 40
+
+
 def modes(name: str) -> list[GenerationMode]:
     """Requests for this operation can be right, and most can be wrong: not where there is but a text in the address."""
     op = next(op for _, op in openapi.operations() if f"{op.method} {op.path}" == name)

@@ -124,8 +124,11 @@ OPERATIONS: tuple[Op, ...] = (
     Op("DELETE", "/me/mail", "Forget one's own address", code=204, scope="notices"),
     Op("GET", "/webhooks", "One's webhooks", "Webhooks", 200, "notices", pages=True),
     Op("POST", "/webhooks", "A new webhook", "WebhookMade", 201, "notices", "WebhookRequest", made=True),
-    Op("GET", "/webhooks/{number}", "A webhook and its last messages", "WebhookWithMessages", 200, "notices"),
-    Op("DELETE", "/webhooks/{number}", "Forget a webhook", code=204, scope="notices"),
+    Op(
+        "GET", "/webhooks/{number}", "A webhook and its last messages", "WebhookWithMessages", 200, "notices",
+        problems=(405,),
+    ),
+    Op("DELETE", "/webhooks/{number}", "Forget a webhook", code=204, scope="notices", problems=(405,)),
     Op(
         "POST", "/webhooks/{number}/messages/{message}/again", "Send a message once more", "Queued", 202, "notices",
         problems=(400,), made=True,

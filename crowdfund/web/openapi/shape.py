@@ -13,6 +13,7 @@ PROBLEMS = {
     "401": "A creator's token is missing, unknown or has ended.",
     "403": "The token lacks a scope; `scope` names it.",
     "404": "There is no such thing, or it is not for you.",
+    "405": "This address does not take that kind of request; nor is a number that is too large an address.",
     "409": "The same request, with the same Idempotency-Key, is being answered just now; ask again.",
     "413": "The request is too large.",
     "415": "The body must be JSON.",
