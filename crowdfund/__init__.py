@@ -24,9 +24,11 @@ def create_app(settings: Settings) -> Flask:
         badges,
         bench,
         cancelling,
+        cancelling_api,
         choosing,
         creators,
         dashboard,
+        drafts_api,
         elsewhere,
         embed,
         entering,
@@ -40,11 +42,13 @@ def create_app(settings: Settings) -> Flask:
         keepsakes,
         kept,
         live,
+        notices_api,
         outside,
         pictures,
         pledging,
         printing,
         projects,
+        projects_api,
         proofs,
         public,
         readdressing,
@@ -53,6 +57,7 @@ def create_app(settings: Settings) -> Flask:
         talk,
         talk_api,
         telling,
+        tokens,
         wayfinding,
         wizard,
     )
@@ -71,12 +76,11 @@ def create_app(settings: Settings) -> Flask:
     fiat.install(app, settings.fiat_file)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
-        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
-        readdressing, bench, live, health,
-        choosing,
+        public, badges, pledging, keepsakes, creators, entering, accounts, tokens, pictures, wizard, importing,
+        projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
+        readdressing, bench, live, health, choosing,
     )  # fmt: skip
-    programs: tuple[Any, ...] = (api, talk_api)
+    programs: tuple[Any, ...] = (api, drafts_api, projects_api, talk_api, cancelling_api, notices_api)
     for part in parts + programs:
         app.register_blueprint(part.pages)
     for part in programs:

@@ -6,7 +6,7 @@ Commands load what they need when they run: the web process must never load the 
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -124,15 +124,52 @@ def token() -> None:
 
 @token.command("create")
 @click.argument("name")
-def token_create(name: str) -> None:
+@click.option(
+    "--scope", "scopes", multiple=True, help="read, write, publish or notices; may be repeated.  [default: all]"
+)
+@click.option("--label", default="", help="By which its owner knows it on the account page.")
+@click.option("--days", type=click.IntRange(1, 3_650), help="After so many days it ends.  [default: never]")
+def token_create(name: str, scopes: tuple[str, ...], label: str, days: int | None) -> None:
     """Print a new token of the creator NAME, who is made if there is none."""
     from crowdfund.accounts.people import create_token
+    from crowdfund.accounts.tokens import EVERYTHING
     from crowdfund.db import Database
 
-    database = Database(Settings.from_env().database_url)
+    database, now = Database(Settings.from_env().database_url), datetime.now(UTC)
     database.upgrade()
+    ends = None if days is None else now + timedelta(days=days)
     with database.transaction() as session:
-        click.echo(create_token(session, name, datetime.now(UTC)))
+        click.echo(create_token(session, name, now, scopes or EVERYTHING, label, ends))
+
+
+@token.command("list")
+@click.argument("name")
+def token_list(name: str) -> None:
+    """Print what there is of the tokens of NAME: number, beginning, scopes, last use, end, label."""
+    from crowdfund.accounts import people, tokens
+    from crowdfund.db import Database
+
+    with Database(Settings.from_env().database_url).reading() as session:
+        creator = people.find(session, name)
+        for row in tokens.of_creator(session, creator.id) if creator else []:
+            used, ends = (f"{at:%Y-%m-%d}" if at else "never" for at in (row.last_used_at, row.expires_at))
+            click.echo(f"{row.id}  {row.prefix}…  {row.scopes}  used {used}  ends {ends}  {row.name}")
+
+
+@token.command("revoke")
+@click.argument("name")
+@click.argument("number", type=int)
+def token_revoke(name: str, number: int) -> None:
+    """Take the token NUMBER of the creator NAME back, as `token list` shows it."""
+    from crowdfund.accounts import people, tokens
+    from crowdfund.db import Database
+
+    with Database(Settings.from_env().database_url).transaction() as session:
+        creator = people.find(session, name)
+        if creator is None:
+            raise UserError("There is no such creator.")
+        tokens.revoke(session, creator.id, number)
+    click.echo("It is taken back. Nothing is answered to it any more.")
 
 
 @main.group()

@@ -31,7 +31,8 @@ CHANNEL = "crowdfund"
 # All that visitors and creators can bring about, with what triggers write behind it.
 WEB_MAY = {
     "creators": "INSERT, UPDATE (name, key, password_hash)",
-    "api_tokens": "DELETE",
+    "api_tokens": "INSERT, UPDATE (last_used_at), DELETE",
+    "kept_answers": "INSERT, DELETE",
     "passkeys": "INSERT, UPDATE (name, sign_count, last_used_at), DELETE",
     "passkey_challenges": "INSERT, DELETE",
     "authenticators": "INSERT, UPDATE (last_step, confirmed_at), DELETE",
@@ -78,7 +79,9 @@ NOTIFY_MAY = {
     "webhooks": "UPDATE (failing_since, disabled_at, disabled_reason)",
 }
 # What nobody needs to read who tells people: it opens accounts, or says who was where.
-NOT_FOR_NOTIFY = "passkeys, passkey_challenges, authenticators, recovery_codes, sessions, account_events, api_tokens"
+NOT_FOR_NOTIFY = (
+    "passkeys, passkey_challenges, authenticators, recovery_codes, sessions, account_events, api_tokens, kept_answers"
+)
 NO_LETTER = "\uffff"  # what Unicode calls no character at all
 ROLE = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 

@@ -55,6 +55,17 @@ RESERVE_ALL = Rule("reserve_all", 60, 600)
 Hit = tuple[Rule, str]
 
 
+@dataclass(frozen=True)
+class Standing:
+    """How one rule stands for somebody: `left` of `most` in the window of `seconds` that ends in `reset_s`."""
+
+    name: str
+    most: int
+    seconds: int
+    left: int
+    reset_s: int
+
+
 def take(database: Database, hits: Sequence[Hit], now: datetime, factor: int = 1) -> None:
     """Count one attempt for each. Raises TooMany, and counts none, where one has none left.
 
@@ -94,6 +105,18 @@ def count(session: Session, rule: Rule, subject: str, now: datetime) -> int:
     return int(session.execute(more.returning(AttemptWindow.attempts)).scalar_one())
 
 
+def standings(database: Database, hits: Sequence[Hit], now: datetime, factor: int = 1) -> list[Standing]:
+    """How the rules of these hits stand; none where there is no limit."""
+    if factor == 0:
+        return []
+    with database.reading() as session:
+        tried = [(rule, _attempts(session, rule, subject, now)) for rule, subject in hits]
+    return [
+        Standing(rule.name, rule.most * factor, rule.seconds, max(0, rule.most * factor - many), _rest_s(rule, now))
+        for rule, many in tried
+    ]
+
+
 def network_of(address: str | None) -> str:
     """An address as it is counted: one of IPv6 with all others of its /64, which one person has."""
     try:
@@ -116,8 +139,13 @@ def _window(rule: Rule, now: datetime) -> datetime:
 
 
 def _too_many(rule: Rule, now: datetime) -> TooMany:
+    return TooMany(_rest_s(rule, now))
+
+
+def _rest_s(rule: Rule, now: datetime) -> int:
+    """Until this window ends."""
     wait = _window(rule, now) + timedelta(seconds=rule.seconds) - now
-    return TooMany(max(1, -(-wait // timedelta(seconds=1))))
+    return max(1, -(-wait // timedelta(seconds=1)))
 
 
 def _digest(subject: str) -> str:

@@ -152,3 +152,24 @@ class AttemptWindow(Base):
     began_at: Mapped[datetime] = mapped_column(primary_key=True)
     ends_at: Mapped[datetime] = mapped_column(index=True)
     attempts: Mapped[int]
+
+
+class KeptAnswer(Base):
+    """The answer to a request that came with a key, given again for a day. Whose key it is, the key and the request are
+    kept as hashes. The row is written together with what the request made, so that it is made once. A `status` of 102
+    says that the answer is being made; `body` says by whom."""
+
+    __tablename__ = "kept_answers"
+    __table_args__ = (
+        _length("owner_sha256", 64, 64),
+        _length("key_sha256", 64, 64),
+        _length("request_sha256", 64, 64),
+        CheckConstraint("status = 102 OR status BETWEEN 200 AND 299", name="status_of_success"),
+    )
+
+    owner_sha256: Mapped[str] = mapped_column(primary_key=True)
+    key_sha256: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str]
+    status: Mapped[int]
+    body: Mapped[str]
+    expires_at: Mapped[datetime] = mapped_column(index=True)

@@ -1,17 +1,17 @@
-"""People who launch campaigns: their names, their tokens for the API, and the end of an account."""
+"""People who launch campaigns: their names, tokens for those who have no page, and the end of an account."""
 
 from __future__ import annotations
 
 import secrets
 import unicodedata
+from collections.abc import Iterable
 from datetime import datetime
-from hashlib import sha256
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from crowdfund.accounts import passwords
+from crowdfund.accounts import passwords, tokens
 from crowdfund.accounts.models import (
     AccountEvent,
     Authenticator,
@@ -67,19 +67,17 @@ def log_in(session: Session, name: str, password: str) -> Creator:
     return creator
 
 
-def create_token(session: Session, name: str, now: datetime) -> str:
-    """A new bearer token of the creator `name`, who is made if unknown (without a usable password)."""
+def create_token(
+    session: Session,
+    name: str,
+    now: datetime,
+    scopes: Iterable[str] = tokens.EVERYTHING,
+    label: str = "",
+    expires_at: datetime | None = None,
+) -> str:
+    """A new token of the creator `name`, who is made if unknown (without a usable password). Raises UserError."""
     creator = find(session, name) or sign_up(session, name, secrets.token_urlsafe(32), now)
-    token = secrets.token_urlsafe(32)
-    session.add(ApiToken(creator_id=creator.id, token_sha256=_digest(token), created_at=now))
-    return token
-
-
-def creator_of_token(session: Session, token: str) -> Creator | None:
-    """Whose token this is, None if nobody's."""
-    return session.scalar(
-        select(Creator).join(ApiToken, ApiToken.creator_id == Creator.id).where(ApiToken.token_sha256 == _digest(token))
-    )
+    return tokens.make(session, creator.id, now, scopes, label, expires_at)
 
 
 def has_published(session: Session, creator_id: int) -> bool:
@@ -155,7 +153,3 @@ def _flush(session: Session) -> None:
         if "cannot change" in str(error.orig):
             raise
         raise UserError("This name is taken; choose another one.", "name") from error
-
-
-def _digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()

@@ -33,14 +33,20 @@ class Creator(Base):
 
 
 class ApiToken(Base):
-    """A bearer token for the API; only its SHA-256 is kept."""
+    """A bearer token for the API; only its SHA-256 is kept, and a `prefix` by which its owner knows it. `scopes` are
+    the names of what it may do, with spaces between. It is made and taken back, never changed."""
 
     __tablename__ = "api_tokens"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"))
+    creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"), index=True)
     token_sha256: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
+    name: Mapped[str] = mapped_column(server_default="")
+    prefix: Mapped[str] = mapped_column(server_default="")
+    scopes: Mapped[str] = mapped_column(server_default="read write publish notices")
+    last_used_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
 
 
 class Account(Base):

@@ -244,10 +244,12 @@ def open_pledge(
     message: str = "",
     reward: int | None = None,
     when_scarce: Callable[[Session], None] | None = None,
+    when_made: Callable[[Session, str], None] | None = None,
 ) -> str:
     """A new pledge with its own address; returns its id. `reward` is the number of the one chosen, None for none.
 
-    `when_scarce` is called where one of a limited number is reserved, and may refuse by an exception.
+    `when_scarce` is called where one of a limited number is reserved, and may refuse by an exception. `when_made` is
+    called in the transaction that stores the address; by an exception it keeps the pledge from ever having one.
 
     First transaction: the index is advanced and stored. Then the address is derived, twice. Second transaction:
     the address is stored. Only then may it be shown. A crash in between leaves an index that nobody was told.
@@ -263,6 +265,8 @@ def open_pledge(
         with database.transaction() as session:
             if not _is_paid_by_us(session, address, script):
                 session.execute(update(Pledge).where(Pledge.id == pledge_id).values(address=address, script=script))
+                if when_made:
+                    when_made(session, pledge_id)
                 return pledge_id
             stock.give_up(session, pledge_id)
     raise UserError("This pledge could not get an address; nothing is lost, please send the form again.")

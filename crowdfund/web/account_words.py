@@ -29,6 +29,8 @@ EVENTS = {
     "session_ended": ("Another browser was logged out from here", False),
     "sessions_ended": ("All other browsers were logged out from here", False),
     "renamed": ("The account got another name", False),
+    "token_made": ("A token for programs was made", False),
+    "token_revoked": ("A token for programs was taken back", False),
 }
 WAYS = {"password": "password", "passkey": "passkey", "recovery": "recovery code"}
 BROWSERS = (

@@ -11,21 +11,24 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.accounts import limits
-from crowdfund.accounts.people import creator_of_token
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import incidents, own_money, queries, service
+from crowdfund.campaigns import incidents, listing, own_money, queries, service, stock
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
+from crowdfund.campaigns.lifecycle import CampaignState
+from crowdfund.campaigns.listing import Wanted
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.rights import may
-from crowdfund.campaigns.terms import format_time, parse_time
+from crowdfund.campaigns.terms import format_time
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects import people
 from crowdfund.projects.roles import Action
-from crowdfund.web import door, keepsakes, openapi, readdressing
+from crowdfund.web import callers, door, json_body, keepsakes, once, openapi, paging, readdressing
 from crowdfund.web.details_api import details_json, read_details, reward_json
+from crowdfund.web.json_body import Body
 from crowdfund.web.keepsakes import keepsakes_of
+from crowdfund.web.once import Answered
 from crowdfund.web.picture_views import PictureView, views_of
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import AsOf, as_of, here
@@ -35,12 +38,8 @@ pages = Blueprint("api", __name__, url_prefix="/api/v1")
 
 Answer = Response | tuple[Response, int]
 
-
-class NoToken(HTTPException):
-    """A creator's bearer token is needed."""
-
-    code = 401
-    description = "Send a creator's token: Authorization: Bearer TOKEN. `crowdfund token create NAME` makes one."
+SCANNED = 200
+"""So many campaigns are looked at for one page where their state is asked for, which none of their rows has."""
 
 
 @pages.get("/openapi.json")
@@ -51,92 +50,125 @@ def document() -> Answer:
 
 @pages.get("/campaigns")
 def campaigns() -> Answer:
-    """Every published campaign, newest first."""
+    """Published campaigns, newest first."""
+    wanted, state = Wanted(*(request.args.get(name, "") for name in ("q", "license", "project"))), _state_asked()
+    after, most = _place(paging.cursor(str, str)), paging.limit()
     with here().database.reading() as db:
-        now = as_of(db)
-        found = [_campaign(s, now) for s in queries.published(db)]
-    return jsonify({"campaigns": found})
+        now, found = as_of(db), list[dict[str, Any]]()
+        rows, last = listing.published(db, wanted, after, SCANNED + 1), after
+        for number, place in enumerate(rows):
+            if len(found) == most or number == SCANNED:
+                break
+            last = place
+            told = campaign_json(queries.load(db, place[1]), now)
+            found += [told] if state in ("", told["state"]) else []
+        more = bool(rows) and last != rows[-1]
+    return paging.answer({"campaigns": found}, (last[0].isoformat(), last[1]) if more and last else None)
 
 
 @pages.post("/campaigns")
 def create() -> Answer:
     """A new draft."""
-    body = _body()
-    draft, details = _read_draft(body), read_details(body)
-    with here().database.transaction() as db:
-        campaign = service.save_draft(db, here().settings, token_holder(db).id, draft, details=details)
-    with here().database.reading() as db:
-        snapshot = queries.load(db, campaign.id)
-        return jsonify({**_campaign(snapshot, as_of(db)), **details_json(db, snapshot.campaign)}), 201
+    body = json_body.body()
+    creator = callers.creator("write")
+    draft, details = read_draft(body), read_details(body)
+    return once.made(
+        lambda db: service.save_draft(db, here().settings, creator.id, draft, details=details).id, draft_json
+    )
 
 
 @pages.post("/campaigns/<campaign_id>/publish")
 def publish(campaign_id: str) -> Answer:
     """Freeze the terms of a draft."""
+    creator = callers.creator("publish")
     with here().database.transaction() as db:
-        service.publish(db, here().settings, token_holder(db).id, campaign_id)
-    return campaign(campaign_id)
+        service.publish(db, here().settings, creator.id, campaign_id)
+    with here().database.reading() as db:
+        return jsonify(whole_campaign_json(db, campaign_id))
 
 
 @pages.get("/campaigns/<campaign_id>")
 def campaign(campaign_id: str) -> Answer:
-    """One campaign; a draft only with its creator's token."""
+    """One campaign; a draft only with the token of one of its people."""
+    reader = callers.reader()
     with here().database.reading() as db:
-        snapshot = queries.load(db, campaign_id)
-        if snapshot.terms is None and not _owns(db, snapshot):
+        row = db.get(Campaign, campaign_id)
+        is_member = reader is not None and row is not None and people.role_of(db, reader.id, row.project_id) is not None
+        if row is None or (row.terms is None and not is_member):
             raise NotFound("There is no such campaign.")
-        found, preview = _campaign(snapshot, as_of(db)), preview_view(snapshot, as_of(db))
-        found |= details_json(db, snapshot.campaign)
-        pictures = views_of(db, [campaign_id]).get(campaign_id, ())
-    more = {"settlement_preview": vars(preview) if preview else None, "pictures": [_picture(p) for p in pictures]}
-    return jsonify({**found, **more})
+        return jsonify(whole_campaign_json(db, campaign_id))
 
 
 @pages.post("/campaigns/<campaign_id>/pledges")
 def pledge_new(campaign_id: str) -> Answer:
     """A new pledge with its own address."""
-    body = _body()
-    own = _own_money(campaign_id, body.get("own_money"))
+    once_only, body = once.Once(), json_body.body()
+    own = _own_money(campaign_id, body)
+    given = once_only.before()
+    if given is not None:
+        return given
     door.limit_address(limits.PLEDGE)
-    pledge_id = service.open_pledge(
-        here().database,
-        here().settings,
-        campaign_id,
-        _integer(body, "amount_sats"),
-        _text(body, "refund_address"),
-        _text(body, "name", required=False),
-        _text(body, "message", required=False),
-        None if body.get("reward") is None else _integer(body, "reward", least=0),
-        door.limit_reserving(campaign_id),
-    )
-    if own is not None:
+    given = once_only.begin()
+    if given is not None:
+        return given
+    answers: list[Response] = []
+    tried: list[str] = []
+
+    def keep(db: Session, pledge_id: str) -> None:
+        tried.append(pledge_id)
+        once_only.refuse_again(db)
+        if own is not None:
+            own_money.declare(db, own[0], db.get_one(Pledge, pledge_id), own[1], datetime.now(UTC))
+        answers.append(once_only.keep(db, pledge_json(db, pledge_id)))
+
+    try:
+        service.open_pledge(
+            here().database,
+            here().settings,
+            campaign_id,
+            json_body.sats(body, "amount_sats"),
+            json_body.text(body, "refund_address"),
+            json_body.text(body, "name", required=False),
+            json_body.text(body, "message", required=False),
+            json_body.whole(body, "reward", otherwise=-1) if body.get("reward") is not None else None,
+            door.limit_reserving(campaign_id),
+            keep,
+        )
+    except (Answered, HTTPException, UserError) as error:
         with here().database.transaction() as db:
-            own_money.declare(db, token_holder(db), db.get_one(Pledge, pledge_id), own, datetime.now(UTC))
-    return jsonify(_pledge(pledge_id)), 201
+            once_only.give_up(db)
+            for pledge_id in tried:
+                stock.give_up(db, pledge_id)
+        if isinstance(error, Answered):
+            return error.response
+        raise
+    return answers[-1]
 
 
 @pages.get("/pledges/<pledge_id>")
 def pledge(pledge_id: str) -> Answer:
     """Where a pledge's money is."""
-    return jsonify(_pledge(pledge_id))
+    with here().database.reading() as db:
+        return jsonify(pledge_json(db, pledge_id))
 
 
 @pages.post("/pledges/<pledge_id>/refund-address")
 def refund_address(pledge_id: str) -> Answer:
     """Another refund address: without a signature the text to sign, with one the change is kept for the signer."""
-    body = _body()
-    address, signature = _text(body, "address"), _text(body, "signature", required=False)
+    body = json_body.body()
+    address, signature = json_body.text(body, "address"), json_body.text(body, "signature", required=False)
     if not signature:
         return jsonify({"text": readdressing.text_for(pledge_id, address)})
     readdressing.bring(pledge_id, address, signature)
-    return jsonify(_pledge(pledge_id)), 202
+    with here().database.reading() as db:
+        return jsonify(pledge_json(db, pledge_id)), 202
 
 
 @pages.get("/incidents")
 def all_incidents() -> Answer:
     """What went out of the ordinary, on the whole site."""
     with here().database.reading() as db:
-        return _incidents(incidents.of_site(db))
+        return _incident_page(incidents.of_site(db))
 
 
 @pages.get("/campaigns/<campaign_id>/incidents")
@@ -144,7 +176,7 @@ def campaign_incidents(campaign_id: str) -> Answer:
     """What of it concerned one campaign."""
     open_snapshot(campaign_id)
     with here().database.reading() as db:
-        return _incidents(incidents.of_campaign(db, campaign_id))
+        return _incident_page(incidents.of_campaign(db, campaign_id))
 
 
 @pages.get("/campaigns/<campaign_id>/audit")
@@ -154,7 +186,41 @@ def audit(campaign_id: str) -> Answer:
     return Response(bundle_json(build_bundle(snapshot, here().network)), content_type="application/json")
 
 
-def _campaign(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
+def draft_json(db: Session, campaign_id: str) -> dict[str, Any]:
+    """A campaign with its details."""
+    snapshot = queries.load(db, campaign_id)
+    return {**campaign_json(snapshot, as_of(db)), **details_json(db, snapshot.campaign)}
+
+
+def whole_campaign_json(db: Session, campaign_id: str) -> dict[str, Any]:
+    """All of a campaign: with its pictures too, and what its end would come to today."""
+    snapshot = queries.load(db, campaign_id)
+    preview = preview_view(snapshot, as_of(db))
+    pictures = views_of(db, [campaign_id]).get(campaign_id, ())
+    return {
+        **draft_json(db, campaign_id),
+        "settlement_preview": vars(preview) if preview else None,
+        "pictures": [_picture(p) for p in pictures],
+    }
+
+
+@pages.get("/campaigns/<campaign_id>/terms")
+def terms(campaign_id: str) -> Answer:
+    """The canonical terms, byte for byte as they are hashed."""
+    return Response(open_snapshot(campaign_id)[0].campaign.terms or "", content_type="application/json")
+
+
+@pages.get("/campaigns/<campaign_id>/details")
+def details(campaign_id: str) -> Answer:
+    """The canonical details, byte for byte as they are hashed into the terms."""
+    text = open_snapshot(campaign_id)[0].campaign.details
+    if not text:
+        raise NotFound("The terms of this campaign name no details.")
+    return Response(text, content_type="application/json")
+
+
+def campaign_json(snapshot: Snapshot, now: AsOf | None) -> dict[str, Any]:
+    """A campaign as lists have it."""
     view = campaign_view(snapshot, here().network, now)
     return {
         "id": view.id,
@@ -206,19 +272,23 @@ def _picture(view: PictureView) -> dict[str, Any]:
     }
 
 
-def _incidents(views: Iterable[IncidentView]) -> Response:
-    found = [
-        {
-            "began_at": format_time(view.began_at),
-            "ended_at": format_time(view.ended_at) if view.ended_at else None,
-            "kind": view.kind,
-            "height": view.height,
-            "depth": view.depth,
-            "sentence": view.sentence,
-        }
-        for view in views
-    ]
-    return jsonify({"incidents": found})
+def _incident_page(views: Iterable[IncidentView]) -> Response:
+    def key(view: IncidentView) -> paging.Key:
+        # What a line says grows with what becomes of its coins; how it begins does not.
+        return view.began_at.isoformat(), view.kind, view.height, view.sentence[:80]
+
+    return paging.listed("incidents", views, _incident, key)
+
+
+def _incident(view: IncidentView) -> dict[str, Any]:
+    return {
+        "began_at": format_time(view.began_at),
+        "ended_at": format_time(view.ended_at) if view.ended_at else None,
+        "kind": view.kind,
+        "height": view.height,
+        "depth": view.depth,
+        "sentence": view.sentence,
+    }
 
 
 def _settlement(view: CampaignView) -> dict[str, Any] | None:
@@ -245,14 +315,14 @@ def _as_of(now: AsOf | None) -> dict[str, Any] | None:
     }
 
 
-def _pledge(pledge_id: str) -> dict[str, Any]:
+def pledge_json(db: Session, pledge_id: str) -> dict[str, Any]:
+    """A pledge, for who has its secret id. Raises NotFound."""
     site = here()
-    with site.database.reading() as db:
-        snapshot, row = queries.load_by_pledge(db, pledge_id)
-        now = as_of(db)
-        view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
-        kept = keepsakes_of(db, snapshot, row, site.network, now)
-        reward, changes = reward_json(db, row), readdressing.as_json(db, row)
+    snapshot, row = queries.load_by_pledge(db, pledge_id)
+    now = as_of(db)
+    view: PledgeView = pledge_view(snapshot, row, site.network, now, site.settings.base_url)
+    kept = keepsakes_of(db, snapshot, row, site.network, now)
+    reward, changes = reward_json(db, row), readdressing.as_json(db, row)
     return {
         "id": view.id,
         "campaign_id": view.campaign.id,
@@ -279,82 +349,48 @@ def _pledge(pledge_id: str) -> dict[str, Any]:
     }
 
 
-def token_holder(db: Session) -> Creator:
-    """Whose token came with the request. Raises NoToken."""
-    found = bearer(db)
-    if found is None:
-        raise NoToken()
-    return found
-
-
-def bearer(db: Session) -> Creator | None:
-    """Whose token came with the request, None if nobody's."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    return creator_of_token(db, token.strip()) if scheme.lower() == "bearer" else None
-
-
-def _owns(db: Session, snapshot: Snapshot) -> bool:
-    creator = bearer(db)
-    return creator is not None and people.role_of(db, creator.id, snapshot.campaign.project_id) is not None
-
-
-def _own_money(campaign_id: str, value: object) -> bool | None:
-    """What a creator says of a pledge to an own campaign, None if nothing. Raises NoToken, NotFound, Problems."""
-    if value is None:
+def _own_money(campaign_id: str, body: Body) -> tuple[Creator, bool] | None:
+    """Who says of a pledge to an own campaign whether it is own money, and what. Raises Refusal, NotFound, Problems."""
+    if body.get("own_money") is None:
         return None
-    if not isinstance(value, bool):
-        raise Problems({"own_money": "“own_money” must be true or false."})
+    value, creator = json_body.truth(body, "own_money"), callers.creator("write")
     with here().database.reading() as db:
-        creator, campaign = token_holder(db), db.get(Campaign, campaign_id)
+        campaign = db.get(Campaign, campaign_id)
         if campaign is None or not may(db, creator, Action.OWN_MONEY, campaign):
             raise NotFound("There is no such campaign among yours.")
-    return value
+    return creator, value
 
 
-def _body() -> dict[str, Any]:
+def _state_asked() -> str:
+    state = request.args.get("state", "")
+    if state not in ("", *CampaignState):
+        raise Problems({"state": f"“state” must be one of {', '.join(CampaignState)}."})
+    return state
+
+
+def _place(after: paging.Key | None) -> listing.Place | None:
+    """The place that a cursor names. Raises Problems."""
+    if after is None:
+        return None
     try:
-        body = request.get_json(silent=True)
-    except RecursionError:  # brackets in brackets, a hundred thousand deep
-        body = None
-    if not isinstance(body, dict):
-        raise UserError("Send a JSON object, with Content-Type: application/json.")
-    return body
+        at, campaign_id = datetime.fromisoformat(str(after[0])), str(after[1])
+        if at.tzinfo is None or not json_body.is_text(campaign_id):
+            raise ValueError("no cursor of ours")
+        return at.astimezone(UTC), campaign_id
+    except (ValueError, OverflowError) as error:
+        raise Problems({"cursor": paging.NO_CURSOR}) from error
 
 
-def _text(body: dict[str, Any], name: str, required: bool = True) -> str:
-    value = body.get(name)
-    if value is None and not required:
-        return ""
-    if not isinstance(value, str) or "\x00" in value or not _is_unicode(value):
-        raise Problems({name: f"“{name}” must be a text."})
-    return value
-
-
-def _is_unicode(text: str) -> bool:
-    """JSON can carry half of a surrogate pair, which is no text and fits no database."""
-    return not any("\ud800" <= c <= "\udfff" for c in text)
-
-
-def _integer(body: dict[str, Any], name: str, least: int = 1) -> int:
-    value = body.get(name)
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= 21_000_000 * 100_000_000:
-        raise Problems({name: f"“{name}” must be a whole number of satoshi between {least} and 21 million BTC."})
-    return value
-
-
-def _read_draft(body: dict[str, Any]) -> Draft:
-    try:
-        deadline = parse_time(_text(body, "deadline_at"))
-    except (ValueError, OverflowError) as error:  # the latter: an offset that leads out of the years 1 to 9999
-        raise Problems({"deadline_at": "“deadline_at” must be RFC 3339, such as 2026-12-01T18:00:00Z."}) from error
+def read_draft(body: Body) -> Draft:
+    """A draft as it was sent. Raises Problems."""
     return Draft(
-        title=_text(body, "title"),
-        summary=_text(body, "summary"),
-        story=_text(body, "story"),
-        goal_sats=_integer(body, "goal_sats"),
-        deadline_at=deadline,
-        payout_address=_text(body, "payout_address"),
-        project_url=_text(body, "project_url"),
-        license=_text(body, "license"),
-        cap_sats=0 if body.get("cap_sats") is None else _integer(body, "cap_sats", least=0),
+        title=json_body.text(body, "title"),
+        summary=json_body.text(body, "summary"),
+        story=json_body.text(body, "story"),
+        goal_sats=json_body.sats(body, "goal_sats"),
+        deadline_at=json_body.time(body, "deadline_at"),
+        payout_address=json_body.text(body, "payout_address"),
+        project_url=json_body.text(body, "project_url"),
+        license=json_body.text(body, "license"),
+        cap_sats=0 if body.get("cap_sats") is None else json_body.sats(body, "cap_sats", least=0),
     )

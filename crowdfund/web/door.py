@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from flask import after_this_request, current_app, request, session
+from flask import after_this_request, current_app, g, request, session
 from itsdangerous import BadData, URLSafeTimedSerializer
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -45,7 +45,23 @@ def visit() -> Visit:
 
 def limit(*hits: Hit) -> None:
     """Count this attempt. Raises TooMany."""
-    limits.take(here().database, hits, datetime.now(UTC), here().settings.limit_factor)
+    now, factor = datetime.now(UTC), here().settings.limit_factor
+    try:
+        limits.take(here().database, hits, now, factor)
+    finally:
+        if request.path.startswith("/api/v1"):
+            g.standings = limits.standings(here().database, hits, now, factor)
+
+
+def rate_headers() -> dict[str, str]:
+    """How often the same may be done, and how often it still may, for programs: RateLimit-Policy and RateLimit."""
+    held: list[limits.Standing] = g.get("standings", [])
+    if not held:
+        return {}
+    return {
+        "RateLimit-Policy": ", ".join(f'"{s.name}";q={s.most};w={s.seconds}' for s in held),
+        "RateLimit": ", ".join(f'"{s.name}";r={s.left};t={s.reset_s}' for s in held),
+    }
 
 
 def limit_address(rule: Rule, what: str = "") -> None:

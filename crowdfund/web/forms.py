@@ -22,6 +22,7 @@ from wtforms import (
 from wtforms.fields.choices import SelectChoice
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from crowdfund.accounts.tokens import SCOPES
 from crowdfund.errors import Problems, UserError
 from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.projects.models import KINDS, Project
@@ -185,6 +186,21 @@ class EmailForm(FlaskForm):
     """Where to send mails."""
 
     email = StringField("E-mail address")
+
+
+class TokenForm(FlaskForm):
+    """A token for a program."""
+
+    token_name = StringField("Name of the program")
+    scopes = SelectMultipleField(
+        "What it may do",
+        choices=[SelectChoice(scope, f"{scope}: {words}") for scope, words in SCOPES.items()],
+        default=["read", "write"],
+        validate_choice=False,
+        widget=ListWidget(prefix_label=False),
+        option_widget=CheckboxInput(),
+    )
+    days = StringField("How many days it is good for")
 
 
 class WebhookForm(FlaskForm):

@@ -130,13 +130,13 @@ def _page(slug: str, problem: str) -> str:
             proof=next((view for each in standings if each.holds and (view := view_of(each))), None),
             looks=looking.looks(db, project.id),
             standings=standings,
-            texts=_texts(db, project),
+            texts=proof_texts(db, project),
             addresses=looking.addresses_of(project),
             file_of=_file_of,
         )
 
 
-def _texts(db: Session, project: Project) -> dict[str, tuple[str, str]]:
+def proof_texts(db: Session, project: Project) -> dict[str, tuple[str, str]]:
     """What to write, by way: the file, and its text."""
     ours, token = looking.our_urls(db, here().settings.base_url, project), looking.token_of(project)
     listed = [ours[0], *(url for url in ours if url.endswith("/funding.json"))]

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, render_template
 
+from crowdfund.accounts.tokens import SCOPES
 from crowdfund.audit.bundle import build_bundle, bundle_json
 from crowdfund.campaigns import incidents, posts, queries, updates
 from crowdfund.campaigns.models import Campaign
@@ -16,7 +17,7 @@ from crowdfund.campaigns.queries import Snapshot
 from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
-from crowdfund.web import openapi
+from crowdfund.web import openapi, problems
 from crowdfund.web.kept import kept
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
@@ -115,7 +116,17 @@ def terms(campaign_id: str) -> Response:
 @pages.get("/api")
 def api_page() -> str:
     """The API, for people."""
-    return render_template("api.html", openapi=openapi.document(here().settings.base_url, here().name))
+    base_url = here().settings.base_url
+    return render_template(
+        "api.html",
+        openapi=openapi.document(base_url, here().name),
+        base=f"{base_url}/api/v1",
+        tags=list(openapi.PARTS),
+        operations=openapi.operations(),
+        schemas=openapi.SCHEMAS,
+        scopes=SCOPES,
+        problem_kinds=problems.KINDS,
+    )
 
 
 @pages.get("/source.tar.gz")

@@ -6,13 +6,14 @@ import logging
 import secrets
 from types import TracebackType
 
-from flask import Flask, Response, g, jsonify, render_template, request
+from flask import Flask, Response, g, render_template, request
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.errors import NotFound, Problems, TooMany, UserError, WorldError
 from crowdfund.projects.pictures import MAX_BYTES
+from crowdfund.web import door, problems
 from crowdfund.web.site import current_creator
 
 protect = CSRFProtect()
@@ -52,13 +53,16 @@ HEADERS = {
 # Pages that are for one person alone ask programs not to list them. They may come by to hear that: an address that they
 # may not open would be listed without its words, and some of these are secrets.
 UNLISTED = ("/p/", "/mail/", "/login", "/signup", "/join/")
-# Forms and API name three fields differently; a program is told the name that it sent.
-API_FIELDS = {"amount": "amount_sats", "goal": "goal_sats", "deadline": "deadline_at"}
 TITLES = {
     400: "That did not work",
+    401: "Not without a token",
+    403: "Not with this token",
     404: "Nothing here",
     405: "Not this way",
+    409: "Not twice at once",
     413: "Too large",
+    415: "Not this kind of content",
+    422: "Not with this key",
     429: "Too often",
     500: "Our mistake",
     501: "Not made here",
@@ -72,6 +76,8 @@ SENTENCES = {
 }
 MISTAKE_ID_BYTES = 6
 MISTAKE_LINE = "If you tell whoever runs this site, name the mistake: {}."
+EXPOSED = "Link, Retry-After, RateLimit, RateLimit-Policy"
+AWAY_S = 5
 RECORDS_AWAY = "Our records cannot be reached at the moment. No money moves because of it; please try again soon."
 
 # Four times the largest picture: what cameras and phones make.
@@ -104,6 +110,8 @@ def _room_for_a_file() -> None:
 def _headers(response: Response) -> Response:
     if response.status_code == 429 and "retry_after_s" in g:
         response.headers["Retry-After"] = str(g.retry_after_s)
+    if is_api():
+        _headers_for_programs(response)
     for name, value in HEADERS.items():
         response.headers.setdefault(name, value)
     if request.path.startswith(UNLISTED):
@@ -111,6 +119,23 @@ def _headers(response: Response) -> Response:
     if not request.path.startswith("/static/") or response.status_code >= 400:
         response.headers.setdefault("Cache-Control", "no-store")
     return response
+
+
+def is_api() -> bool:
+    """Is it for programs?"""
+    return request.path.startswith("/api/v1")
+
+
+def _headers_for_programs(response: Response) -> None:
+    """How often they may come, and that pages of anybody may read what everybody may read: nothing here goes by
+    cookies, so a browser adds no right of its own."""
+    for name, value in door.rate_headers().items():
+        response.headers[name] = value
+    if response.status_code == 503:
+        response.headers.setdefault("Retry-After", str(AWAY_S))
+    if request.method in ("GET", "HEAD") and "Authorization" not in request.headers:
+        response.headers["Access-Control-Allow-Origin"] = "*"
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
 
 
 def code_of(error: UserError, usual: int = 422) -> int:
@@ -150,7 +175,7 @@ def _http_error(error: HTTPException) -> tuple[str | Response, int] | HTTPExcept
         return error
     if error.code == 500 and "mistake_id" in g:
         return _mistake()
-    return _answer(error.code, SENTENCES.get(error.code, error.description or ""))
+    return _answer(error.code, SENTENCES.get(error.code, error.description or ""), error=error)
 
 
 def _mistake() -> tuple[str | Response, int]:
@@ -166,25 +191,20 @@ def _mistake() -> tuple[str | Response, int]:
 def _records_away(error: OperationalError) -> tuple[str | Response, int]:
     """The database is away, or locked for too long. Every page of ours is made with it, so this is plain text."""
     log.warning("The database cannot be used: %s", error.orig)
-    if request.path.startswith("/api/v1"):
+    if is_api():
         return _answer(503, RECORDS_AWAY)
     return Response(f"{RECORDS_AWAY}\n", content_type="text/plain; charset=utf-8"), 503
 
 
-def _answer(code: int, sentence: str, fields: dict[str, str] | None = None) -> tuple[str | Response, int]:
+def _answer(
+    code: int, sentence: str, fields: dict[str, str] | None = None, error: HTTPException | None = None
+) -> tuple[str | Response, int]:
     """A page for people, a problem document (RFC 9457) for programs."""
     title = TITLES.get(code, TITLES[400 if code < 500 else 500])
-    if not request.path.startswith("/api/v1"):
+    if not is_api():
         try:
             page = render_template("error.html", code=code, title=title, sentence=sentence, mistake=g.get("mistake_id"))
             return page, code
-        except OperationalError as error:
-            return _records_away(error)
-    document: dict[str, object] = {"type": "about:blank", "title": title, "status": code, "detail": sentence}
-    if "mistake_id" in g:
-        document["mistake"] = g.mistake_id
-    if fields:
-        document["errors"] = [{"field": API_FIELDS.get(name, name), "detail": text} for name, text in fields.items()]
-    response = jsonify(document)
-    response.content_type = "application/problem+json"
-    return response, code
+        except OperationalError as away:
+            return _records_away(away)
+    return problems.document(code, title, sentence, fields or {}, error), code

@@ -11,7 +11,7 @@ from argon2 import PasswordHasher
 from sqlalchemy import delete, event, select
 from sqlalchemy.exc import IntegrityError
 
-from crowdfund.accounts import entering, history, passwords, people, second, sessions, ways
+from crowdfund.accounts import entering, history, passwords, people, second, sessions, tokens, ways
 from crowdfund.accounts.history import Visit
 from crowdfund.accounts.models import AccountEvent, Passkey, WebSession
 from crowdfund.campaigns import gallery
@@ -308,7 +308,7 @@ def test_a_closed_account_leaves_nothing_but_its_number(
         subscribing.follow_creator(session, alice, "alice@example.org", visit.now)
         people.close(session, alice)
     with database.transaction() as session:
-        assert people.creator_of_token(session, token) is None
+        assert tokens.caller(session, token, visit.now) is None
         assert sessions.of_creator(session, alice) == [] and history.latest(session, alice) == []
         kept = session.get_one(Creator, alice)
         assert kept.name == f"Closed account {alice}" and kept.password_hash == ""

@@ -11,7 +11,7 @@ from argon2.profiles import RFC_9106_LOW_MEMORY
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.accounts import passwords, people
+from crowdfund.accounts import passwords, people, tokens
 from crowdfund.campaigns.models import ApiToken, Creator
 from crowdfund.db import Database
 from crowdfund.errors import UserError
@@ -89,12 +89,13 @@ def test_a_token_is_kept_as_its_hash_alone(session: Session) -> None:
     token = people.create_token(session, "Alice", NOW)
     other = people.create_token(session, "alice", NOW)
     assert token != other and len(token) >= 40
-    owner = people.creator_of_token(session, token)
-    assert owner is not None and owner == people.creator_of_token(session, other) and owner.name == "Alice"
+    mine, also_mine = tokens.caller(session, token, NOW), tokens.caller(session, other, NOW)
+    assert mine is not None and also_mine is not None and mine.creator == also_mine.creator
+    assert mine.creator.name == "Alice" and mine.scopes == set(tokens.SCOPES)
     kept = session.scalars(select(ApiToken.token_sha256)).all()
     assert len(set(kept)) == 2 and token not in kept
     for wrong in ("", token[:-1], token + "x", kept[0], token.swapcase()):
-        assert people.creator_of_token(session, wrong) is None
+        assert tokens.caller(session, wrong, NOW) is None
 
 
 def test_a_creator_made_for_a_token_has_no_password_to_guess(session: Session) -> None:

@@ -18,6 +18,7 @@ from crowdfund.accounts.models import (
     AccountEvent,
     AttemptWindow,
     Authenticator,
+    KeptAnswer,
     Passkey,
     PasskeyChallenge,
     RecoveryCode,
@@ -34,6 +35,7 @@ from crowdfund.campaigns.detail_models import (
 )
 from crowdfund.campaigns.models import (
     Account,
+    ApiToken,
     Attempt,
     AttemptOutput,
     BatchInput,
@@ -266,6 +268,22 @@ def fill_accounts(session: Session) -> None:
         )
     )  # fmt: skip
     session.add(AccountEvent(id=1, creator_id=1, happened_at=NOW, kind="failed", detail="", address="a", times=2))
+    session.add(
+        ApiToken(
+            creator_id=1, token_sha256="0" * 64, created_at=NOW, name="robot", prefix="abc", scopes="read",
+            expires_at=later,
+        )
+    )  # fmt: skip
+    session.add(
+        KeptAnswer(
+            owner_sha256="0" * 64,
+            key_sha256="1" * 64,
+            request_sha256="2" * 64,
+            status=201,
+            body="{1}",
+            expires_at=later,
+        )
+    )
     session.add(AttemptWindow(rule="r", subject_sha256="0" * 64, began_at=NOW, ends_at=later, attempts=2))
     session.flush()
 
@@ -453,6 +471,12 @@ def looked(outcome: str, **values: object) -> str:
 
 
 REFUSED = {
+    # programs
+    "more rights for a token": "UPDATE api_tokens SET scopes = 'read write publish notices'",
+    "a token of somebody else": "UPDATE api_tokens SET creator_id = 2",
+    "a token that goes on": "UPDATE api_tokens SET expires_at = NULL",
+    "another answer": "UPDATE kept_answers SET body = '{}'",
+    "an answer that is kept longer": "UPDATE kept_answers SET expires_at = '2030-01-01 00:00:00'",
     # ways into accounts
     "a name that terms hold": "UPDATE creators SET name = 'x' WHERE id = 1",
     "another beginning of an account": "UPDATE creators SET created_at = '2020-01-01 00:00:00' WHERE id = 2",

@@ -88,9 +88,14 @@ def post(endpoint: str, needs: Need | Action, good: int = 303, **more: Any) -> L
     return Line(endpoint, "POST", needs, good, **{"changes": True, "csrf": True, **more})
 
 
-def call(endpoint: str, needs: Need | Action, good: int = 201, **more: Any) -> Line:
+def call(endpoint: str, needs: Need | Action, good: int = 201, method: str = "POST", **more: Any) -> Line:
     """A program sends something, without a session."""
-    return Line(endpoint, "POST", needs, good, **{"changes": True, "visitor": 401, **more})
+    return Line(endpoint, method, needs, good, **{"changes": True, "visitor": 401, **more})
+
+
+def ask(endpoint: str, needs: Need | Action, **more: Any) -> Line:
+    """A program reads what is not for everybody."""
+    return Line(endpoint, "GET", needs, 200, **{"visitor": 401, **more})
 
 
 DRAFT_FORM = {
@@ -112,6 +117,10 @@ UPDATE_FORM = {"title": "News", "text": "It grows."}
 BROUGHT = {"do": "take", "take": "0", "offer-0-key": "campaign.title", "offer-0-value": "Brought along"}
 CANCEL_FORM = {"title": "{title}", "reason": "It cannot be done.", "coin": "{coin}", "feerate": "3"}
 REASON = {"reason": "It is not kind."}
+PROJECT_JSON = {"name": "Seed drill", "kind": "hardware", "site_url": "https://example.org/drill", "license": "MIT"}
+HELP_JSON = {"need": 0, "amount": 1, "name": "Zoe", "contact": "by the well", "message": "I weld."}
+CANCEL_JSON = {"title": "{title}", "reason": "It cannot be done.", "coin": "{coin}", "feerate_sat_vb": 3}
+ONLY_DRAFT: dict[str, Any] = {"on": DRAFT, "elsewhere": dict.fromkeys(PUBLISHED, 400), "visitor": 401}
 GONE = dict.fromkeys(PUBLISHED, 303)  # a page of drafts leads to the campaign once it is published
 TO_PUBLIC: dict[str, Any] = {"on": DRAFT, "elsewhere": GONE}
 OF_PUBLISHED: dict[str, Any] = {"on": PUBLISHED, "refused": 404}
@@ -225,6 +234,9 @@ TABLE: tuple[Line, ...] = (
     post("accounts.name", ACCOUNT, 422, sends={"name": ""}, changes=False),  # terms hold the names of some
     get("accounts.close", ACCOUNT),
     post("accounts.close", ACCOUNT, changes=None),  # whoever has published stays
+    get("tokens.index", ACCOUNT),
+    post("tokens.new", ACCOUNT, 201, sends={"token_name": "export", "scopes": "read"}),
+    post("tokens.revoke", HOLDER),
     post("accounts.session_end", HOLDER),
     post("accounts.passkey_rename", HOLDER, sends={"passkey_name": "Another name"}),
     post("accounts.passkey_remove", HOLDER),
@@ -323,6 +335,52 @@ TABLE: tuple[Line, ...] = (
          refused=404, sends={**PLEDGE_JSON, "own_money": True}),
     call("api.create", ACCOUNT, sends=DRAFT_JSON),
     call("api.publish", Action.PUBLISH, 200, on=DRAFT, elsewhere=dict.fromkeys(PUBLISHED, 200)),
+    get("api.terms", ANYBODY, on=PUBLISHED),
+    get("api.details", ANYBODY, on=PUBLISHED),
+    ask("drafts_api.me", ACCOUNT),
+    ask("drafts_api.mine", ACCOUNT),
+    ask("drafts_api.checklist", Action.SEE_DRAFTS, **ONLY_DRAFT),
+    call("drafts_api.change", Action.WRITE, 200, "PATCH", sends={"title": "Another title"}, **ONLY_DRAFT),
+    call("drafts_api.change", Action.PAYOUT, 200, "PATCH", sends={"payout_address": REFUND_TO}, **ONLY_DRAFT),
+    call("drafts_api.ask_review", Action.PUBLISH, 404, changes=False, **ONLY_DRAFT),  # this site has no review
+    ask("projects_api.mine", ACCOUNT),
+    call("projects_api.make", ACCOUNT, sends=PROJECT_JSON),
+    get("projects_api.show", ANYBODY),
+    call("projects_api.change", Action.PROJECT, 200, "PATCH", sends={"summary": "A drill."}),
+    get("projects_api.members", ANYBODY),
+    get("projects_api.proof", ANYBODY),
+    call("projects_api.look", Action.PROJECT, 202),
+    get("projects_api.deliverables", ANYBODY, on=PUBLISHED),
+    call("projects_api.report", Action.ANSWER, 200, "PUT", on=PUBLISHED, elsewhere={"draft": 400},
+         names={"number": "0"}, sends={"state": "there", "url": "https://example.org/there"}),
+    call("projects_api.offer", ANYBODY, on=PUBLISHED, sends=HELP_JSON),
+    ask("projects_api.offers", Action.SEE_DRAFTS),
+    call("projects_api.answer", Action.ANSWER, 200, on=OPEN_ONE, elsewhere={"draft": 404, "ended": 404},
+         sends={"state": "accepted", "answer": "Thank you."}),
+    call("talk_api.declare", Action.OWN_MONEY, 200, "PUT", names={"number": "0"}, sends={"own": True}, **OF_PUBLISHED),
+    call("talk_api.update_new", Action.UPDATE, sends=UPDATE_FORM, **OF_PUBLISHED),
+    call("talk_api.update_edit", Action.UPDATE, 200, "PUT", sends=UPDATE_FORM, **OF_PUBLISHED),
+    ask("talk_api.waiting", Action.ANSWER, **OF_PUBLISHED),
+    call("talk_api.ask", ANYBODY, on=PUBLISHED, sends=TALK_FORM),
+    call("talk_api.answer", Action.ANSWER, on=OPEN_ONE, refused=404, sends=TALK_FORM),
+    call("talk_api.approve", Action.ANSWER, 200, on=OPEN_ONE, refused=404),
+    call("talk_api.comment", Action.ANSWER, sends=TALK_FORM, **OF_PUBLISHED),
+    call("talk_api.backer_comment", LINK, sends=TALK_FORM),
+    get("talk_api.site_log", ANYBODY),
+    ask("cancelling_api.show", Action.CANCEL, **OF_PUBLISHED),
+    call("cancelling_api.ask", Action.CANCEL, on=OPEN_ONE, elsewhere={"ended": 400}, refused=404, sends=CANCEL_JSON),
+    call("cancelling_api.bring", Action.CANCEL, 400, sends={"signed": "nonsense"}, changes=False, **OF_PUBLISHED),
+    call("notices_api.follow", ANYBODY, 202, on=PUBLISHED, sends=MAIL_FORM),
+    call("notices_api.pledge", LINK, 202, sends=MAIL_FORM),
+    call("notices_api.pledge_forget", LINK, 204, "DELETE"),
+    ask("notices_api.mail", ACCOUNT),
+    call("notices_api.mail_set", ACCOUNT, 202, "PUT", sends=MAIL_FORM),
+    call("notices_api.mail_forget", ACCOUNT, 204, "DELETE"),
+    ask("notices_api.webhooks", ACCOUNT),
+    call("notices_api.webhook_new", ACCOUNT, sends={"url": "https://example.org/hook", "events": ["campaign.decided"]}),
+    ask("notices_api.webhook", HOLDER),
+    call("notices_api.webhook_forget", HOLDER, 204, "DELETE"),
+    call("notices_api.again", HOLDER, 202),
     # The test bench, which is not there
     post("bench.mine", OFF),
     post("bench.pay", OFF),

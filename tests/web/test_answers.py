@@ -80,6 +80,8 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "ending": "webp",
         "passkey_id": "1",
         "session_id": "1",
+        "token_id": "1",
+        "offer": "1",
     }
     return re.sub(r"<(?:[^:>]*:)?([^>]*)>", r"{\1}", rule.rule).format(**values)
 
