@@ -7,7 +7,7 @@ import crowdfund.db
 from crowdfund.triggers import after, dropped, frozen, guard, kept
 
 revision = "0019"
-down_revision = "0017"
+down_revision = "0018"
 
 OPEN = "state IN ('waiting', 'sent')"
 # Once a decision is there, plans are; none may ever hold a script that the signer has no more.

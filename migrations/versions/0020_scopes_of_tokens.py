@@ -7,7 +7,7 @@ import crowdfund.db
 from crowdfund.triggers import frozen
 
 revision = "0020"
-down_revision = "0017"
+down_revision = "0019"
 
 # A token that was there may do what it could: everything.
 EVERYTHING = "read write publish notices"
