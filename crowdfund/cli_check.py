@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import click
 
-from crowdfund.campaigns import books, checking, halts, recovery, thefts
+from crowdfund.campaigns import books, checking, figures, halts, recovery, thefts
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.backends import AnyBackend, watched_backend
@@ -54,6 +54,7 @@ def check(resume: str | None, acknowledge: tuple[str, ...], no_chain: bool, as_j
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
+    figures.fill(database)
     if resume is not None:
         checking.catch_up(database)
         if acknowledge:

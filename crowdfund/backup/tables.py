@@ -21,7 +21,15 @@ from sqlalchemy.types import Boolean, DateTime, Integer, LargeBinary, TypeDecora
 
 from crowdfund.accounts import models as account_models
 from crowdfund.backup.form import Part
-from crowdfund.campaigns import cancel_models, detail_models, ledger_models, models, picture_models, talk_models
+from crowdfund.campaigns import (
+    cancel_models,
+    detail_models,
+    figure_models,
+    ledger_models,
+    models,
+    picture_models,
+    talk_models,
+)
 from crowdfund.db import ROOT, Base
 from crowdfund.errors import WorldError
 from crowdfund.notices import models as notices_models
@@ -35,7 +43,7 @@ assert models.Campaign.metadata is ledger_models.Transfer.metadata is talk_model
 assert notices_models.Notice.metadata is Base.metadata
 assert detail_models.RewardRow.metadata is Base.metadata
 assert cancel_models.CancellationDraft.metadata is proof_models.ProjectProof.metadata is Base.metadata
-assert picture_models.Picture.metadata is Base.metadata
+assert picture_models.Picture.metadata is figure_models.CampaignFigures.metadata is Base.metadata
 assert account_models.Passkey.metadata is Base.metadata
 
 

@@ -223,6 +223,10 @@ class Summary:
     pledge_count: int
     buckets: dict[Bucket, int]
 
+    def percent_of(self, goal_sats: int) -> int:
+        """How much of the goal is confirmed, in whole percent, rounded down."""
+        return self.counted_sats * 100 // goal_sats
+
 
 def facts_of(coin: Coin) -> CoinFacts:
     """A coin's row as the pure functions want it."""

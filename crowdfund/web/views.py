@@ -207,7 +207,7 @@ def campaign_view(
         maturing_sats=summary.buckets[Bucket.MATURING],
         total_received_sats=summary.received_sats,
         pledge_count=summary.pledge_count,
-        percent=summary.counted_sats * 100 // campaign.goal_sats,
+        percent=summary.percent_of(campaign.goal_sats),
         stripes=_stripes(snapshot),
         buckets=[BucketView(b, LABELS[b], sats) for b, sats in summary.buckets.items() if sats or b in ALWAYS_SHOWN],
         terms_hash=campaign.terms_hash,
