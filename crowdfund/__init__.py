@@ -26,6 +26,7 @@ def create_app(settings: Settings) -> Flask:
         cancelling,
         creators,
         dashboard,
+        discovering,
         elsewhere,
         entering,
         feeds,
@@ -61,8 +62,8 @@ def create_app(settings: Settings) -> Flask:
     filters.register(app)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing, projects,
-        proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
+        public, discovering, badges, pledging, keepsakes, creators, entering, accounts, pictures, wizard, importing,
+        projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, cancelling, bench, live, health,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, talk_api)
     for part in parts + programs:

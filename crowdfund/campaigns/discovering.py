@@ -48,6 +48,7 @@ class Order(StrEnum):
     ENDING = "ending"
     FUNDED = "funded"
     CLOSEST = "closest"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def _keys(order: Order) -> tuple[list[ColumnElement[Any]], bool]:
     ident = OF.campaign_id
     if order is Order.ENDING:  # what has ended comes after all that is open
         return [case((F.state == CampaignState.OPEN.value, literal(0)), else_=literal(1)), OF.ends_at, ident], True
+    if order is Order.ENDED:
+        return [case((OF.state == CampaignState.OPEN.value, literal(0)), else_=literal(1)), OF.ends_at, ident], False
     if order is Order.FUNDED:
         return [OF.counted_sats, ident], False
     if order is Order.CLOSEST:  # what has reached its goal needs nobody as much as what is just below

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import queries, wanted
+from crowdfund.campaigns import lines, wanted
 from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.figure_models import CampaignFigures
 from crowdfund.campaigns.ledger import Bucket
@@ -69,7 +69,7 @@ def keep(session: Session) -> bool:
 def refresh(session: Session, campaign_id: str) -> bool:
     """Derive the figures of a published campaign anew; True if they are others than before, or new."""
     session.flush()
-    values = derived(session, queries.load(session, campaign_id))
+    values = derived(session, lines.load(session, campaign_id))
     row = session.get(CampaignFigures, campaign_id, populate_existing=True)
     if row is None:
         session.add(CampaignFigures(campaign_id=campaign_id, touched=False, **values))
@@ -113,7 +113,7 @@ def differing(session: Session) -> list[str]:
     """Ids of published campaigns whose figures are not what is derived, though nothing has touched them."""
     found = []
     for row in session.scalars(select(CampaignFigures).where(~CampaignFigures.touched)):
-        values = derived(session, queries.load(session, row.campaign_id))
+        values = derived(session, lines.load(session, row.campaign_id))
         if any(getattr(row, name) != value for name, value in values.items() if name != "height"):
             found.append(row.campaign_id)
     return sorted([*found, *_without_figures(session)])

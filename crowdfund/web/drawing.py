@@ -12,7 +12,10 @@ from markupsafe import Markup
 
 CELL = 4
 # Thousandths of a percent of the bar's width.
-SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 250, 1_000, 15_000
+# Three hundred stripes are drawn at most: narrower neighbours share one.
+SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 334, 1_000, 15_000
+
+SHARED = " Pledges that are too small to be drawn alone share a stripe with their neighbours."
 
 _PATTERN = Markup('<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>')
 _BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
@@ -60,7 +63,8 @@ def bar_svg(
     parts = [_RECT.format(Markup('class="track"'), "0", top, "100%", height)]
     position = 0
     least = STRIPE_MIN_COMPACT if compact else STRIPE_MIN
-    for number, (sats, confirmed) in enumerate(_merged(stripes, span, least)):
+    drawn = list(_merged(stripes, span, least))
+    for number, (sats, confirmed) in enumerate(drawn):
         share = _share(sats, span)
         look = _look(number, share, confirmed)
         parts.append(_RECT.format(look, _percent(_share(position, span)), top, _percent(share), height))
@@ -68,7 +72,8 @@ def bar_svg(
     parts.append(_goal(_share(goal_sats, span), compact))
     if optimum_sats:
         parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, span))))
-    return _BAR.format(" compact" if compact else "", bar_text(stripes, goal_sats), Markup().join(parts))
+    text = bar_text(stripes, goal_sats) + (SHARED if len(drawn) < len(stripes) else "")
+    return _BAR.format(" compact" if compact else "", text, Markup().join(parts))
 
 
 def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:
