@@ -38,6 +38,7 @@ def create_app(settings: Settings) -> Flask:
         keepsakes,
         live,
         outside,
+        packing,
         pictures,
         pledging,
         projects,
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> Flask:
     site.install(app, settings, database)
     outside.install(app, settings)
     i18n.install(app)
+    packing.install(app)
     security.install(app)
     filters.register(app)
     app.url_map.converters["number"] = site.Number

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from flask import Blueprint, render_template, request, url_for
 from flask_babel import gettext as _
@@ -63,12 +63,12 @@ class Asked:
     def address(self, page: int) -> str:
         """Of another page of the same."""
         filters = self.filters
-        values = {
-            "q": filters.words, "show": filters.stage or "", "license": filters.license, "kind": filters.kind,
+        values: dict[str, Any] = {
+            "q": filters.words, "show": filters.stage, "license": filters.license, "kind": filters.kind,
             "hands": "1" if filters.hands else "", "order": "" if self.order is Order.NEWEST else self.order,
-            "page": str(page) if page > 1 else "",
+            "page": page if page > 1 else "",
         }  # fmt: skip
-        return url_for("discovering.index", **{name: str(value) for name, value in values.items() if value})
+        return url_for("discovering.index", **{name: value for name, value in values.items() if value})
 
 
 @pages.get("/campaigns")
