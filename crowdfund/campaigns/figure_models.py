@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, false
+from sqlalchemy import CheckConstraint, ForeignKey, Index, false
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from crowdfund.campaigns.lifecycle import CampaignState
@@ -42,20 +42,25 @@ class CampaignFigures(Base):
         CheckConstraint("percent = counted_sats * 100 / goal_sats", name="percent_of_the_goal"),
         CheckConstraint("NOT is_full OR state = 'open'", name="full_while_open"),
         CheckConstraint("height >= 0", name="height_of_a_block"),
+        Index("ix_campaign_figures_ends_at", "state", "ends_at", "campaign_id"),
+        Index("ix_campaign_figures_newest", "state", "published_at", "campaign_id"),
+        Index("ix_campaign_figures_percent", "state", "percent"),
+        Index("ix_campaign_figures_published_at", "published_at", "campaign_id"),
+        Index("ix_campaign_figures_counted_sats", "counted_sats", "campaign_id"),
     )
 
     campaign_id: Mapped[str] = mapped_column(ForeignKey("campaigns.id"), primary_key=True)
     goal_sats: Mapped[int]
-    ends_at: Mapped[datetime] = mapped_column(index=True)
-    published_at: Mapped[datetime] = mapped_column(index=True)
+    ends_at: Mapped[datetime]
+    published_at: Mapped[datetime]
     license: Mapped[str]
     kind: Mapped[str]
     creator_name: Mapped[str]
     search: Mapped[str]
-    state: Mapped[str] = mapped_column(index=True)
+    state: Mapped[str]
     cancelled: Mapped[bool]
     is_full: Mapped[bool]
-    counted_sats: Mapped[int] = mapped_column(index=True)
+    counted_sats: Mapped[int]
     seen_sats: Mapped[int]
     maturing_sats: Mapped[int]
     pledge_count: Mapped[int]

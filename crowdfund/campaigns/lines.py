@@ -19,6 +19,9 @@ from crowdfund.campaigns import queries
 from crowdfund.campaigns.models import Attempt, BatchInput, BatchRow, Coin, Pledge, RivalRow
 from crowdfund.campaigns.queries import Snapshot
 
+# As many rivals are asked for by name; above that, by their campaign.
+NAMED = 500
+
 
 @dataclass(slots=True)
 class CoinLine:
@@ -109,7 +112,8 @@ def load(session: Session, campaign_id: str) -> Snapshot:
 def _pledges(session: Session, campaign_id: str) -> dict[str, PledgeLine]:
     columns = (Pledge.id, Pledge.index, Pledge.amount_sats, Pledge.name, Pledge.message, Pledge.refund_script)
     paid = select(*columns).where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), Pledge.coins.any())
-    return {row[0]: PledgeLine(*row) for row in session.execute(paid.order_by(Pledge.index))}
+    rows = session.connection().execute(paid.order_by(Pledge.index))  # past the session: there are no rows to watch
+    return {row[0]: PledgeLine(*row) for row in rows}
 
 
 def _coins(session: Session, campaign_id: str, pledges: Mapping[str, PledgeLine]) -> dict[int, CoinLine]:
@@ -119,7 +123,7 @@ def _coins(session: Session, campaign_id: str, pledges: Mapping[str, PledgeLine]
         Coin.spent_by, Coin.spent_height,
     )  # fmt: skip
     own = select(*columns).join(Pledge, Pledge.id == Coin.pledge_id).where(Pledge.campaign_id == campaign_id)
-    found = {row[1]: CoinLine(*row) for row in session.execute(own) if row[0] in pledges}
+    found = {row[1]: CoinLine(*row) for row in session.connection().execute(own) if row[0] in pledges}
     for coin_id in sorted(found):
         pledges[found[coin_id].pledge_id].coins.append(found[coin_id])
     return found
@@ -149,12 +153,13 @@ def _add_rivals(session: Session, campaign_id: str, coins: Collection[CoinLine])
     """Only what is in no block and not seen may have one."""
     lost = [coin for coin in coins if coin.height is None]
     if lost:
-        rows = session.execute(
-            select(RivalRow.txid, RivalRow.height)
-            .join(Coin, Coin.txid == RivalRow.txid)
-            .join(Pledge, Pledge.id == Coin.pledge_id)
-            .where(Pledge.campaign_id == campaign_id, Coin.height.is_(None))
-        )
+        known = select(RivalRow.txid, RivalRow.height)
+        if len(lost) <= NAMED:
+            known = known.where(RivalRow.txid.in_([coin.txid for coin in lost]))
+        else:
+            known = known.join(Coin, Coin.txid == RivalRow.txid).join(Pledge, Pledge.id == Coin.pledge_id)
+            known = known.where(Pledge.campaign_id == campaign_id, Coin.height.is_(None))
+        rows = session.execute(known)
         rivals = {txid: RivalLine(height) for txid, height in rows}
         for coin in lost:
             coin.rival = rivals.get(coin.txid)
