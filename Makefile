@@ -55,13 +55,15 @@ cover: .venv/dev ## the rules of money: fails where a branch of them is not test
 mutants: .venv/dev ## small changes of the rules of money that no test notices: docs/mutation.md
 	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m bench.mutants
 
-.PHONY: bench bench-watch bench-settle bench-viewers
-bench: bench-watch bench-settle bench-viewers ## every benchmark, each a table and a last line of JSON
+.PHONY: bench bench-watch bench-settle bench-pages bench-viewers
+bench: bench-watch bench-settle bench-pages ## every benchmark, each a table and a last line of JSON
 bench-watch: .venv/dev ## how fast the chain is watched
 	PYTHONPATH=tests .venv/bin/python -m support.ready
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.watch
 bench-settle: .venv/dev ## how long a hundred thousand pledges take to settle
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.settle
+bench-pages: .venv/dev ## how long the pages of ten thousand campaigns and a million pledges take
+	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.pages
 bench-viewers: .venv/dev ## a thousand people look at one campaign when a block pays it
 	$(if $(SCRATCH),TMPDIR=$(SCRATCH)) PYTHONPATH=tests .venv/bin/python -m bench.viewers
 

@@ -28,6 +28,7 @@ def create_app(settings: Settings) -> Flask:
         choosing,
         creators,
         dashboard,
+        discovering,
         drafts_api,
         elsewhere,
         embed,
@@ -44,6 +45,7 @@ def create_app(settings: Settings) -> Flask:
         live,
         notices_api,
         outside,
+        packing,
         pictures,
         pledging,
         printing,
@@ -71,13 +73,14 @@ def create_app(settings: Settings) -> Flask:
     live.install(app, database)
     kept.install(app, database)
     i18n.install(app)
+    packing.install(app)
     security.install(app)
     filters.register(app)
     fiat.install(app, settings.fiat_file)
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
-        public, badges, pledging, keepsakes, creators, entering, accounts, tokens, pictures, wizard, importing,
-        projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
+        public, discovering, badges, pledging, keepsakes, creators, entering, accounts, tokens, pictures, wizard,
+        importing, projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
         readdressing, bench, live, health, choosing,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, drafts_api, projects_api, talk_api, cancelling_api, notices_api)

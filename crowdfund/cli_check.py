@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import click
 
-from crowdfund.campaigns import books, checking, halts, recovery, thefts
+from crowdfund.campaigns import books, checking, figures, halts, recovery, thefts, touching
 from crowdfund.campaigns.checks import Breach
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.chain.backends import AnyBackend, watched_backend
@@ -54,6 +54,7 @@ def check(resume: str | None, acknowledge: tuple[str, ...], no_chain: bool, as_j
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
+    figures.fill(database)
     if resume is not None:
         checking.catch_up(database)
         if acknowledge:
@@ -81,6 +82,13 @@ def _check(database: Database, backend: AnyBackend | None) -> list[Breach]:
         if recovery.pending(session) is not None:
             raise WorldError("This site was restored, and the worker has not looked through the chain yet; check then.")
         found = checking.check_books(session)
+        wrong = figures.differing(session)
+    if wrong:  # no money hangs on them, and the worker mends what is touched
+        found += [
+            Breach(each, f"Lists show other figures of {each} than follow from its coins.", False) for each in wrong
+        ]
+        with database.transaction() as session:
+            touching.touch(session, wrong)
     if backend is not None:
         found += _check_chain(database, backend)
         backend.close()

@@ -41,6 +41,7 @@ WEB_MAY = {
     "account_events": "INSERT, UPDATE (times), DELETE",
     "attempt_windows": "INSERT, UPDATE (attempts), DELETE",
     "campaigns": "INSERT, UPDATE",
+    "campaign_figures": "INSERT, UPDATE (wants_help)",
     "pledges": "INSERT, UPDATE (address, script)",
     "refund_changes": "INSERT",
     "watched_scripts": "INSERT",

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from crowdfund.campaigns import books
+from crowdfund.campaigns import books, figures
 from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
@@ -87,6 +87,7 @@ def _equipped_worker(settings: Settings) -> Iterator[Worker]:
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
+    figures.fill(database)
     signer = SignerClient(settings.signer_socket) if settings.signer == "socket" else None
     backend, second = watched_backend(settings), second_backend(settings)
     try:

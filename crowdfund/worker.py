@@ -26,6 +26,7 @@ from crowdfund.campaigns import (
     attempts,
     checking,
     cold,
+    figures,
     halts,
     incidents,
     readdressing,
@@ -101,6 +102,7 @@ class Worker:
     _view_at: datetime | None = None
     _checker: checking.Checker = field(init=False)
     _payer: Payer = field(init=False)
+    _figures: figures.Keeper = field(default_factory=figures.Keeper)
     _rescan: Rescan | None = None
 
     def __post_init__(self) -> None:
@@ -129,6 +131,7 @@ class Worker:
         if self._rescan.active:
             return self._catch_up(self._rescan, status)
         more, trouble, pause = self._settle_safely(status) if status.synced else (False, "", "")
+        self.keep_figures()
         state = LIVE if status.synced else f"node catching up {status.height} of {status.headers} blocks"
         self.show(View(state, trouble, pause))
         return outcome or more
@@ -139,6 +142,7 @@ class Worker:
         try:
             outcome = self._watch(status, heard)
             written = True
+            self.keep_figures()
             return outcome
         finally:
             if not written:
@@ -158,6 +162,7 @@ class Worker:
             if self._rescan is not None:
                 self._rescan.take_in(session, changes)
             recording.record(session, changes, datetime.now(UTC))
+            self._figures.keep(session)  # lists are told of the change together with everybody else
         if not changes.complete:
             self._show_catching_up(changes.blocks, status)
             return None
@@ -230,6 +235,15 @@ class Worker:
             offered = self.signer.accounts(first, SPARE_ACCOUNTS)
             with self.database.transaction() as session:
                 service.store_accounts(session, offered)
+
+    def keep_figures(self) -> None:
+        """Derive the figures of lists anew where something has touched them, a large campaign's only now and then."""
+        with self.database.reading() as session:
+            due = self._figures.due(session)
+        if due:
+            with self.database.transaction() as session:
+                if self._figures.keep(session):
+                    recording.tell_pages(session)
 
     def keep_promises(self, status: NodeStatus) -> bool:
         """Receipts and time-locked refunds; True if there may be more yet. Whatever must hold is looked at before, as

@@ -24,6 +24,7 @@ from crowdfund.backup.form import Part
 from crowdfund.campaigns import (
     cancel_models,
     detail_models,
+    figure_models,
     ledger_models,
     models,
     picture_models,
@@ -44,6 +45,7 @@ assert notices_models.Notice.metadata is Base.metadata
 assert detail_models.RewardRow.metadata is Base.metadata
 assert cancel_models.CancellationDraft.metadata is proof_models.ProjectProof.metadata is Base.metadata
 assert picture_models.Picture.metadata is refund_models.RefundChangeRow.metadata is Base.metadata
+assert figure_models.CampaignFigures.metadata is Base.metadata
 assert account_models.Passkey.metadata is Base.metadata
 
 

@@ -18,7 +18,7 @@ from sqlalchemy import ColumnElement, exists, insert, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import ledger
+from crowdfund.campaigns import ledger, touching
 from crowdfund.campaigns.endings import ending_block, maybe_cancelled
 from crowdfund.campaigns.ledger import Bucket, Movement, Posted, Settled
 from crowdfund.campaigns.ledger_models import Balance, Halt, Transfer
@@ -107,7 +107,9 @@ def post_moved(session: Session, coin_ids: Collection[int], before: Mark, after:
     """Post these coins, and all whose place can differ because the chain's end has moved. Returns the transfers."""
     session.flush()
     ids = {*coin_ids, *_ripened(session, before, after)}
-    return post(session, ids, _opened_or_closed(session, before, after))
+    campaigns = _opened_or_closed(session, before, after)
+    touching.touch_moved(session, before.height, after.height, campaigns)
+    return post(session, ids, campaigns)
 
 
 def coins_at(session: Session, outpoints: Collection[Outpoint]) -> list[int]:

@@ -2,49 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import service
+from crowdfund.campaigns import figures, service
 from crowdfund.campaigns.detail_models import HelpOffer
-from crowdfund.campaigns.details import Details, Need
+from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.drafts import clean_text
 from crowdfund.campaigns.models import Campaign
+from crowdfund.campaigns.wanted import ACCEPTED
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects.roles import Action
 
 NAME_LIMIT, CONTACT_LIMIT, MESSAGE_LIMIT, ANSWER_LIMIT = 60, 200, 2_000, 1_000
 WAITING_LIMIT = 200
-ACCEPTED, DECLINED = "accepted", "declined"
-
-
-@dataclass(frozen=True)
-class NeedProgress:
-    """A line of help wanted, and how much of it was accepted."""
-
-    number: int
-    need: Need
-    accepted: int
-
-    @property
-    def percent(self) -> int:
-        """Of what is wanted, at most 100."""
-        return min(100, self.accepted * 100 // max(1, self.need.amount))
-
-
-def progress(session: Session, campaign: Campaign) -> list[NeedProgress]:
-    """The help wanted, in the order of the details."""
-    sums = (
-        select(HelpOffer.need, func.sum(HelpOffer.amount))
-        .where(HelpOffer.campaign_id == campaign.id, HelpOffer.state == ACCEPTED)
-        .group_by(HelpOffer.need)
-    )
-    accepted: dict[int, int] = {need: int(amount) for need, amount in session.execute(sums)}
-    needs = Details.parse(campaign.details).needs
-    return [NeedProgress(number, need, accepted.get(number, 0)) for number, need in enumerate(needs)]
+DECLINED = "declined"
 
 
 def offer(
@@ -105,6 +79,7 @@ def answer(session: Session, creator_id: int, campaign_id: str, offer_id: int, s
     found.state, found.answer = state, thanks
     found.answered_at, found.answered_by = datetime.now(UTC), creator_id
     session.flush()
+    figures.refresh_wants(session, campaign_id)
 
 
 def _refuse_flood(session: Session, campaign_id: str) -> None:

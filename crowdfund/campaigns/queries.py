@@ -6,11 +6,11 @@ Pages, the API, settlement and the audit bundle all stand on these.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import Select, and_, select
 from sqlalchemy.orm import Session, selectinload
 
 from crowdfund.campaigns import books, cancelling, moderation, own_money, readdressing, thefts
@@ -53,6 +53,8 @@ from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import NotFound
 from crowdfund.projects.models import ProjectMember
 
+_OF_COINS = (selectinload(Coin.batch_inputs), selectinload(Coin.rival))
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -81,8 +83,10 @@ class Snapshot:
     cancellation: HeldCancellation | None = None
     refund_changes: Mapping[int, Sequence[RefundChangeRow]] = field(default_factory=dict)
     """Index of a pledge -> the changes of its refund address that hold, in their order."""
+    others: Sequence[CoinFacts] = ()
+    """Of a pledge's own snapshot: the campaign's other coins, where a cap makes them matter."""
 
-    @property
+    @cached_property
     def coins(self) -> list[Coin]:
         """Every coin ever seen, in the order of first sight."""
         return sorted((c for p in self.pledges for c in p.coins), key=lambda c: c.id)
@@ -92,14 +96,14 @@ class Snapshot:
         """The decided outcome."""
         return None if self.decision is None else Outcome(self.decision.outcome)
 
-    @property
+    @cached_property
     def closing_height(self) -> int | None:
         """Of the decision where there is one, else of the closing block as the chain stands."""
         if self.decision is not None:
             return self.decision.closing_height
         return None if self.closing is None else self.closing.height
 
-    @property
+    @cached_property
     def min_coin_sats(self) -> int:
         """Below this a coin is dust."""
         return MIN_COIN_SATS if self.terms is None else self.terms.min_coin_sats
@@ -109,7 +113,7 @@ class Snapshot:
         """Depth at which things are decided and final."""
         return 1 if self.terms is None else self.terms.confirmations
 
-    @property
+    @cached_property
     def tip_height(self) -> int:
         """Height of the last recorded block, 0 before the first."""
         return 0 if self.tip is None else self.tip.height
@@ -119,7 +123,7 @@ class Snapshot:
         """txid of each attempt -> its batch."""
         return {attempt.txid: batch for batch in self.batches for attempt in batch.attempts}
 
-    @property
+    @cached_property
     def cap_sats(self) -> int:
         """Once coins of this much count, later ones do not; 0 is no cap."""
         return self.campaign.cap_sats if self.terms is None else self.terms.cap_sats
@@ -127,7 +131,9 @@ class Snapshot:
     @cached_property
     def over_cap(self) -> frozenset[tuple[str, int]]:
         """The outpoints of the coins that came after the cap was reached."""
-        facts = map(facts_of, self.coins)
+        if self.cap_sats == 0:
+            return frozenset()
+        facts = [*map(facts_of, self.coins), *self.others]
         return over_cap(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
 
     @cached_property
@@ -135,12 +141,22 @@ class Snapshot:
         """Whether nothing more can count, as far as the blocks say today."""
         if self.cap_sats == 0:
             return False
-        facts = map(facts_of, self.coins)
+        facts = [*map(facts_of, self.coins), *self.others]
         held_sats = counted_sats(facts, self.closing_height, self.min_coin_sats, self.tip_height, self.cap_sats)
         return held_sats >= self.cap_sats
 
     def standing(self, coin: Coin) -> Standing:
-        """What the coin is worth to the goal."""
+        """What the coin is worth to the goal; worked out once, as a page asks several times."""
+        known = self._standings.get(coin.id)
+        if known is None:
+            known = self._standings[coin.id] = self._standing(coin)
+        return known
+
+    @cached_property
+    def _standings(self) -> dict[int, Standing]:
+        return {}
+
+    def _standing(self, coin: Coin) -> Standing:
         if (coin.txid, coin.vout) in self.over_cap:
             return Standing.OVER_CAP
         return standing(facts_of(coin), self.closing_height, self.min_coin_sats, self.tip_height)
@@ -226,6 +242,10 @@ class Summary:
     pledge_count: int
     buckets: dict[Bucket, int]
 
+    def percent_of(self, goal_sats: int) -> int:
+        """How much of the goal is confirmed, in whole percent, rounded down."""
+        return self.counted_sats * 100 // goal_sats
+
 
 def facts_of(coin: Coin) -> CoinFacts:
     """A coin's row as the pure functions want it."""
@@ -274,8 +294,26 @@ def pledge_summary(snapshot: Snapshot, pledge: Pledge) -> PledgeFacts:
     )
 
 
-def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
-    """The campaign's snapshot: the pledges that were ever paid, and `with_pledge` in any case. Raises NotFound."""
+def load(session: Session, campaign_id: str) -> Snapshot:
+    """The campaign's snapshot, with the pledges that were ever paid. Raises NotFound."""
+    return snapshot_of(
+        session,
+        campaign_id,
+        _pledges(session, campaign_id),
+        _batches(session, campaign_id),
+        taken_back(session, campaign_id),
+    )
+
+
+def snapshot_of(
+    session: Session,
+    campaign_id: str,
+    pledges: Sequence[Pledge],
+    batches: Sequence[BatchRow],
+    taken_back: Mapping[str, TimelockedRefund],
+    others: Sequence[CoinFacts] = (),
+) -> Snapshot:
+    """These pledges and batches of a campaign, with all that is known of it besides. Raises NotFound."""
     campaign = session.scalar(
         select(Campaign).where(Campaign.id == campaign_id).options(selectinload(Campaign.creator))
     )
@@ -287,28 +325,61 @@ def load(session: Session, campaign_id: str, with_pledge: str = "") -> Snapshot:
     return Snapshot(
         campaign=campaign,
         terms=terms,
-        pledges=_pledges(session, campaign_id, with_pledge),
-        batches=_batches(session, campaign_id),
+        pledges=pledges,
+        batches=batches,
         decision=decision,
         closing=None if end is None else end.block,
         tip=chain_tip(session),
         balances=books.balances(session, campaign_id),
-        taken_back=_taken_back(session, campaign_id),
+        taken_back=taken_back,
         stolen=thefts.acknowledged_coins(session, campaign_id),
         own_pledges=own_money.of_campaign(session, campaign_id),
         hidden_pledges=moderation.hidden_pledges(session, campaign_id),
         cancellation=None if terms is None else _cancellation(session, terms, decision, end),
         refund_changes=readdressing.taken(session, campaign_id),
+        others=others,
     )
 
 
 def load_by_pledge(session: Session, pledge_id: str) -> tuple[Snapshot, Pledge]:
-    """A pledge and its campaign's snapshot. Raises NotFound; a pledge without address was never shown."""
-    campaign_id = session.scalar(select(Pledge.campaign_id).where(Pledge.id == pledge_id, Pledge.address.is_not(None)))
-    if campaign_id is None:
+    """A pledge and its own snapshot, which has no pledge but this one and no batch but those that spend its coins: for
+    `pledge_summary`, not for `summarise`. Raises NotFound; a pledge without address was never shown."""
+    found = select(Pledge).where(Pledge.id == pledge_id, Pledge.address.is_not(None))
+    pledge = session.scalar(found.options(selectinload(Pledge.coins).options(*_OF_COINS)))
+    if pledge is None:
         raise NotFound("There is no such pledge.")
-    snapshot = load(session, campaign_id, pledge_id)
-    return snapshot, next(p for p in snapshot.pledges if p.id == pledge_id)
+    own = TimelockedRefund.coin_id.in_([coin.id for coin in pledge.coins])
+    return snapshot_of(
+        session,
+        pledge.campaign_id,
+        [pledge],
+        _batches_of(session, pledge_id),
+        _by_txid(session.scalars(_taken_back().where(own))),
+        _others(session, pledge),
+    ), pledge
+
+
+def _batches_of(session: Session, pledge_id: str) -> Sequence[BatchRow]:
+    """Without their inputs, which may be thousands."""
+    spends = select(BatchInput.batch_id).join(Coin, Coin.id == BatchInput.coin_id).where(Coin.pledge_id == pledge_id)
+    own = select(BatchRow).where(BatchRow.id.in_(spends)).order_by(BatchRow.id)
+    return session.scalars(own.options(selectinload(BatchRow.attempts))).all()
+
+
+def _others(session: Session, pledge: Pledge) -> Sequence[CoinFacts]:
+    """The coins of other pledges that may come before this one's, where there is a cap. What is in no block uses
+    nothing up."""
+    text = session.scalar(select(Campaign.terms).where(Campaign.id == pledge.campaign_id))
+    if text is None or CampaignTerms.parse(text).cap_sats == 0:
+        return ()
+    columns = (Coin.value_sats, Coin.height, Coin.coinbase, Coin.txid, Coin.vout)
+    rows = session.execute(
+        select(*columns)
+        .join(Pledge, Pledge.id == Coin.pledge_id)
+        .where(Pledge.campaign_id == pledge.campaign_id, Coin.height.is_not(None), Pledge.id != pledge.id)
+        .where(Pledge.address.is_not(None))
+    )
+    return [CoinFacts(sats, height, coinbase, outpoint=(txid, n)) for sats, height, coinbase, txid, n in rows]
 
 
 def published(session: Session) -> list[Snapshot]:
@@ -336,14 +407,13 @@ def _cancellation(
     return None if row is None else cancelling.held(session, row, terms)
 
 
-def _pledges(session: Session, campaign_id: str, with_pledge: str) -> Sequence[Pledge]:
+def _pledges(session: Session, campaign_id: str) -> Sequence[Pledge]:
     """Unpaid pledges cost nothing to make, so their number must cost no page anything."""
     return session.scalars(
         select(Pledge)
-        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None))
-        .where(or_(Pledge.coins.any(), Pledge.id == with_pledge))
+        .where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), Pledge.coins.any())
         .order_by(Pledge.index)
-        .options(selectinload(Pledge.coins).options(selectinload(Coin.batch_inputs), selectinload(Coin.rival)))
+        .options(selectinload(Pledge.coins).options(*_OF_COINS))
     ).all()
 
 
@@ -359,14 +429,18 @@ def _batches(session: Session, campaign_id: str) -> Sequence[BatchRow]:
     ).all()
 
 
-def _taken_back(session: Session, campaign_id: str) -> dict[str, TimelockedRefund]:
-    rows = session.scalars(
-        select(TimelockedRefund)
-        .join(Coin, and_(Coin.id == TimelockedRefund.coin_id, Coin.spent_by == TimelockedRefund.txid))
-        .join(Pledge, Pledge.id == Coin.pledge_id)
-        .where(Pledge.campaign_id == campaign_id)
-        .order_by(TimelockedRefund.txid)
-    )
+def taken_back(session: Session, campaign_id: str) -> dict[str, TimelockedRefund]:
+    """The time-locked refunds of a campaign that blocks hold, by their txids."""
+    own = _taken_back().join(Pledge, Pledge.id == Coin.pledge_id).where(Pledge.campaign_id == campaign_id)
+    return _by_txid(session.scalars(own))
+
+
+def _taken_back() -> Select[TimelockedRefund]:
+    spends = and_(Coin.id == TimelockedRefund.coin_id, Coin.spent_by == TimelockedRefund.txid)
+    return select(TimelockedRefund).join(Coin, spends).order_by(TimelockedRefund.txid)
+
+
+def _by_txid(rows: Iterable[TimelockedRefund]) -> dict[str, TimelockedRefund]:
     return {row.txid: row for row in rows}
 
 

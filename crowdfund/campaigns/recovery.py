@@ -16,7 +16,7 @@ from types import MappingProxyType
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import readdressing
+from crowdfund.campaigns import readdressing, touching
 from crowdfund.campaigns.models import Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.recording import forget_blocks
 from crowdfund.campaigns.service import PLEDGE_ID_LENGTH, new_id
@@ -162,6 +162,7 @@ def finish(session: Session, restore_id: int, now: datetime) -> None:
         known = set(session.scalars(select(Pledge.index).where(Pledge.campaign_id == campaign.id)))
         campaign.next_index = _first_unknown(campaign, known) + JUMP
     restore.caught_up_at = now
+    touching.touch_all(session)
 
 
 def is_recorded(session: Session, txid: str, vout: int) -> bool:

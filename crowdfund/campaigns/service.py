@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import queries, review, stock
+from crowdfund.campaigns import figures, queries, review, stock
 from crowdfund.campaigns.detail_checks import check_details
 from crowdfund.campaigns.details import Details
 from crowdfund.campaigns.drafts import EMPTY, Draft, check_draft, clean_text, freeze
@@ -172,6 +172,7 @@ def publish(session: Session, settings: Settings, creator_id: int, campaign_id: 
     campaign.published_at = datetime.now(UTC)
     session.flush()
     stock.lay_out(session, campaign.id, details)
+    figures.refresh(session, campaign.id)
     return campaign
 
 

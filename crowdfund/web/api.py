@@ -182,7 +182,7 @@ def campaign_incidents(campaign_id: str) -> Answer:
 @pages.get("/campaigns/<campaign_id>/audit")
 def audit(campaign_id: str) -> Answer:
     """The audit bundle."""
-    snapshot, _ = open_snapshot(campaign_id)
+    snapshot, _ = open_snapshot(campaign_id, whole=True)
     return Response(bundle_json(build_bundle(snapshot, here().network)), content_type="application/json")
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from flask import Blueprint, Response, request
 
-from crowdfund.campaigns import queries
+from crowdfund.campaigns import lines
 from crowdfund.campaigns.lifecycle import CampaignState
 from crowdfund.campaigns.queries import summarise
 from crowdfund.errors import NotFound
@@ -23,7 +23,7 @@ pages = Blueprint("badges", __name__)
 def badge(campaign_id: str) -> Response:
     """The badge. Raises NotFound for a draft, as for what does not exist."""
     with here().database.reading() as db:
-        snapshot, now = queries.load(db, campaign_id), as_of(db)
+        snapshot, now = lines.load(db, campaign_id), as_of(db)
         if snapshot.terms is None:
             raise NotFound("There is no such campaign.")
         summary = summarise(snapshot)

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import delivery, helping, stock
+from crowdfund.campaigns import delivery, stock, wanted
 from crowdfund.campaigns.details import LINES, Details, line_of
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.errors import Problems
@@ -58,7 +58,7 @@ def details_json(db: Session, campaign: Campaign) -> dict[str, Any]:
         ],
         "returns": [asdict(each) for each in details.returns],
         "needs": [
-            {**asdict(p.need), "number": p.number, "accepted": p.accepted} for p in helping.progress(db, campaign)
+            {**asdict(p.need), "number": p.number, "accepted": p.accepted} for p in wanted.progress(db, campaign)
         ],
         "risks": details.risks,
         "about": details.about,

@@ -13,7 +13,10 @@ from markupsafe import Markup
 
 CELL = 4
 # Thousandths of a percent of the bar's width.
-SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 250, 1_000, 15_000
+# Three hundred stripes are drawn at most: narrower neighbours share one.
+SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 334, 1_000, 15_000
+
+SHARED = " Pledges that are too small to be drawn alone share a stripe with their neighbours."
 
 _PATTERN = Markup('<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>')
 _BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
@@ -107,7 +110,8 @@ def bar_svg(
     parts.append(_goal(goal, compact))
     if optimum_sats:
         parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, _span(stripes, goal_sats, optimum_sats)))))
-    return _BAR.format(" compact" if compact else "", bar_text(stripes, goal_sats), Markup().join(parts))
+    text = bar_text(stripes, goal_sats) + (SHARED if len(pieces) < len(stripes) else "")
+    return _BAR.format(" compact" if compact else "", text, Markup().join(parts))
 
 
 def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:

@@ -9,14 +9,14 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import delivery, helping, stock
+from crowdfund.campaigns import delivery, stock, wanted
 from crowdfund.campaigns.delivery import Delivery
 from crowdfund.campaigns.detail_models import HelpOffer
 from crowdfund.campaigns.details import BudgetLine, Details
-from crowdfund.campaigns.helping import NeedProgress
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.rewards import RESERVED_FOR, ClaimState
 from crowdfund.campaigns.stock import Shelf
+from crowdfund.campaigns.wanted import NeedProgress
 from crowdfund.projects import people
 from crowdfund.projects.models import Project, ProjectMember
 from crowdfund.web.budget_drawing import budget_svg, budget_text, in_order
@@ -71,7 +71,7 @@ def more_view(db: Session, campaign: Campaign) -> MoreView:
         budget_svg=budget_svg(details),
         budget_text=budget_text(details),
         shelves=drafted if campaign.terms is None else stock.shelves(db, campaign),
-        needs=helping.progress(db, campaign),
+        needs=wanted.progress(db, campaign),
         thanks=_thanks(db, campaign.id),
         about_html=story_html(details.about),
         risks_html=story_html(details.risks),
@@ -110,5 +110,5 @@ _SENTENCES = {
 
 
 def _thanks(db: Session, campaign_id: str) -> Sequence[HelpOffer]:
-    accepted = select(HelpOffer).where(HelpOffer.campaign_id == campaign_id, HelpOffer.state == helping.ACCEPTED)
+    accepted = select(HelpOffer).where(HelpOffer.campaign_id == campaign_id, HelpOffer.state == wanted.ACCEPTED)
     return db.scalars(accepted.order_by(HelpOffer.answered_at.desc()).limit(THANKS_SHOWN)).all()

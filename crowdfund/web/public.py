@@ -11,13 +11,14 @@ from flask import Blueprint, Response, render_template
 
 from crowdfund.accounts.tokens import SCOPES
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import incidents, posts, queries, updates
+from crowdfund.campaigns import incidents, lines, posts, queries, updates
 from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.config import NETWORK_FOLDERS, RPC_PORTS
 from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi, problems
+from crowdfund.web.discovering import front_cards
 from crowdfund.web.kept import kept
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
@@ -34,10 +35,11 @@ LEFT_OUT = ("__pycache__", ".pyc")
 pages = Blueprint("public", __name__)
 
 
-def open_snapshot(campaign_id: str) -> tuple[Snapshot, CampaignView]:
-    """A published campaign. Raises NotFound for a draft too: it is nobody's business but its creator's."""
+def open_snapshot(campaign_id: str, whole: bool = False) -> tuple[Snapshot, CampaignView]:
+    """A published campaign; `whole`: with all columns, for an audit. Raises NotFound for a draft too: it is nobody's
+    business but its creator's."""
     with here().database.reading() as db:
-        snapshot = queries.load(db, campaign_id)
+        snapshot = (queries if whole else lines).load(db, campaign_id)
         if snapshot.terms is None:
             raise NotFound("There is no such campaign.")
         pictures = views_of(db, [campaign_id]).get(campaign_id, ())
@@ -47,12 +49,9 @@ def open_snapshot(campaign_id: str) -> tuple[Snapshot, CampaignView]:
 @pages.get("/")
 @kept
 def front() -> str:
-    """All campaigns."""
+    """What this is, and some campaigns."""
     with here().database.reading() as db:
-        now = as_of(db)
-        found = queries.published(db)
-        pictures = views_of(db, [s.campaign.id for s in found])
-        campaigns = [campaign_view(s, here().network, now, pictures.get(s.campaign.id, ())) for s in found]
+        campaigns = front_cards(db, as_of(db))
     return render_template("front.html", campaigns=campaigns)
 
 
@@ -68,7 +67,9 @@ def campaign(campaign_id: str) -> str:
     """One campaign."""
     snapshot, view = open_snapshot(campaign_id)
     with here().database.reading() as db:
-        found, preview = incidents.of_campaign(db, campaign_id), preview_view(snapshot, as_of(db))
+        found = incidents.of_campaign(db, campaign_id)
+        reached = view.counted_sats >= view.goal_sats  # else the page says nothing of a payout
+        preview = preview_view(snapshot, as_of(db)) if reached else None
         said = {"updates": updates.of_campaign(db, campaign_id), "talk": posts.talk_of(db, snapshot)}
         row = db.get_one(Campaign, campaign_id)
         said |= {"more": more_view(db, row), "proof": proof_view(db, row.project, row)}
@@ -87,7 +88,7 @@ def incident_log() -> str:
 @pages.get("/campaigns/<campaign_id>/audit")
 def audit(campaign_id: str) -> str:
     """Every coin and its bucket, and how to recompute them."""
-    snapshot, view = open_snapshot(campaign_id)
+    snapshot, view = open_snapshot(campaign_id, whole=True)
     coins = [coin_view(snapshot, pledge, coin) for pledge in snapshot.pledges for coin in pledge.coins]
     terms = json.dumps(json.loads(snapshot.campaign.terms or "{}"), indent=2, ensure_ascii=False)
     command = f"crowdfund audit audit-{campaign_id}.json {_readers_node()}"
@@ -103,7 +104,7 @@ def audit(campaign_id: str) -> str:
 @pages.get("/campaigns/<campaign_id>/audit.json")
 def bundle(campaign_id: str) -> Response:
     """The audit bundle."""
-    snapshot, _ = open_snapshot(campaign_id)
+    snapshot, _ = open_snapshot(campaign_id, whole=True)
     return json_file(bundle_json(build_bundle(snapshot, here().network)), f"audit-{campaign_id}.json")
 
 

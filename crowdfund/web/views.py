@@ -11,10 +11,18 @@ from markupsafe import Markup
 
 from crowdfund.campaigns.cancelling import HeldCancellation
 from crowdfund.campaigns.ledger import LABELS, Bucket
-from crowdfund.campaigns.lifecycle import UNCONFIRMED, BatchState, CampaignState, Kind, Outcome, Standing
+from crowdfund.campaigns.lifecycle import (
+    UNCONFIRMED,
+    BatchState,
+    CampaignState,
+    Kind,
+    Outcome,
+    Standing,
+    campaign_state,
+)
 from crowdfund.campaigns.models import BatchRow, Coin, Pledge
 from crowdfund.campaigns.overview import OwnShare, own_share
-from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
+from crowdfund.campaigns.pledges import PledgeState
 from crowdfund.campaigns.queries import Snapshot, Summary, pledge_summary, settlement_preview, summarise
 from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
 from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
@@ -126,6 +134,24 @@ class CampaignView:
 
 
 @dataclass(frozen=True)
+class PledgedCampaign:
+    """A campaign as the page of a pledge to it speaks of it: what follows from the terms and the chain alone, without
+    the other pledges."""
+
+    id: str
+    title: str
+    goal_sats: int
+    deadline_at: datetime
+    terms_hash: str | None
+    state: str
+    full: bool
+    accepts_pledges: bool
+    outcome: Outcome | None
+    closing_height: int | None
+    cancelled: HeldCancellation | None
+
+
+@dataclass(frozen=True)
 class CoinView:
     """A coin on a pledge's page or in the audit's table."""
 
@@ -148,7 +174,7 @@ class PledgeView:
 
     id: str
     url: str
-    campaign: CampaignView
+    campaign: PledgedCampaign
     amount_sats: int
     due_sats: int
     address: str
@@ -207,7 +233,7 @@ def campaign_view(
         maturing_sats=summary.buckets[Bucket.MATURING],
         total_received_sats=summary.received_sats,
         pledge_count=summary.pledge_count,
-        percent=summary.counted_sats * 100 // campaign.goal_sats,
+        percent=summary.percent_of(campaign.goal_sats),
         stripes=_stripes(snapshot),
         buckets=[BucketView(b, LABELS[b], sats) for b, sats in summary.buckets.items() if sats or b in ALWAYS_SHOWN],
         terms_hash=campaign.terms_hash,
@@ -240,13 +266,13 @@ def _state_sentence(snapshot: Snapshot, summary: Summary, full: bool) -> str:
 
 def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | None, base_url: str) -> PledgeView:
     """The page's view of a pledge."""
-    campaign = campaign_view(snapshot, network, as_of)
+    campaign = _pledged_campaign(snapshot, network, as_of)
     facts = pledge_summary(snapshot, pledge)
     paid_sats = facts.counted_sats + facts.maturing_sats + facts.seen_sats
     due_sats = pledge.amount_sats - paid_sats if 0 < paid_sats < pledge.amount_sats else pledge.amount_sats
     address = pledge.address or ""
     feerate_sat_vb = as_of.feerate_sat_vb if as_of else MIN_FEERATE_SAT_VB
-    closed = campaign.state is not CampaignState.OPEN or chain_time(network, as_of) > campaign.deadline_at
+    closed = campaign.state != CampaignState.OPEN or chain_time(network, as_of) > campaign.deadline_at
     ended, full = campaign.closing_height is not None, campaign.full and not closed
     settled = next((c for c in pledge.coins if snapshot.fate(c) in (Kind.RELEASE, Kind.REFUND)), None)
     return PledgeView(
@@ -281,6 +307,28 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         refund_example_sats=refund_estimate_sats(
             facts.received_sats or pledge.amount_sats, pledge.refund_script, feerate_sat_vb
         ),
+    )
+
+
+def _pledged_campaign(snapshot: Snapshot, network: str, as_of: AsOf | None) -> PledgedCampaign:
+    campaign, terms = snapshot.campaign, snapshot.terms
+    deadline_at = campaign.deadline_at if terms is None else terms.deadline
+    # Whether it is settled is not asked here: that would take all of its coins.
+    state = campaign_state(terms is not None, snapshot.closing_height, snapshot.outcome, settled=False)
+    is_open = state is CampaignState.OPEN
+    full = is_open and snapshot.cap_reached
+    return PledgedCampaign(
+        id=campaign.id,
+        title=campaign.title,
+        goal_sats=campaign.goal_sats,
+        deadline_at=deadline_at,
+        terms_hash=campaign.terms_hash,
+        state=state.value if is_open else "ended",
+        full=full,
+        accepts_pledges=is_open and chain_time(network, as_of) <= deadline_at and not full,
+        outcome=snapshot.outcome,
+        closing_height=snapshot.closing_height,
+        cancelled=snapshot.cancellation,
     )
 
 
@@ -357,30 +405,38 @@ def _stripes(snapshot: Snapshot) -> list[tuple[int, bool]]:
     """One stripe a pledge for what counts, then one for what does not count yet; what comes too late has none."""
     confirmed, coming = [], []
     for pledge in snapshot.pledges:
-        facts = pledge_summary(snapshot, pledge)
-        if facts.counted_sats:
-            confirmed.append((facts.counted_sats, True))
-        if coming_sats := _coming_sats(snapshot, facts):
+        counted_sats, coming_sats = _shown_sats(snapshot, pledge)
+        if counted_sats:
+            confirmed.append((counted_sats, True))
+        if coming_sats:
             coming.append((coming_sats, False))
     return confirmed + coming
 
 
-def _coming_sats(snapshot: Snapshot, facts: PledgeFacts) -> int:
-    """What may still count: seen, or freshly mined. After the closing block nothing does, and once the cap is reached
-    nothing that is in no block yet."""
-    if snapshot.closing_height is not None:
-        return 0
-    return facts.maturing_sats + (0 if snapshot.cap_reached else facts.seen_sats)
+def _shown_sats(snapshot: Snapshot, pledge: Pledge) -> tuple[int, int]:
+    """What of a pledge counts, and what may still count: seen, or freshly mined. After the closing block nothing does,
+    and once the cap is reached nothing that is in no block yet."""
+    counted_sats = coming_sats = 0
+    for coin in pledge.coins:
+        standing = snapshot.standing(coin)
+        if standing is Standing.COUNTED:
+            counted_sats += coin.value_sats
+        elif snapshot.closing_height is None and (
+            standing is Standing.MATURING or (standing is Standing.SEEN and not snapshot.cap_reached)
+        ):
+            coming_sats += coin.value_sats
+    return counted_sats, coming_sats
 
 
 def _backers(snapshot: Snapshot) -> list[BackerView]:
     """The newest first; only those whose money was seen."""
     found: list[BackerView] = []
     for pledge in reversed(snapshot.pledges):
-        facts = pledge_summary(snapshot, pledge)
-        sats = facts.counted_sats + _coming_sats(snapshot, facts)
-        if sats and len(found) < BACKERS_SHOWN:
-            found.append(_backer(snapshot, pledge, sats, bool(facts.counted_sats)))
+        counted_sats, coming_sats = _shown_sats(snapshot, pledge)
+        if counted_sats + coming_sats:
+            found.append(_backer(snapshot, pledge, counted_sats + coming_sats, bool(counted_sats)))
+        if len(found) == BACKERS_SHOWN:
+            break
     return found
 
 

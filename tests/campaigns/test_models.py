@@ -33,6 +33,7 @@ from crowdfund.campaigns.detail_models import (
     RewardClaim,
     RewardRow,
 )
+from crowdfund.campaigns.figure_models import CampaignFigures
 from crowdfund.campaigns.models import (
     Account,
     ApiToken,
@@ -329,6 +330,18 @@ def fill_talk(session: Session) -> None:
     session.flush()
 
 
+def fill_figures(session: Session) -> None:
+    """Of the published campaigns; nothing has touched them."""
+    session.add_all(
+        CampaignFigures(
+            campaign_id=name, goal_sats=5, ends_at=NOW, published_at=NOW, license="MIT", kind="data",
+            creator_name="alice", search="t", state="open", cancelled=False, is_full=False, counted_sats=0, seen_sats=0,
+            maturing_sats=0, pledge_count=0, percent=0, wants_help=False, height=5,
+        )
+        for name in ("won", "lost", "open")
+    )  # fmt: skip
+
+
 class Undone(Exception):
     """It went through; the next test finds everything as it was."""
 
@@ -338,6 +351,7 @@ def filled(url: str) -> Iterator[Database]:
     made = fresh.database(url)
     with made.transaction() as session:
         fill(session)
+        fill_figures(session)
     if on_postgresql(made):
         run(made, *(f"SELECT setval('{table}_id_seq', 100)" for table in NUMBERED))
     yield made
@@ -470,6 +484,11 @@ def looked(outcome: str, **values: object) -> str:
     )
 
 
+FIGURES = (
+    "goal_sats, ends_at, published_at, license, kind, creator_name, search, state, cancelled, is_full, counted_sats,"
+    " seen_sats, maturing_sats, pledge_count, percent, wants_help, height"
+)
+TOUCHED = "SELECT touched FROM campaign_figures WHERE campaign_id ="
 REFUSED = {
     # programs
     "more rights for a token": "UPDATE api_tokens SET scopes = 'read write publish notices'",
@@ -477,6 +496,12 @@ REFUSED = {
     "a token that goes on": "UPDATE api_tokens SET expires_at = NULL",
     "another answer": "UPDATE kept_answers SET body = '{}'",
     "an answer that is kept longer": "UPDATE kept_answers SET expires_at = '2030-01-01 00:00:00'",
+    # figures of lists
+    "figures of a draft": f"INSERT INTO campaign_figures (campaign_id, {FIGURES})"
+    f" SELECT 'draft', {FIGURES} FROM campaign_figures WHERE campaign_id = 'won'",
+    "figures of another goal": "UPDATE campaign_figures SET goal_sats = 6",
+    "a percentage of its own": "UPDATE campaign_figures SET percent = 1",
+    "figures in no state": "UPDATE campaign_figures SET state = 'draft'",
     # ways into accounts
     "a name that terms hold": "UPDATE creators SET name = 'x' WHERE id = 1",
     "another beginning of an account": "UPDATE creators SET created_at = '2020-01-01 00:00:00' WHERE id = 2",
@@ -1082,6 +1107,29 @@ DONE = {
     "a_taken_change_moves_its_pledge": (
         f"UPDATE refund_changes SET state = 'taken', answered_at = {WHEN} WHERE id = 2",
         "SELECT refund_number FROM pledges WHERE id = 'm2'",
+    ),
+    "figures_of_a_new_coin": (
+        f"{COIN} ('p1', 'new', 0, 5, FALSE, {WHEN}, TRUE, NULL, NULL, NULL, NULL)",
+        f"{TOUCHED} 'won'",
+    ),
+    "figures_of_a_moved_coin": ("UPDATE coins SET height = 6, block_hash = 'h6' WHERE id = 1", f"{TOUCHED} 'won'"),
+    "figures_of_a_new_balance": (
+        "INSERT INTO balances (campaign_id, account, sats) VALUES ('open', 'dust', 0)",
+        f"{TOUCHED} 'open'",
+    ),
+    "figures_of_a_moved_balance": (transfer(3, "in_settlement", "paid_out", 1), f"{TOUCHED} 'won'"),
+    "figures_of_a_decision": (
+        "INSERT INTO decisions (campaign_id, outcome, counted_sats, closing_height, closing_hash, decided_height)"
+        " VALUES ('open', 'failed', 0, 9, 'h9', 9)",
+        f"{TOUCHED} 'open'",
+    ),
+    "figures_of_a_batch": (f"{BATCH} (2, 'lost', 'refund', NULL)", f"{TOUCHED} 'lost'"),
+    "figures_of_an_attempt": (f"{ATTEMPT} ('a9', 5, 2, 200, 2, 5, FALSE)", f"{TOUCHED} 'lost'"),
+    "figures_of_a_refund_of_ones_own": (f"{LOCKED} ('own', 3, x'00', 9000, 1000, {WHEN})", f"{TOUCHED} 'won'"),
+    "figures_of_an_acknowledged_spend": (f"{SEEN_TO} (9, 3, 's', 5, 'w', {WHEN})", f"{TOUCHED} 'won'"),
+    "figures_of_a_cancellation": (
+        f"INSERT INTO cancellations VALUES (9, 'open', 'c', 5, 'h', 1, x'00', x'00', NULL, '{HASH}', {WHEN})",
+        f"{TOUCHED} 'open'",
     ),
     "a_transfer_moves_the_balances": (
         transfer(3, "in_settlement", "paid_out", 1),

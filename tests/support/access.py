@@ -131,6 +131,7 @@ TABLE: tuple[Line, ...] = (
     # What everybody reads
     get("static", ANYBODY, names={"filename": "site.css"}),
     get("public.front", ANYBODY),
+    get("discovering.index", ANYBODY),
     get("public.about", ANYBODY),
     get("public.api_page", ANYBODY),
     get("public.incident_log", ANYBODY),
