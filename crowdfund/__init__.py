@@ -80,8 +80,8 @@ def create_app(settings: Settings) -> Flask:
     app.url_map.converters["number"] = site.Number
     parts: tuple[Any, ...] = (
         public, discovering, badges, pledging, keepsakes, creators, entering, accounts, tokens, pictures, wizard,
-        importing, projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding, cancelling,
-        readdressing, bench, live, health, choosing,
+        importing, projects, proofs, talk, dashboard, telling, hooks, feeds, elsewhere, embed, printing, wayfinding,
+        cancelling, readdressing, bench, live, health, choosing,
     )  # fmt: skip
     programs: tuple[Any, ...] = (api, drafts_api, projects_api, talk_api, cancelling_api, notices_api)
     for part in parts + programs:

@@ -102,8 +102,8 @@ SCHEMAS: dict[str, Any] = {
         optional=("signature",),
         address=text("The new refund address."),
         signature=text(
-            "Of the refund address of now over the text, in base64: BIP 137, or BIP 322 simple with or without its prefix. "
-            "Without it the answer is the text alone."
+            "Of the refund address of now over the text, in base64: BIP 137, or BIP 322 simple with or without its "
+            "prefix. Without it the answer is the text alone."
         ),
     )
     | {"examples": [{"address": "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"}]},

@@ -96,7 +96,8 @@ def partly(schema: Schema) -> Schema:
 @dataclass(frozen=True)
 class Op:
     """One thing to do. `answer` is the name of the schema, empty for no body; `scope` what a token needs, empty for
-    none; `also` are other good answers, by code; `pages` for a list, `limited` for what is counted, `made` for what an Idempotency-Key makes once."""
+    none; `also` are other good answers, by code; `pages` for a list, `limited` for what is counted, `made` for what an
+    Idempotency-Key makes once."""
 
     method: str
     path: str
@@ -158,9 +159,11 @@ class Op:
             str(code): {"description": told, "content": {self.kind: {"schema": ref(answer)}}}
             for code, answer, told in self.also
         }
-        return {str(self.code): good} | others | {
-            str(code): {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(self._codes())
-        }
+        return (
+            {str(self.code): good}
+            | others
+            | {str(code): {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(self._codes())}
+        )
 
     def _codes(self) -> set[int]:
         codes = {*self.problems, 500, 503}
