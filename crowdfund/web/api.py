@@ -12,7 +12,7 @@ from werkzeug.exceptions import HTTPException
 
 from crowdfund.accounts import limits
 from crowdfund.audit.bundle import build_bundle, bundle_json
-from crowdfund.campaigns import incidents, listing, own_money, queries, service, stock
+from crowdfund.campaigns import incidents, lines, listing, own_money, queries, service, stock
 from crowdfund.campaigns.drafts import Draft
 from crowdfund.campaigns.incidents import IncidentView
 from crowdfund.campaigns.lifecycle import CampaignState
@@ -60,7 +60,7 @@ def campaigns() -> Answer:
             if len(found) == most or number == SCANNED:
                 break
             last = place
-            told = campaign_json(queries.load(db, place[1]), now)
+            told = campaign_json(lines.load(db, place[1]), now)
             found += [told] if state in ("", told["state"]) else []
         more = bool(rows) and last != rows[-1]
     return paging.answer({"campaigns": found}, (last[0].isoformat(), last[1]) if more and last else None)

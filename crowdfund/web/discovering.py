@@ -18,6 +18,7 @@ from crowdfund.campaigns.discovering import Filters, FoundCampaign, Order, Stage
 from crowdfund.campaigns.lifecycle import CampaignState
 from crowdfund.projects.models import KINDS
 from crowdfund.web import words
+from crowdfund.web.kept import kept
 from crowdfund.web.picture_views import PictureView, views_of
 from crowdfund.web.site import AsOf, as_of, here
 from crowdfund.web.views import chain_time
@@ -72,6 +73,7 @@ class Asked:
 
 
 @pages.get("/campaigns")
+@kept
 def index() -> str:
     """Search, filters, order, one page of cards."""
     asked = _asked()

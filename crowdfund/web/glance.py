@@ -11,7 +11,7 @@ from datetime import datetime
 from flask_babel import format_datetime
 from flask_babel import gettext as _
 
-from crowdfund.campaigns import gallery, queries
+from crowdfund.campaigns import gallery, lines
 from crowdfund.campaigns.lifecycle import CampaignState
 from crowdfund.campaigns.picture_models import Picture
 from crowdfund.errors import NotFound, TooMany, UserError
@@ -74,7 +74,7 @@ class Glance:
 def glance(campaign_id: str) -> Glance:
     """Raises NotFound for a draft, as for what does not exist."""
     with here().database.reading() as db:
-        snapshot, now = queries.load(db, campaign_id), as_of(db)
+        snapshot, now = lines.load(db, campaign_id), as_of(db)
         if snapshot.terms is None:
             raise NotFound("There is no such campaign.")
         pictures = gallery.of_campaign(db, campaign_id)

@@ -76,6 +76,14 @@ LOCKED_RULES = [
         "timelocked_refunds",
         "(SELECT value_sats FROM coins WHERE id = NEW.coin_id) IS DISTINCT FROM NEW.value_sats + NEW.fee_sats",
     ),
+    after(
+        "figures_of_a_refund_of_ones_own",
+        "timelocked_refunds",
+        "INSERT",
+        "TRUE",
+        """UPDATE campaign_figures SET touched = TRUE WHERE NOT touched AND campaign_id =
+           (SELECT p.campaign_id FROM pledges p JOIN coins c ON c.pledge_id = p.id WHERE c.id = NEW.coin_id);""",
+    ),
 ]
 LOCKED = "txid, coin_id, raw, value_sats, fee_sats, created_at"
 
