@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from sqlalchemy import Select, and_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from crowdfund.campaigns import books, cancelling, moderation, own_money, readdressing, thefts
 from crowdfund.campaigns.cancelling import HeldCancellation
@@ -201,22 +201,24 @@ class Snapshot:
         """The batches that do the work: of a batch and its parts, those that are in a block or may still get there."""
         return [b for b in self.batches if self.batch_state(b) not in REPLACED_BATCH]
 
-    def mined(self, batch: BatchRow) -> tuple[Attempt, int] | None:
-        """The attempt that a block holds, and the height of that block."""
+    def mined(self, batch: BatchRow, coins: Sequence[Coin] | None = None) -> tuple[Attempt, int] | None:
+        """The attempt that a block holds, and the height of that block. `coins`: those of its coins that are at hand,
+        where not all were loaded; one transaction spends them all."""
         attempts = {attempt.txid: attempt for attempt in batch.attempts}
-        for coin in (i.coin for i in batch.inputs):
+        for coin in _coins_of(batch) if coins is None else coins:
             if coin.spent_by in attempts and coin.spent_height is not None:
                 return attempts[coin.spent_by], coin.spent_height
         return None
 
-    def shown_attempt(self, batch: BatchRow) -> Attempt:
-        """The attempt that stands for the batch: the one in a block, else the newest."""
-        mined = self.mined(batch)
+    def shown_attempt(self, batch: BatchRow, coins: Sequence[Coin] | None = None) -> Attempt:
+        """The attempt that stands for the batch: the one in a block, else the newest. `coins` as for `mined`."""
+        mined = self.mined(batch, coins)
         return batch.attempts[-1] if mined is None else mined[0]
 
-    def batch_state(self, batch: BatchRow) -> BatchState:
-        """How far a batch has come."""
-        mined, newest, coins = self.mined(batch), batch.attempts[-1], [i.coin for i in batch.inputs]
+    def batch_state(self, batch: BatchRow, coins: Sequence[Coin] | None = None) -> BatchState:
+        """How far a batch has come. `coins` as for `mined`."""
+        coins = _coins_of(batch) if coins is None else coins
+        mined, newest = self.mined(batch, coins), batch.attempts[-1]
         return batch_state(
             signed=newest.raw is not None,
             sent=any(attempt.sent_at is not None for attempt in batch.attempts),
@@ -229,6 +231,10 @@ class Snapshot:
             partitioned=batch.id in self._split,
             unwanted=newest.refusal is not None and refusal_kind(newest.refusal) is Refusal.CONTENT,
         )
+
+
+def _coins_of(batch: BatchRow) -> list[Coin]:
+    return [i.coin for i in batch.inputs]
 
 
 @dataclass(frozen=True)
@@ -357,6 +363,17 @@ def load_by_pledge(session: Session, pledge_id: str) -> tuple[Snapshot, Pledge]:
         _by_txid(session.scalars(_taken_back().where(own))),
         _others(session, pledge),
     ), pledge
+
+
+def unsplit_batches(session: Session, campaign_id: str, kind: str) -> list[int]:
+    """Ids of a campaign's batches of this kind that no smaller ones replace, in the order of planning."""
+    part = aliased(BatchRow)
+    found = select(BatchRow.id).where(BatchRow.campaign_id == campaign_id, BatchRow.kind == kind)
+    return list(
+        session.scalars(
+            found.where(~select(part.id).where(part.parent_id == BatchRow.id).exists()).order_by(BatchRow.id)
+        )
+    )
 
 
 def _batches_of(session: Session, pledge_id: str) -> Sequence[BatchRow]:

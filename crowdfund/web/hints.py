@@ -10,8 +10,9 @@ from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns.lifecycle import BatchState, Kind
-from crowdfund.campaigns.models import Coin, Incident, IncidentCoin, Pledge
+from crowdfund.campaigns import queries
+from crowdfund.campaigns.lifecycle import REPLACED_BATCH, BatchState, Kind
+from crowdfund.campaigns.models import BatchRow, Coin, Incident, IncidentCoin, Pledge
 from crowdfund.campaigns.queries import Snapshot
 from crowdfund.campaigns.terms import BLOCK_SPACING
 from crowdfund.web.filters import number, when
@@ -77,22 +78,31 @@ def _lost_block(coin: Coin, height: int) -> Markup:
     return Markup(text) % {"block": number(height)}
 
 
-def batch_place(snapshot: Snapshot, pledge: Pledge) -> BatchPlace | None:
-    """The first transaction that the pledge's money is in and that is not final, else the last; None before any."""
-    own = {i.batch_id for coin in pledge.coins for i in coin.batch_inputs}
-    found = [b for b in snapshot.standing_batches if b.id in own]
-    if not found:
+def batch_place(db: Session, snapshot: Snapshot, pledge: Pledge) -> BatchPlace | None:
+    """The first transaction that the pledge's money is in and that is not final, else the last; None before any.
+    `snapshot` is the pledge's own."""
+    found = [(batch, coins) for batch in snapshot.batches if (coins := _held(batch, pledge))]
+    standing = [(b, coins) for b, coins in found if snapshot.batch_state(b, coins) not in REPLACED_BATCH]
+    if not standing:
         return None
-    batch = next((b for b in found if snapshot.batch_state(b) is not BatchState.FINAL), found[-1])
-    alike = [b.id for b in snapshot.standing_batches if b.kind == batch.kind]
+    batch, coins = next(
+        (each for each in standing if snapshot.batch_state(*each) is not BatchState.FINAL), standing[-1]
+    )
+    alike = queries.unsplit_batches(db, pledge.campaign_id, batch.kind)
+    if batch.id not in alike:  # smaller ones took its place, without this coin, which has come back since
+        return None
     number_, total = alike.index(batch.id) + 1, len(alike)
     text = (
         _("Transaction %(number)s of %(total)s of the payout.", number=number_, total=total)
         if batch.kind == Kind.RELEASE
         else _("Transaction %(number)s of %(total)s of the refunds.", number=number_, total=total)
     )
-    state, shown = snapshot.batch_state(batch), snapshot.shown_attempt(batch)
+    state, shown = snapshot.batch_state(batch, coins), snapshot.shown_attempt(batch, coins)
     return BatchPlace(text, _state_words(state, snapshot.confirmations), shown.txid if shown.raw else "")
+
+
+def _held(batch: BatchRow, pledge: Pledge) -> list[Coin]:
+    return [coin for coin in pledge.coins if any(i.batch_id == batch.id for i in coin.batch_inputs)]
 
 
 def _state_words(state: BatchState, confirmations: int) -> str:

@@ -68,7 +68,7 @@ def show(pledge_id: str) -> str:
         more = {
             "changes": changes_of(db, pledge),
             "told_again": hints.reorganised(db, pledge),
-            "batch": hints.batch_place(snapshot, pledge),
+            "batch": hints.batch_place(db, snapshot, pledge),
             "in_time_hint": hints.time_hint(view.campaign.deadline_at, now),
         }
     return render_template("pledge.html", pledge=view, kept=kept, told=told, reward=reward, **more)

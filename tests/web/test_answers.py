@@ -66,6 +66,7 @@ def path_of(rule: Rule, campaign: str, pledge: str) -> str:
         "key": campaign,
         "filename": "site.css",
         "kind": "update",
+        "unit": "btc",
         "number": 1,
         "page": 1,
         "question_id": 1,
