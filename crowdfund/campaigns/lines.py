@@ -112,7 +112,9 @@ def load(session: Session, campaign_id: str) -> Snapshot:
 def _pledges(session: Session, campaign_id: str) -> dict[str, PledgeLine]:
     columns = (Pledge.id, Pledge.index, Pledge.amount_sats, Pledge.name, Pledge.message, Pledge.refund_script)
     paid = select(*columns).where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), Pledge.coins.any())
-    rows = session.connection().execute(paid.order_by(Pledge.index))  # past the session: there are no rows to watch
+    rows = (
+        session.connection().execute(paid.order_by(Pledge.index)).all()
+    )  # past the session: there are no rows to watch
     return {row[0]: PledgeLine(*row) for row in rows}
 
 
@@ -123,7 +125,7 @@ def _coins(session: Session, campaign_id: str, pledges: Mapping[str, PledgeLine]
         Coin.spent_by, Coin.spent_height,
     )  # fmt: skip
     own = select(*columns).join(Pledge, Pledge.id == Coin.pledge_id).where(Pledge.campaign_id == campaign_id)
-    found = {row[1]: CoinLine(*row) for row in session.connection().execute(own) if row[0] in pledges}
+    found = {row[1]: CoinLine(*row) for row in session.connection().execute(own).all() if row[0] in pledges}
     for coin_id in sorted(found):
         pledges[found[coin_id].pledge_id].coins.append(found[coin_id])
     return found

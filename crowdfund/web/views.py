@@ -143,6 +143,7 @@ class PledgedCampaign:
     goal_sats: int
     deadline_at: datetime
     terms_hash: str | None
+    payout_address: str
     state: str
     full: bool
     accepts_pledges: bool
@@ -323,6 +324,7 @@ def _pledged_campaign(snapshot: Snapshot, network: str, as_of: AsOf | None) -> P
         goal_sats=campaign.goal_sats,
         deadline_at=deadline_at,
         terms_hash=campaign.terms_hash,
+        payout_address=campaign.payout_address,
         state=state.value if is_open else "ended",
         full=full,
         accepts_pledges=is_open and chain_time(network, as_of) <= deadline_at and not full,

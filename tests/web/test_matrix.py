@@ -90,6 +90,7 @@ class Town:
             more = {"data": sends | ({"csrf_token": given} if line.csrf else {})} if line.method == "POST" else {}
         answer = self._client.open(path, method=line.method, headers=tried.who.headers(), buffered=False, **more)
         if answer.content_type == "text/event-stream":
+            answer.close()
             answer.response = []
         return answer
 
