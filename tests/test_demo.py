@@ -107,7 +107,7 @@ def test_the_demo_serves_stops_and_goes_on_where_it_was(tmp_path: Path, env: dic
     with demo(folder, env, free_port()) as first:
         assert "Log in as alice" in first.said.read_text()
         titles = [c["title"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]]
-        assert len(titles) == 4 and all(title in first.get("/") for title in titles)
+        assert len(titles) == 4 and all(title in first.get("/campaigns") for title in titles)
         states = [c["state"] for c in ApiClient(first.url).get("/campaigns")["campaigns"]]
         assert sorted(states) == ["open", "open", "refunded", "released"]
         campaigns_are_complete(first)

@@ -295,8 +295,8 @@ SETTLEMENT_CASES = [
         depth,
         how,
         id=f"{outcome}, {state}, {depth} deep, {how}",
-        # Depths at which a rule changes: from one block on, to K of them, and from the first that takes the payment.
-        marks=long_unless(depth in (1, K) or (depth == PAYMENT_DEPTH.get(state) and how != "same")),
+        # Depths at which a rule changes: K blocks, and the first that takes the payment. The long run plays them all.
+        marks=long_unless(depth == K or (depth == PAYMENT_DEPTH.get(state) and how != "same")),
     )
     # Payments lost for good come last: their alarms stay, and what comes after them must go on all the same.
     for last in (False, True)

@@ -66,7 +66,7 @@ def show(pledge_id: str) -> str:
         told = address_of(db, pledge_id)
         reward = reward_view(db, pledge)
         more = {
-            "changes": changes_of(db, pledge),
+            "readdressed": changes_of(db, pledge),
             "told_again": hints.reorganised(db, pledge),
             "batch": hints.batch_place(db, snapshot, pledge),
             "in_time_hint": hints.time_hint(view.campaign.deadline_at, now),

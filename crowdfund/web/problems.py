@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, g, jsonify
+from flask import Response, g, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.web.site import here
@@ -48,7 +48,11 @@ def document(code: int, title: str, sentence: str, fields: dict[str, str], error
     kind = error.kind if isinstance(error, Refusal) else "too-often" if code == 429 else "fields" if fields else ""
     told: dict[str, Any] = {"type": type_of(kind), "title": title, "status": code, "detail": sentence}
     if fields:
-        told["errors"] = [{"field": API_FIELDS.get(name, name), "detail": text} for name, text in fields.items()]
+        sent = _sent()
+        told["errors"] = [
+            {"field": name if name in sent else API_FIELDS.get(name, name), "detail": text}
+            for name, text in fields.items()
+        ]
     if "mistake_id" in g:
         told["mistake"] = g.mistake_id
     response = jsonify(told | (error.more if isinstance(error, Refusal) else {}))
@@ -60,6 +64,15 @@ def document(code: int, title: str, sentence: str, fields: dict[str, str], error
     if allowed:
         response.headers["Allow"] = ", ".join(sorted(allowed))
     return response
+
+
+def _sent() -> dict[str, Any]:
+    """The object that was sent, if it was one."""
+    try:
+        found = request.get_json(silent=True)
+    except RecursionError:
+        found = None
+    return found if isinstance(found, dict) else {}
 
 
 def type_of(kind: str) -> str:

@@ -74,7 +74,8 @@ def show(pledge_id: str) -> Answer:
             text = _text_again(pledge_id, form)
     with here().database.reading() as db:
         snapshot, pledge = queries.load_by_pledge(db, pledge_id)
-        told: dict[str, Any] = {"title": snapshot.campaign.title, "pledge": pledge, "changes": changes_of(db, pledge)}
+        title, readdressed = snapshot.campaign.title, changes_of(db, pledge)
+    told: dict[str, Any] = {"title": title, "pledge": pledge, "readdressed": readdressed}
     return render_template("refund_address.html", form=form, text=text, **told), code
 
 

@@ -79,7 +79,8 @@ def test_a_pledge_by_keys_alone(meet: Meet, house: House) -> None:
     tab_to(bob, name="refund_address")
     keys.press("Control+A")
     keys.type(new_address(house.node))
-    assert tab_to(bob, text="Show me where to pay") == ["name", "message", "Show me where to pay"]
+    passed = tab_to(bob, text="Show me where to pay")
+    assert passed == ["name", "message", "Paying from an exchange?", "Show me where to pay"]
     keys.press("Enter")
     bob.page.wait_for_url("**/p/*")
     assert bob.wallet_link().endswith("?amount=0.00050000")
