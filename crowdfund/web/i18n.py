@@ -6,9 +6,10 @@ Programs are always answered in English: the API, feeds and files. So is the des
 from __future__ import annotations
 
 import string
+from collections.abc import Callable
 from functools import cache, cached_property
 from io import BytesIO
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode
 
 from babel import Locale
@@ -17,7 +18,7 @@ from babel.messages.pofile import read_po
 from babel.numbers import format_decimal
 from babel.support import NullTranslations, Translations
 from flask import Flask, Response, current_app, has_request_context, request
-from flask_babel import Babel, Domain, get_locale, lazy_gettext
+from flask_babel import Babel, Domain, force_locale, get_locale, lazy_gettext
 from flask_babel import gettext as _
 
 from crowdfund.db import ROOT
@@ -31,13 +32,15 @@ NAMES = {"en": "English", "es": "Español", "de": "Deutsch"}
 # looks wrong once they are long and begin on the right. Only where the application is told to offer it.
 PSEUDO, PSEUDO_LOCALE = "ar-XB", "ar_001"
 OFFER_PSEUDO = "OFFER_PSEUDO_LANGUAGE"
-ASKED, COOKIE = "lang", "lang"
+ASKED, COOKIE, DESK = "lang", "lang", "at_the_desk"
 YEAR_S = 365 * 24 * 3600
 CATALOGUES = ROOT / "translations"
 # What is not for reading on this site: for programs, or shown on other sites, where nothing was chosen.
 ENGLISH = ("/api/", "/embed/", "/static/")
 # Pages that are made for one person, or that ask not to be found.
 NOT_LISTED = ("/p/", "/mail/", "/login", "/signup", "/join/", "/account", "/dashboard", "/drafts/", "/unit/")
+
+View = TypeVar("View", bound=Callable[..., Any])
 
 
 class Choice(NamedTuple):
@@ -66,15 +69,32 @@ def language() -> str:
 
 
 def locale() -> str:
-    """The same, as it is called where dates and sentences are looked up."""
-    found = language()
-    return PSEUDO_LOCALE if found == PSEUDO else found
+    """The language in which dates and sentences of this request are looked up."""
+    if has_request_context() and is_desk():
+        return LANGUAGES[0]
+    return _locale_of(language())
 
 
 def direction() -> str:
     """Into which direction the page is written: ltr or rtl."""
-    found = get_locale()
-    return "ltr" if found is None else str(found.text_direction)
+    return str(Locale.parse(_locale_of(language())).text_direction)
+
+
+def at_the_desk(view: View) -> View:
+    """Marks a view whose page is for those who run a campaign or write programs, and is not translated."""
+    setattr(view, DESK, True)
+    return view
+
+
+def is_desk() -> bool:
+    """Is this page marked so?"""
+    return getattr(current_app.view_functions.get(request.endpoint or ""), DESK, False)
+
+
+def in_page_language(caller: Callable[[], str]) -> str:
+    """What stands around such a page, in the reader's language."""
+    with force_locale(_locale_of(language())):
+        return caller()
 
 
 def choices() -> list[Choice]:
@@ -157,8 +177,9 @@ def install(app: Flask) -> None:
         catalogue(name)
     app.jinja_env.filters.update(said=said)
     app.jinja_env.globals.update(
-        page_language=language, page_direction=direction, languages=choices, alternates=alternates
-    )
+        page_language=language, page_direction=direction, languages=choices, alternates=alternates,
+        at_the_desk=is_desk, in_page_language=in_page_language,
+    )  # fmt: skip
     app.after_request(_answered)
 
 
@@ -172,6 +193,10 @@ def _answered(response: Response) -> Response:
         secure = request.is_secure or current_app.config["SESSION_COOKIE_SECURE"]
         response.set_cookie(COOKIE, asked, max_age=YEAR_S, secure=secure, httponly=True, samesite="Lax")
     return response
+
+
+def _locale_of(code: str) -> str:
+    return PSEUDO_LOCALE if code == PSEUDO else code
 
 
 def _here_in(code: str) -> str:
