@@ -6,6 +6,8 @@ program (a node, a disk, a network) and says whether trying again later can help
 
 from __future__ import annotations
 
+from crowdfund.sentences import N_, Sentence, counted
+
 
 class UserError(Exception):
     """A person's input cannot be accepted. `field` names the form field it belongs to, where there is one."""
@@ -43,7 +45,8 @@ class TooMany(UserError):
 
     def __init__(self, retry_after_s: int, sentence: str = "", field: str | None = None) -> None:
         minutes = -(-retry_after_s // 60)
-        wait = f"{-(-minutes // 60)} hours" if minutes > 99 else "a minute" if minutes == 1 else f"{minutes} minutes"
-        sentence = sentence or "That was tried too often. Please wait {wait} and try again; nothing is lost."
-        super().__init__(sentence.format(wait=wait), field)
+        hours = Sentence("{hours} hours", hours=-(-minutes // 60))
+        wait = hours if minutes > 99 else counted("a minute", "{count} minutes", minutes)
+        sentence = sentence or N_("That was tried too often. Please wait {wait} and try again; nothing is lost.")
+        super().__init__(Sentence(sentence, wait=wait), field)
         self.retry_after_s = retry_after_s

@@ -28,7 +28,7 @@
 
   function confirm(button, done) {
     button.dataset.label ||= button.textContent;
-    const words = done ? "Copied" : "Please copy it by hand";
+    const words = done ? document.body.dataset.copied : document.body.dataset.byHand;
     button.textContent = words;
     button.classList.toggle("copied", done);
     document.getElementById("announce").textContent = words;

@@ -15,6 +15,7 @@ from crowdfund.campaigns.models import Campaign
 from crowdfund.campaigns.wanted import ACCEPTED
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects.roles import Action
+from crowdfund.sentences import N_, Sentence
 
 NAME_LIMIT, CONTACT_LIMIT, MESSAGE_LIMIT, ANSWER_LIMIT = 60, 200, 2_000, 1_000
 WAITING_LIMIT = 200
@@ -30,20 +31,24 @@ def offer(
         raise NotFound("There is no such campaign.")
     needs = Details.parse(campaign.details).needs
     if not 0 <= need < len(needs):
-        raise Problems({"need": "Choose one of the lines of help wanted."})
+        raise Problems({"need": N_("Choose one of the lines of help wanted.")})
     problems: dict[str, str] = {}
     if not 1 <= amount <= needs[need].amount:
-        problems["amount"] = f"Between 1 and {needs[need].amount} {needs[need].unit} are wanted."
+        problems["amount"] = Sentence(
+            "Between 1 and {most} {unit} are wanted.", most=needs[need].amount, unit=needs[need].unit
+        )
     tidied = {"name": clean_text(name), "contact": clean_text(contact), "message": clean_text(message)}
     for field, limit, what in (
-        ("name", NAME_LIMIT, "Say what to call you."),
-        ("contact", CONTACT_LIMIT, "Say how the project can reach you; only the project sees it."),
-        ("message", MESSAGE_LIMIT, "Say in a sentence or two what you can do."),
+        ("name", NAME_LIMIT, N_("Say what to call you.")),
+        ("contact", CONTACT_LIMIT, N_("Say how the project can reach you; only the project sees it.")),
+        ("message", MESSAGE_LIMIT, N_("Say in a sentence or two what you can do.")),
     ):
         if not tidied[field]:
             problems[field] = what
         elif len(tidied[field]) > limit:
-            problems[field] = f"This has {len(tidied[field])} characters; at most {limit} fit."
+            problems[field] = Sentence(
+                "This has {count} characters; at most {limit} fit.", count=len(tidied[field]), limit=limit
+            )
     if problems:
         raise Problems(problems)
     _refuse_flood(session, campaign_id)

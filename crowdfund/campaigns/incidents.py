@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, selectinload
 from crowdfund.campaigns.ledger_models import AcknowledgedSpend
 from crowdfund.campaigns.models import Coin, Incident, IncidentCoin, Pledge
 from crowdfund.campaigns.recording import tell_pages
+from crowdfund.sentences import N_, Sentence, counted
 
 SHOWN = 100
 FOREIGN_SPEND = "foreign_spend"
@@ -69,19 +70,29 @@ def end_dispute(session: Session, campaign_id: str, now: datetime) -> None:
 
 def reorganisation_sentence(height: int, depth: int, heights: Sequence[tuple[str, int | None]]) -> str:
     """A line for people: `heights` are the coins concerned, as (pledge, height of the block that holds it now)."""
-    blocks = _count(depth, "block")
+    blocks = _blocks(depth)
     if not heights:
-        return f"A reorganisation of {blocks} at height {height:,}; no pledge was concerned."
-    pledges = _count(len({pledge for pledge, _ in heights}), "pledge")
+        return Sentence(
+            "A reorganisation of {blocks} at height {height:,}; no pledge was concerned.", blocks=blocks, height=height
+        )
     unsettled = {pledge for pledge, at in heights if at is None}
     again = sorted({at for pledge, at in heights if at is not None and pledge not in unsettled})
-    parts = [f"{pledges} un-confirmed by a reorganisation of {blocks} at height {height:,}"]
-    if again:
-        parts.append(f"confirmed again at {_listed(again)}")
-    if unsettled:
-        those = _count(len(unsettled), "pledge")
-        parts.append(f"{those} not confirmed again yet" if again else "not confirmed again yet")
-    return ", ".join(parts) + "."
+    if not unsettled:
+        text = N_(
+            "{pledges} un-confirmed by a reorganisation of {blocks} at height {height:,}, confirmed again at {heights}."
+        )
+    elif again:
+        text = N_(
+            "{pledges} un-confirmed by a reorganisation of {blocks} at height {height:,}, confirmed again at "
+            "{heights}, {those} not confirmed again yet."
+        )
+    else:
+        text = N_(
+            "{pledges} un-confirmed by a reorganisation of {blocks} at height {height:,}, not confirmed again yet."
+        )
+    pledges = _pledges(len({pledge for pledge, _ in heights}))
+    values = {"heights": _listed(again) if again else "", "those": _pledges(len(unsettled))}
+    return Sentence(text, pledges=pledges, blocks=blocks, height=height, **values)
 
 
 def _views(session: Session, wanted: ColumnElement[bool], campaign_id: str | None) -> list[IncidentView]:
@@ -110,16 +121,26 @@ def _thefts(session: Session, campaign_id: str | None) -> list[IncidentView]:
 
 def theft_sentence(spend: AcknowledgedSpend, coin: Coin) -> str:
     """A line for people, true of the chain as it is today."""
-    what = f"The coin {coin.txid}:{coin.vout} of {coin.value_sats:,} sat was spent by {spend.spent_by}"
+    coin_ = f"{coin.txid}:{coin.vout}"
     if coin.spent_by == spend.spent_by:
-        return f"{what}, which is not a payment of ours. Everything else is settled without it."
-    return f"{what}, which is not a payment of ours; that transaction is in no block any more."
+        text = N_(
+            "The coin {coin} of {value:,} sat was spent by {spender}, which is not a payment of ours. Everything else "
+            "is settled without it."
+        )
+    else:
+        text = N_(
+            "The coin {coin} of {value:,} sat was spent by {spender}, which is not a payment of ours; that transaction "
+            "is in no block any more."
+        )
+    return Sentence(text, coin=coin_, value=coin.value_sats, spender=spend.spent_by)
 
 
 def _view(row: Incident, campaign_id: str | None) -> IncidentView:
     if row.kind == "disagreement":
-        end = "They agree again." if row.ended_at else "The decision waits until they agree."
-        sentence = f"Two servers gave different blocks at height {row.height:,}. {end}"
+        text = N_("Two servers gave different blocks at height {height:,}. The decision waits until they agree.")
+        if row.ended_at:
+            text = N_("Two servers gave different blocks at height {height:,}. They agree again.")
+        sentence: str = Sentence(text, height=row.height)
     else:
         coins = [link.coin for link in row.coins if campaign_id in (None, link.coin.pledge.campaign_id)]
         sentence = reorganisation_sentence(row.height, row.depth, [(coin.pledge_id, coin.height) for coin in coins])
@@ -132,10 +153,14 @@ def _open_dispute(campaign_id: str) -> Select[Incident]:
     )
 
 
-def _count(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"
+def _blocks(number: int) -> Sentence:
+    return counted("{count:,} block", "{count:,} blocks", number)
 
 
-def _listed(heights: Iterable[int]) -> str:
+def _pledges(number: int) -> Sentence:
+    return counted("{count:,} pledge", "{count:,} pledges", number)
+
+
+def _listed(heights: Iterable[int]) -> Sentence:
     *most, last = [f"{height:,}" for height in heights]
-    return f"{', '.join(most)} and {last}" if most else last
+    return Sentence("{most} and {last}", most=", ".join(most), last=last) if most else Sentence("{last}", last=last)

@@ -19,6 +19,7 @@ from enum import StrEnum
 from hashlib import sha256
 
 from crowdfund.campaigns.lifecycle import UNCONFIRMED, Kind, Outcome, Standing
+from crowdfund.sentences import N_
 from crowdfund.wallet.fees import largest_remainder
 
 OUTSIDE = "outside"
@@ -42,17 +43,17 @@ class Bucket(StrEnum):
 
 
 LABELS = {
-    Bucket.COUNTED: "Counted for the goal",
-    Bucket.MATURING: "Freshly mined, counts after 100 blocks",
-    Bucket.LATE: "Late, will be refunded",
-    Bucket.OVER_CAP: "Above the most accepted, will be refunded",
-    Bucket.DUST: "Dust, too small to count",
-    Bucket.IN_SETTLEMENT: "In settlement, on its way",
-    Bucket.PAID_OUT: "Paid out to the project",
-    Bucket.REFUNDED: "Refunded to backers",
-    Bucket.MINER_FEE: "Network fees",
-    Bucket.UNCLAIMED: "Unclaimed, not worth its fee today",
-    Bucket.FOREIGN_SPEND: "Spent by a transaction that is not ours",
+    Bucket.COUNTED: N_("Counted for the goal"),
+    Bucket.MATURING: N_("Freshly mined, counts after 100 blocks"),
+    Bucket.LATE: N_("Late, will be refunded"),
+    Bucket.OVER_CAP: N_("Above the most accepted, will be refunded"),
+    Bucket.DUST: N_("Dust, too small to count"),
+    Bucket.IN_SETTLEMENT: N_("In settlement, on its way"),
+    Bucket.PAID_OUT: N_("Paid out to the project"),
+    Bucket.REFUNDED: N_("Refunded to backers"),
+    Bucket.MINER_FEE: N_("Network fees"),
+    Bucket.UNCLAIMED: N_("Unclaimed, not worth its fee today"),
+    Bucket.FOREIGN_SPEND: N_("Spent by a transaction that is not ours"),
 }
 
 

@@ -20,6 +20,7 @@ from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.talk_models import Moderation, Post, UpdateVersion
 from crowdfund.errors import NotFound, UserError
+from crowdfund.sentences import Sentence
 
 REASON_LIMIT = 500
 SHOWN = 200
@@ -188,6 +189,7 @@ def _line(row: Moderation) -> LogLine:
     number = row.update_number or row.post_id
     return LogLine(
         at=row.created_at, campaign_id=row.campaign_id, kind=row.kind, what=WORDS[row.kind],
-        where="" if number is None else f"number {number}", action=row.action, role=row.role, reason=row.reason,
+        where="" if number is None else Sentence("number {number}", number=number),
+        action=row.action, role=row.role, reason=row.reason,
         sha256=row.sha256,
     )  # fmt: skip

@@ -25,6 +25,7 @@ from crowdfund.campaigns.rights import may
 from crowdfund.campaigns.talk_models import Approval, Post
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects.roles import Action
+from crowdfund.sentences import N_, Sentence
 
 NAME_LIMIT = 60
 TEXT_LIMIT = 2_000
@@ -118,10 +119,10 @@ def comment_as_creator(session: Session, creator: Creator, campaign: Campaign, t
 def why_no_comment(session: Session, snapshot: Snapshot, pledge: Pledge) -> str | None:
     """What keeps a backer from commenting, in one sentence; None if nothing does."""
     if pledge.id not in counting_pledges(snapshot):
-        return "You can comment once a payment of this pledge counts."
+        return N_("You can comment once a payment of this pledge counts.")
     written = session.scalar(select(func.count()).where(Post.pledge_id == pledge.id)) or 0
     if written >= MOST_OF_ONE_PLEDGE:
-        return f"{MOST_OF_ONE_PLEDGE} comments have come from this pledge, which is the most."
+        return Sentence("{most} comments have come from this pledge, which is the most.", most=MOST_OF_ONE_PLEDGE)
     return None
 
 
@@ -194,13 +195,18 @@ def _view(row: Post, hidden: Mapping[Target, Hiding], backers: set[str]) -> Post
 
 def _checked(name: str, text: str) -> tuple[str, str]:
     """Tidied up. Raises Problems with a sentence for each field."""
-    name, text, problems = " ".join(clean_text(name).split()), clean_text(text), {}
+    problems: dict[str, str] = {}
+    name, text = " ".join(clean_text(name).split()), clean_text(text)
     if len(name) > NAME_LIMIT:
-        problems["name"] = f"The name has {len(name)} characters; at most {NAME_LIMIT} fit."
+        problems["name"] = Sentence(
+            "The name has {count} characters; at most {limit} fit.", count=len(name), limit=NAME_LIMIT
+        )
     if not text:
-        problems["text"] = "Please write something."
+        problems["text"] = N_("Please write something.")
     elif len(text) > TEXT_LIMIT:
-        problems["text"] = f"The text has {len(text)} characters; at most {TEXT_LIMIT} fit."
+        problems["text"] = Sentence(
+            "The text has {count} characters; at most {limit} fit.", count=len(text), limit=TEXT_LIMIT
+        )
     if problems:
         raise Problems(problems)
     return name, text

@@ -24,20 +24,21 @@ from crowdfund.campaigns.refund_models import OPEN, ChangeState, RefundChangeRow
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.config import Settings
 from crowdfund.errors import NotFound, Problems, UserError, WorldError
+from crowdfund.sentences import N_
 from crowdfund.wallet.addresses import address_of, normalise, script_of
 from crowdfund.wallet.refund_change import ChangeText, RefundChange
 from crowdfund.wallet.signed_messages import LONGEST, check_signed, kind_refusal
 
 AT_ONCE = 50
 MOST_OF_ONE_PLEDGE = 50
-COLD = (
+COLD = N_(
     "The keys of this site are on a machine without a network, which could not answer here: a refund address cannot be "
     "changed."
 )
-TOO_LATE = "The campaign is decided, and its settlement holds the address that was registered then: it is too late."
-UNDER_WAY = "A change of this refund address is on its way already; wait until the key keeper has answered."
-FORGOTTEN = "This site came back from a backup meanwhile. Bring the change again."
-OWN = "This is an address of a pledge on this site; give one of your own wallet."
+TOO_LATE = N_("The campaign is decided, and its settlement holds the address that was registered then: it is too late.")
+UNDER_WAY = N_("A change of this refund address is on its way already; wait until the key keeper has answered.")
+FORGOTTEN = N_("This site came back from a backup meanwhile. Bring the change again.")
+OWN = N_("This is an address of a pledge on this site; give one of your own wallet.")
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,9 @@ def refusal(session: Session, settings: Settings, pledge: Pledge) -> str:
     if session.get(DecisionRow, pledge.campaign_id) is not None:
         return TOO_LATE
     if not pledge.refund_script or pledge.address is None:
-        return "Nobody knows the refund address of this pledge, so there is none that could sign."
+        return N_("Nobody knows the refund address of this pledge, so there is none that could sign.")
     if len(history(session, pledge.id)) >= MOST_OF_ONE_PLEDGE:
-        return "So many changes were brought for this pledge already; the address stays as it is."
+        return N_("So many changes were brought for this pledge already; the address stays as it is.")
     return kind_refusal(pledge.refund_script)
 
 
@@ -101,7 +102,7 @@ def bring(
             return waiting
         raise UserError(UNDER_WAY)
     if not signature.isascii() or not 0 < len(signature) <= LONGEST:
-        raise Problems({"signature": "Paste the signature here, as your wallet shows it."})
+        raise Problems({"signature": N_("Paste the signature here, as your wallet shows it.")})
     try:
         check_signed(pledge.refund_script, text.text(), signature)
     except UserError as error:
@@ -290,5 +291,5 @@ def _new_script(session: Session, settings: Settings, pledge: Pledge, new_addres
     if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
         raise Problems({"address": OWN})
     if script == pledge.refund_script:
-        raise Problems({"address": "This is the address that refunds go to already."})
+        raise Problems({"address": N_("This is the address that refunds go to already.")})
     return script

@@ -21,13 +21,14 @@ from crowdfund.campaigns.drafts import EMPTY, Draft, check_draft, clean_text, fr
 from crowdfund.campaigns.endings import ending_block
 from crowdfund.campaigns.models import Account, Block, Campaign, Coin, Pledge, Restore
 from crowdfund.campaigns.refund_models import RefundChangeRow
-from crowdfund.campaigns.terms import CampaignTerms, refund_promise
+from crowdfund.campaigns.terms import CampaignTerms, refundable_up_to_sat_vb
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, Problems, UserError
 from crowdfund.projects import people, writing
 from crowdfund.projects.roles import Action
+from crowdfund.sentences import N_, Sentence
 from crowdfund.wallet.addresses import normalise, script_of
 from crowdfund.wallet.amounts import MAX_MONEY_SATS
 from crowdfund.wallet.descriptors import campaign_descriptor, derive_address
@@ -55,7 +56,7 @@ _is_spare = and_(
     Account.index >= _first_account,
 )
 _lacks_receipt_key = _is_spare & Account.receipt_key.is_(None)
-RESTORED = "This site was restored from a backup and looks through the chain first; please try again later."
+RESTORED = N_("This site was restored from a backup and looks through the chain first; please try again later.")
 
 
 def new_id(length: int) -> str:
@@ -321,8 +322,11 @@ def _reserve_index(
         raise UserError("This campaign has reached its deadline and takes no more pledges.")
     if terms.cap_sats and _is_full(session, campaign_id, terms.cap_sats):
         raise UserError(
-            f"This campaign has {terms.cap_sats} sat, all that it accepts, and takes no more pledges: "
-            "what came now would only be sent back."
+            Sentence(
+                "This campaign has {cap} sat, all that it accepts, and takes no more pledges: what came now would only "
+                "be sent back.",
+                cap=terms.cap_sats,
+            )
         )
     refund_script = _check_pledge(session, settings.network, terms, amount_sats, refund_address, name, message)
     campaign.next_index += 1
@@ -364,20 +368,30 @@ def _check_pledge(
     problems: dict[str, str] = {}
     script = b""
     if not terms.min_pledge_sats <= amount_sats <= MAX_MONEY_SATS:
-        problems["amount"] = (
-            f"The smallest pledge is {terms.min_pledge_sats} sat: {refund_promise(terms.min_pledge_sats)}."
+        problems["amount"] = Sentence(
+            "The smallest pledge is {least} sat: at network fees of up to {rate} sat/vB, a refund still returns at "
+            "least half.",
+            least=terms.min_pledge_sats,
+            rate=refundable_up_to_sat_vb(terms.min_pledge_sats),
         )
     try:
         script = script_of(refund_address, network, "refund_address")
         refuse_own_address(session, script, "refund_address")
     except UserError as error:
         problems["refund_address"] = error.sentence
-    for field, text, limit in (("name", name, NAME_LIMIT), ("message", message, MESSAGE_LIMIT)):
-        if len(clean_text(text)) > limit:
-            problems[field] = f"The {field} has {len(clean_text(text))} characters; at most {limit} fit."
+    if len(clean_text(name)) > NAME_LIMIT:
+        problems["name"] = too_long(N_("The name has {count} characters; at most {limit} fit."), name, NAME_LIMIT)
+    if len(clean_text(message)) > MESSAGE_LIMIT:
+        told = N_("The message has {count} characters; at most {limit} fit.")
+        problems["message"] = too_long(told, message, MESSAGE_LIMIT)
     if problems:
         raise Problems(problems)
     return script
+
+
+def too_long(told: str, text: str, limit: int) -> Sentence:
+    """Of how many characters the text is, and how many fit; `told` has places for both."""
+    return Sentence(told, count=len(clean_text(text)), limit=limit)
 
 
 def _refuse_while_restoring(session: Session) -> None:
@@ -389,7 +403,7 @@ def _refuse_while_restoring(session: Session) -> None:
 def refuse_own_address(session: Session, script: bytes, field: str) -> None:
     """Raise Problems if this script is one that we have given to a pledge."""
     if session.scalar(select(Pledge.id).where(Pledge.script == script)) is not None:
-        raise Problems({field: "This is an address of a pledge on this site; give one of your own wallet."})
+        raise Problems({field: N_("This is an address of a pledge on this site; give one of your own wallet.")})
 
 
 def refuse_other_seed(session: Session, offered: list[OfferedAccount]) -> None:

@@ -21,6 +21,7 @@ from crowdfund.campaigns.rewards import HOLDING, Claim, ClaimState, left_of, pai
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.campaigns.tip import chain_tip
 from crowdfund.errors import Problems
+from crowdfund.sentences import N_, Sentence
 
 
 @dataclass(frozen=True)
@@ -51,12 +52,14 @@ def reserve(session: Session, pledge: Pledge, number: int | None) -> bool:
         return False
     row = session.get(RewardRow, (pledge.campaign_id, number))
     if row is None:
-        raise Problems({"reward": "There is no such reward; choose one of those on the page, or none."})
+        raise Problems({"reward": N_("There is no such reward; choose one of those on the page, or none.")})
     if pledge.amount_sats < row.minimum_sats:
-        raise Problems({"amount": f"This reward is for a pledge of at least {row.minimum_sats} sat."})
+        raise Problems(
+            {"amount": Sentence("This reward is for a pledge of at least {least} sat.", least=row.minimum_sats)}
+        )
     now = _chain_time(session)
     if row.stock and left_of(_swept(session, pledge.campaign, row, now), row.stock) == 0:
-        raise Problems({"reward": "The last one has just been taken; choose another reward, or none."})
+        raise Problems({"reward": N_("The last one has just been taken; choose another reward, or none.")})
     claim = RewardClaim(
         pledge_id=pledge.id, campaign_id=pledge.campaign_id, number=number, reserved_at=now, freed_at=None
     )

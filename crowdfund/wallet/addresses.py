@@ -10,9 +10,10 @@ from embit import base58, bech32
 from embit.base import EmbitError
 
 from crowdfund.errors import UserError
+from crowdfund.sentences import N_, Sentence
 from crowdfund.wallet.networks import NETWORKS, Network
 
-_PREFIX_TITLES = {"bc": "bitcoin (mainnet)", "tb": "a test network", "bcrt": "regtest"}
+_PREFIX_TITLES = {"bc": N_("bitcoin (mainnet)"), "tb": N_("a test network"), "bcrt": "regtest"}
 _VERSION_TITLES = {
     0x00: "bitcoin (mainnet)",
     0x05: "bitcoin (mainnet)",
@@ -54,11 +55,17 @@ def address_of(script: bytes, network_name: str) -> str:
     raise ValueError("not a script with an address")
 
 
+def _elsewhere(title: str, network: Network) -> Sentence:
+    return Sentence(
+        "This is an address of {other}; this site works on {network}.", other=Sentence(title), network=network.title
+    )
+
+
 def _segwit_script(address: str, prefix: str, network: Network) -> bytes:
     if address not in (address.lower(), address.upper()):
         raise UserError("This address mixes capital and small letters; copy it again from your wallet.")
     if prefix != network.bech32_prefix:
-        raise UserError(f"This is an address of {_PREFIX_TITLES[prefix]}; this site works on {network.title}.")
+        raise UserError(_elsewhere(_PREFIX_TITLES[prefix], network))
     encoding, _, _ = bech32.bech32_decode(address)
     if encoding is None:
         raise UserError("This address has a typing error: its checksum does not fit. Copy it again.")
@@ -83,5 +90,5 @@ def _base58_script(address: str, network: Network) -> bytes:
     if version == network.p2sh_version:
         return b"\xa9\x14" + digest + b"\x87"
     if version in _VERSION_TITLES:
-        raise UserError(f"This is an address of {_VERSION_TITLES[version]}; this site works on {network.title}.")
+        raise UserError(_elsewhere(_VERSION_TITLES[version], network))
     raise UserError("This is not an address that can be paid in bitcoin.")

@@ -9,6 +9,7 @@ import re
 from decimal import Decimal
 
 from crowdfund.errors import UserError
+from crowdfund.sentences import N_, Sentence
 
 SATS_PER_BTC = 100_000_000
 MAX_MONEY_SATS = 21_000_000 * SATS_PER_BTC
@@ -28,9 +29,11 @@ def parse_amount(text: str, unit: str, field: str | None = None) -> int:
     if not text:
         raise UserError("Please write an amount.", field)
     if not _PLAIN.fullmatch(text):
-        raise UserError(f"“{text[:40]}” is not an amount: {_why_not_plain(text, unit)}", field)
+        raise UserError(
+            Sentence("“{text}” is not an amount: {why}", text=text[:40], why=_why_not_plain(text, unit)), field
+        )
     if len(text) > LONGEST_TEXT:
-        raise UserError(f"“{text[:20]}…” is too long for an amount.", field)
+        raise UserError(Sentence("“{text}…” is too long for an amount.", text=text[:20]), field)
     sats = Decimal(text) * (SATS_PER_BTC if unit == "BTC" else 1)
     if sats != int(sats):
         raise UserError(_too_fine(unit), field)
@@ -41,18 +44,22 @@ def parse_amount(text: str, unit: str, field: str | None = None) -> int:
     return int(sats)
 
 
-def _why_not_plain(text: str, unit: str) -> str:
+def _why_not_plain(text: str, unit: str) -> Sentence:
     if text.startswith("-"):
-        return "it must be more than zero."
+        return Sentence("it must be more than zero.")
     if re.search(r"[\s,'_\u2009\u202f]", text):
-        return "leave out spaces, commas and other separators" + (" and use a point." if unit == "BTC" else ".")
-    return "use the digits 0 to 9" + (" and at most one point." if unit == "BTC" else " only.")
+        if unit == "BTC":
+            return Sentence("leave out spaces, commas and other separators and use a point.")
+        return Sentence("leave out spaces, commas and other separators.")
+    if unit == "BTC":
+        return Sentence("use the digits 0 to 9 and at most one point.")
+    return Sentence("use the digits 0 to 9 only.")
 
 
 def _too_fine(unit: str) -> str:
     if unit == "BTC":
-        return "A bitcoin has eight decimal places; there is nothing smaller than 0.00000001 BTC."
-    return "A satoshi cannot be divided; write a whole number."
+        return N_("A bitcoin has eight decimal places; there is nothing smaller than 0.00000001 BTC.")
+    return N_("A satoshi cannot be divided; write a whole number.")
 
 
 def format_btc(sats: int) -> str:

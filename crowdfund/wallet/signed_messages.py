@@ -15,6 +15,7 @@ from coincurve import PublicKey, PublicKeyXOnly
 from embit.hashes import hash160
 
 from crowdfund.errors import UserError
+from crowdfund.sentences import N_, Sentence, joined
 from crowdfund.wallet.receipts import message_digest
 
 SIMPLE = "smp"
@@ -27,19 +28,19 @@ TAG_MESSAGE, TAG_SIGHASH = b"BIP0322-signed-message", b"TapSighash"
 NO_INPUT = bytes(32) + b"\xff" * 4
 OP_RETURN_OUTPUT = bytes(8) + b"\x01\x6a"
 
-WRONG = (
+WRONG = N_(
     "This signature is not that of the address over exactly this text. Sign the text as it stands, every letter of it, "
     "with the wallet that the address belongs to."
 )
-UNREADABLE = "This is not a signature as wallets write them; copy all of it, and nothing else."
-NOT_SIMPLE = (
+UNREADABLE = N_("This is not a signature as wallets write them; copy all of it, and nothing else.")
+NOT_SIMPLE = N_(
     "This is a signature in the “full” form or a proof of funds. Let the wallet make the simple form of BIP 322, or a "
     "signed message (BIP 137)."
 )
-NO_SINGLE_KEY = (
+NO_SINGLE_KEY = N_(
     "An address of this kind (P2WSH) has no single key that could sign a text here, so it cannot be done for it."
 )
-PERHAPS_SEVERAL = (
+PERHAPS_SEVERAL = N_(
     "If the address belongs to a wallet of several signers, or to a script, it cannot be done for it; an address that "
     "begins with 3 (2 on test networks) can sign only where it is “nested segwit” of a single key."
 )
@@ -63,7 +64,7 @@ def check_signed(script: bytes, text: str, signature: str) -> None:
     else:
         good = _simple_is_good(script, text, raw)
     if not good:
-        raise UserError(f"{WRONG} {PERHAPS_SEVERAL}" if _is_p2sh(script) else WRONG)
+        raise UserError(joined(Sentence(WRONG), Sentence(PERHAPS_SEVERAL)) if _is_p2sh(script) else WRONG)
 
 
 def _decoded(signature: str) -> bytes:

@@ -1,12 +1,13 @@
 """Draws a budget as inline SVG: its lines as parts of one bar, with a mark at the minimum and one at the optimum.
 
-Pure, as `drawing` is: colours come from the stylesheet, and what is drawn stands in words beside it.
+Colours come from the stylesheet, as in `drawing`, and what is drawn stands in words beside it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from flask_babel import gettext as _
 from markupsafe import Markup
 
 from crowdfund.campaigns.details import BUDGET_KINDS, NEEDED, BudgetLine, Details
@@ -32,16 +33,21 @@ def budget_svg(details: Details) -> Markup:
         position += line.sats
     minimum = details.minimum_sats
     if minimum < total:
-        parts.append(_mark(minimum, total, "minimum", BELOW))
-    parts.append(_mark(total, total, "optimum" if minimum < total else "goal", ABOVE))
+        parts.append(_mark(minimum, total, _("minimum"), BELOW))
+    parts.append(_mark(total, total, _("optimum") if minimum < total else _("goal"), ABOVE))
     return _DRAWING.format(budget_text(details), Markup().join(parts))
 
 
 def budget_text(details: Details) -> str:
     """What the bar shows, in words."""
     optional = details.optimum_sats - details.minimum_sats
-    more = f", and {optional} sat more would make it better" if optional else ""
-    return f"{details.minimum_sats} sat are needed{more}."
+    if not optional:
+        return _("%(needed)s sat are needed.", needed=details.minimum_sats)
+    return _(
+        "%(needed)s sat are needed, and %(more)s sat more would make it better.",
+        needed=details.minimum_sats,
+        more=optional,
+    )
 
 
 def in_order(lines: Sequence[BudgetLine]) -> list[BudgetLine]:

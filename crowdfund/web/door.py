@@ -26,11 +26,12 @@ from crowdfund.accounts.limits import Hit, Rule
 from crowdfund.accounts.passkeys import Asked, Question
 from crowdfund.campaigns.models import Creator
 from crowdfund.errors import TooMany, UserError
+from crowdfund.sentences import N_
 from crowdfund.web.site import begin_session, here
 
 COOKIE = "known"
 COOKIE_LIFE_S = 400 * 86_400  # the longest that browsers keep one
-MANY_RESERVED = (
+MANY_RESERVED = N_(
     "Many rewards of this campaign are being reserved, so no more of those that are limited are given out to you just "
     "now. Choose another reward or none, or wait {wait} and try again."
 )

@@ -1,7 +1,8 @@
 """Draws the two pictures of the site as inline SVG: a campaign's pattern and its bar.
 
 Pure: the same terms and the same coins give the same picture. It may not read the database, the clock
-or the request. Colours come from the stylesheet (classes), so that both pictures follow light and dark.
+or the request. Colours come from the stylesheet (classes), so that both pictures follow light and dark; words come from
+whoever has the picture drawn.
 """
 
 import hashlib
@@ -16,16 +17,14 @@ CELL = 4
 # Three hundred stripes are drawn at most: narrower neighbours share one.
 SEPARATOR_MIN, STRIPE_MIN, STRIPE_MIN_COMPACT, FLAG_ROOM = 600, 334, 1_000, 15_000
 
-SHARED = " Pledges that are too small to be drawn alone share a stripe with their neighbours."
-
 _PATTERN = Markup('<svg class="pattern{}" viewBox="0 0 {} {}" preserveAspectRatio="xMidYMid slice" {}>{}</svg>')
 _BAR = Markup('<svg class="bar{}" role="img" aria-label="{}">{}</svg>')
 _RECT = Markup('<rect {} x="{}" y="{}" width="{}" height="{}"/>')
 _LINE = Markup('<line class="goal" x1="{0}" y1="{1}" x2="{0}" y2="{2}"/>')
 _OPTIMUM = Markup('<line class="optimum" x1="{0}" y1="14" x2="{0}" y2="62"/>')
 _PIN = Markup('<svg class="pin" x="{}">{}</svg>')
-_FLAG_LEFT = Markup('<path d="M0 2H-14L-9 7.5L-14 13H0z"/><text x="-20" y="13" text-anchor="end">goal</text>')
-_FLAG_RIGHT = Markup('<path d="M0 2H14L9 7.5L14 13H0z"/><text x="20" y="13">goal</text>')
+_FLAG_LEFT = Markup('<path d="M0 2H-14L-9 7.5L-14 13H0z"/><text x="-20" y="13" text-anchor="end">{}</text>')
+_FLAG_RIGHT = Markup('<path d="M0 2H14L9 7.5L14 13H0z"/><text x="20" y="13">{}</text>')
 _SEEN = Markup('class="seen{}" fill="url(#hatch)"')
 _COUNTED = Markup('class="c{}{}"')
 
@@ -72,6 +71,16 @@ def pattern_arcs(seed: bytes, columns: int, rows: int) -> Iterable[Arc]:
 
 
 @dataclass(frozen=True)
+class BarWords:
+    """What stands in the bar and beside it. `text` is what it shows, in words; `shared` is said after that where small
+    pledges share a stripe."""
+
+    goal: str
+    text: str
+    shared: str
+
+
+@dataclass(frozen=True)
 class Stripe:
     """A piece of the bar: where it begins and how long it is, in thousandths of a percent of the bar."""
 
@@ -93,7 +102,7 @@ def bar_stripes(
 
 
 def bar_svg(
-    stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool = False, optimum_sats: int = 0
+    stripes: Sequence[tuple[int, bool]], goal_sats: int, words: BarWords, compact: bool = False, optimum_sats: int = 0
 ) -> Markup:
     """The progress bar: one stripe per pledge, solid when confirmed, hatched while only seen, and the goal.
 
@@ -107,20 +116,19 @@ def bar_svg(
     for number, piece in enumerate(pieces):
         look = _look(number, piece.share, piece.confirmed)
         parts.append(_RECT.format(look, _percent(piece.start), top, _percent(piece.share), height))
-    parts.append(_goal(goal, compact))
+    parts.append(_goal(goal, compact, words.goal))
     if optimum_sats:
         parts.append(_OPTIMUM.format(_percent(_share(optimum_sats, _span(stripes, goal_sats, optimum_sats)))))
-    text = bar_text(stripes, goal_sats) + (SHARED if len(pieces) < len(stripes) else "")
+    text = f"{words.text} {words.shared}" if len(pieces) < len(stripes) else words.text
     return _BAR.format(" compact" if compact else "", text, Markup().join(parts))
 
 
-def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:
-    """What the bar shows, in words: the text equivalent of the drawing."""
+def bar_percents(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> tuple[int, int]:
+    """How many percent of the goal are confirmed, and how many more are only seen."""
     goal = max(goal_sats, 1)
     counted = sum(sats for sats, confirmed in stripes if confirmed) * 100 // goal
     seen = sum(sats for sats, confirmed in stripes if not confirmed) * 100 // goal
-    more = f", and {seen} percent more is seen but not yet counted" if seen else ""
-    return f"{counted} percent of the goal is confirmed{more}."
+    return counted, seen
 
 
 def _tile(x: int, y: int, byte: int) -> Iterable[Arc]:
@@ -170,12 +178,12 @@ def _look(number: int, share: int, confirmed: bool) -> Markup:
     return _COUNTED.format(number % 2, thin) if confirmed else _SEEN.format(thin)
 
 
-def _goal(share: int, compact: bool) -> Markup:
+def _goal(share: int, compact: bool, word: str) -> Markup:
     """The goal: a line across the bar and, on the large bar, a flag with its name on the side with room."""
     x = _percent(share)
     if compact:
         return _LINE.format(x, "0", "100%")
-    return _LINE.format(x, "2", "62") + _PIN.format(x, _FLAG_LEFT if share > FLAG_ROOM else _FLAG_RIGHT)
+    return _LINE.format(x, "2", "62") + _PIN.format(x, (_FLAG_LEFT if share > FLAG_ROOM else _FLAG_RIGHT).format(word))
 
 
 def _share(part: int, whole: int) -> int:

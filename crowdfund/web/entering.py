@@ -16,6 +16,7 @@ from crowdfund.campaigns.models import Creator
 from crowdfund.errors import UserError
 from crowdfund.web import door
 from crowdfund.web.forms import AccountForm, CodeForm, PasskeyForm, RecoveryForm, show_problems
+from crowdfund.web.i18n import at_the_desk
 from crowdfund.web.security import code_of
 from crowdfund.web.site import begin_session, current_creator, current_session, here, leave, local_path
 
@@ -87,6 +88,7 @@ def login_passkey() -> Answer:
 
 
 @pages.route("/login/second", methods=["GET", "POST"])
+@at_the_desk
 def second() -> Answer:
     """What an account asks for beside a password."""
     half, form, code = _half(), CodeForm(), 200
@@ -102,6 +104,7 @@ def second() -> Answer:
 
 
 @pages.post("/login/second/passkey")
+@at_the_desk
 def second_passkey() -> Answer:
     """A passkey beside a password."""
     half, form = _half(), PasskeyForm()
@@ -117,6 +120,7 @@ def second_passkey() -> Answer:
 
 
 @pages.route("/login/recover", methods=["GET", "POST"])
+@at_the_desk
 def recover() -> Answer:
     """In with a recovery code."""
     half, form, code = _half(), RecoveryForm(), 200

@@ -5,15 +5,21 @@ or an address and nothing else. It may not compute money: whole satoshi come in,
 goes through here, so that all follow the reader's unit.
 """
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
+from babel.dates import format_date
 from flask import Flask
+from flask_babel import get_locale
+from flask_babel import gettext as _
 from markupsafe import Markup, escape
 
 from crowdfund.wallet.amounts import format_btc
 from crowdfund.web import units
-from crowdfund.web.drawing import bar_svg, bar_text, pattern_svg
+from crowdfund.web.drawing import BarWords, bar_percents, bar_svg, pattern_svg
 from crowdfund.web.markdown import story_html
+from crowdfund.web.stored_words import watch_state, word
 
 GAP = Markup("<i></i>")
 
@@ -59,8 +65,38 @@ def when(moment: datetime) -> Markup:
     if moment.tzinfo is None:
         raise ValueError("when() needs an aware datetime")
     utc = moment.astimezone(UTC)
-    text = f"{utc.day} {utc:%B %Y, %H:%M} UTC"
+    text = _("%(date)s, %(time)s UTC", date=day(utc), time=f"{utc:%H:%M}")
     return Markup('<time datetime="{}">{}</time>').format(f"{utc:%Y-%m-%dT%H:%M:%SZ}", text)
+
+
+def day(moment: datetime) -> str:
+    """1 December 2026, in the words of the reader."""
+    found = get_locale()
+    return _day(moment.date(), "en" if found is None else str(found))
+
+
+@lru_cache(maxsize=1024)
+def _day(date_: date, language: str) -> str:
+    return format_date(date_, "long", locale="en_GB" if language == "en" else language)
+
+
+def bar(stripes: Sequence[tuple[int, bool]], goal_sats: int, compact: bool = False, optimum_sats: int = 0) -> Markup:
+    """The progress bar with its words."""
+    shared = _("Pledges that are too small to be drawn alone share a stripe with their neighbours.")
+    words = BarWords(_("goal"), bar_text(stripes, goal_sats), shared)
+    return bar_svg(stripes, goal_sats, words, compact, optimum_sats)
+
+
+def bar_text(stripes: Sequence[tuple[int, bool]], goal_sats: int) -> str:
+    """What the bar shows, in words: the text equivalent of the drawing."""
+    counted, seen = bar_percents(stripes, goal_sats)
+    if not seen:
+        return _("%(counted)s percent of the goal is confirmed.", counted=counted)
+    return _(
+        "%(counted)s percent of the goal is confirmed, and %(seen)s percent more is seen but not yet counted.",
+        counted=counted,
+        seen=seen,
+    )
 
 
 def short_id(value: str) -> Markup:
@@ -74,5 +110,6 @@ def register(app: Flask) -> None:
     """Gives every template the filters and the two drawings."""
     app.jinja_env.filters.update(sats=sats, number=number, btc=btc, fours=fours, when=when, short_id=short_id)
     app.jinja_env.filters.update(markdown=story_html, figure=figure, other=other)
+    app.jinja_env.filters.update(word=word, watch_state=watch_state)
     app.jinja_env.globals.update(unit=units.current, here_again=units.here_again)
-    app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar_svg, bar_text=bar_text)
+    app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar, bar_text=bar_text)

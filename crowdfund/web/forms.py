@@ -28,9 +28,11 @@ from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.projects.models import KINDS, Project
 from crowdfund.projects.writing import ProjectDraft
 from crowdfund.wallet.amounts import parse_amount
+from crowdfund.web.i18n import later, said
 
 UNITS = ("sat", "BTC")
 OWN = ("Yes", "No")
+OWN_CHOICES = [SelectChoice("Yes", later("Yes")), SelectChoice("No", later("No"))]
 TECHNOLOGY = [
     SelectChoice("0", "not given"),
     SelectChoice("1", "OTRL-1: an idea"),
@@ -56,15 +58,15 @@ LEVELS = ("technology_readiness", "documentation_readiness")
 class AccountForm(FlaskForm):
     """Signing up and logging in."""
 
-    name = StringField("Name")
-    password = PasswordField("Password")
+    name = StringField(later("Name"))
+    password = PasswordField(later("Password"))
 
 
 class PasskeyForm(FlaskForm):
     """What the browser brings after the script has asked it for a passkey."""
 
-    name = StringField("Name", id="passkey-account")
-    passkey_name = StringField("Name of the passkey")
+    name = StringField(later("Name"), id="passkey-account")
+    passkey_name = StringField(later("Name of the passkey"))
     credential = HiddenField()
 
 
@@ -150,11 +152,11 @@ class ImportForm(FlaskForm):
 class HelpForm(FlaskForm):
     """An offer of help that is not money."""
 
-    need = RadioField("What you can help with", choices=[], validate_choice=False)
-    amount = StringField("How much of it", default="1")
-    name = StringField("Your name")
-    contact = StringField("How the project can reach you")
-    message = TextAreaField("What you can do")
+    need = RadioField(later("What you can help with"), choices=[], validate_choice=False)
+    amount = StringField(later("How much of it"), default="1")
+    name = StringField(later("Your name"))
+    contact = StringField(later("How the project can reach you"))
+    message = TextAreaField(later("What you can do"))
 
 
 class PictureForm(FlaskForm):
@@ -173,19 +175,19 @@ class AltForm(FlaskForm):
 class PledgeForm(FlaskForm):
     """A pledge before it has an address."""
 
-    amount = StringField("Amount")
-    amount_unit = RadioField("Unit", choices=UNITS, default="sat", validate_choice=False)
-    refund_address = StringField("Refund address")
-    name = StringField("Your name")
-    message = StringField("A message")
-    reward = RadioField("Reward", choices=[], validate_choice=False)
-    own = RadioField("Is this your own money?", choices=OWN, validate_choice=False)
+    amount = StringField(later("Amount"))
+    amount_unit = RadioField(later("Unit"), choices=UNITS, default="sat", validate_choice=False)
+    refund_address = StringField(later("Refund address"))
+    name = StringField(later("Your name"))
+    message = StringField(later("A message"))
+    reward = RadioField(later("Reward"), choices=[], validate_choice=False)
+    own = RadioField(later("Is this your own money?"), choices=OWN_CHOICES, validate_choice=False)
 
 
 class EmailForm(FlaskForm):
     """Where to send mails."""
 
-    email = StringField("E-mail address")
+    email = StringField(later("E-mail address"))
 
 
 class TokenForm(FlaskForm):
@@ -259,8 +261,9 @@ def show_problems(form: FlaskForm, error: UserError, unreadable: Mapping[str, st
     values put in their place.
     """
     by_field: Mapping[str, str] = error.by_field if isinstance(error, Problems) else {error.field or "": error.sentence}
-    for name, sentence in {**by_field, **(unreadable or {})}.items():
+    for name, english in {**by_field, **(unreadable or {})}.items():
         field: Field | None = form._fields.get(name)
+        sentence = said(english)
         if field is None:
             form.form_errors.append(sentence)
         else:

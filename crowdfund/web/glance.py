@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from flask_babel import format_datetime
 from flask_babel import gettext as _
 
 from crowdfund.campaigns import gallery, lines
@@ -17,6 +16,7 @@ from crowdfund.campaigns.picture_models import Picture
 from crowdfund.errors import NotFound, TooMany, UserError
 from crowdfund.projects.pictures import pixels_of
 from crowdfund.projects.pixels import Pixels
+from crowdfund.web.filters import day
 from crowdfund.web.picture_views import PictureView, picture_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import campaign_view
@@ -111,11 +111,6 @@ def shared_picture(campaign: Glance) -> Pixels | None:
         return None if data is None else pixels_of(data)
     except UserError as error:  # it was opened when it came, so nothing is wrong with it
         raise TooMany(AGAIN_S) from error
-
-
-def day(moment: datetime) -> str:
-    """1 December 2026, in the words of the reader."""
-    return format_datetime(moment, "d MMMM y")
 
 
 def as_of_words(height: int | None) -> str:

@@ -1,19 +1,205 @@
-"""Which language a page speaks."""
+"""Which language a page speaks, and where its sentences are looked up.
+
+Programs are always answered in English: the API, feeds and files. So is the desk of those who run a campaign, for now.
+"""
 
 from __future__ import annotations
 
-from flask import Flask
-from flask_babel import Babel
+import string
+from collections.abc import Callable
+from functools import cache, cached_property
+from io import BytesIO
+from typing import Any, NamedTuple, TypeVar, cast
+from urllib.parse import urlencode
+
+from babel import Locale
+from babel.messages.mofile import write_mo
+from babel.messages.pofile import read_po
+from babel.numbers import format_decimal
+from babel.support import NullTranslations, Translations
+from flask import Flask, Response, current_app, has_request_context, request
+from flask_babel import Babel, Domain, force_locale, get_locale, lazy_gettext
+from flask_babel import gettext as _
+
+from crowdfund.db import ROOT
+from crowdfund.sentences import Sentence
+from crowdfund.web.pseudo import PseudoTranslations
 
 # The first is the language that every sentence is written in.
 LANGUAGES = ("en",)
+NAMES = {"en": "English", "es": "Español", "de": "Deutsch"}
+# A language that nobody speaks, written from right to left: it shows which sentences cannot be translated, and what
+# looks wrong once they are long and begin on the right. Only where the application is told to offer it.
+PSEUDO, PSEUDO_LOCALE = "ar-XB", "ar_001"
+OFFER_PSEUDO = "OFFER_PSEUDO_LANGUAGE"
+ASKED, COOKIE, DESK = "lang", "lang", "at_the_desk"
+YEAR_S = 365 * 24 * 3600
+CATALOGUES = ROOT / "translations"
+# What is not for reading on this site: for programs, or shown on other sites, where nothing was chosen.
+ENGLISH = ("/api/", "/embed/", "/static/")
+# Pages that are made for one person, or that ask not to be found.
+NOT_LISTED = ("/p/", "/mail/", "/login", "/signup", "/join/", "/account", "/dashboard", "/drafts/", "/unit/")
+
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+class Choice(NamedTuple):
+    """A language that a reader may choose: its code, its own name for itself, the address of this page in it."""
+
+    code: str
+    name: str
+    address: str
+
+
+def offered() -> tuple[str, ...]:
+    """The languages that this installation speaks."""
+    return (*LANGUAGES, PSEUDO) if current_app.config.get(OFFER_PSEUDO) else LANGUAGES
+
+
+def language() -> str:
+    """The language of this request, as pages name it: by the address, else as it was chosen before, else as the browser
+    asks for it."""
+    if not has_request_context() or request.path.startswith(ENGLISH):
+        return LANGUAGES[0]
+    known = offered()
+    for chosen in (request.args.get(ASKED), request.cookies.get(COOKIE)):
+        if chosen in known:
+            return chosen
+    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
 
 
 def locale() -> str:
-    """The language of this request."""
-    return LANGUAGES[0]
+    """The language in which dates and sentences of this request are looked up."""
+    if has_request_context() and is_desk():
+        return LANGUAGES[0]
+    return _locale_of(language())
+
+
+def direction() -> str:
+    """Into which direction the page is written: ltr or rtl."""
+    return str(Locale.parse(_locale_of(language())).text_direction)
+
+
+def at_the_desk(view: View) -> View:
+    """Marks a view whose page is for those who run a campaign or write programs, and is not translated."""
+    setattr(view, DESK, True)
+    return view
+
+
+def is_desk() -> bool:
+    """Is this page marked so?"""
+    return getattr(current_app.view_functions.get(request.endpoint or ""), DESK, False)
+
+
+def in_page_language(caller: Callable[[], str]) -> str:
+    """What stands around such a page, in the reader's language."""
+    with force_locale(_locale_of(language())):
+        return caller()
+
+
+def choices() -> list[Choice]:
+    """This page in each language; empty for the answer to a form, which a link would lose."""
+    if request.method != "GET":
+        return []
+    return [Choice(code, NAMES.get(code, code), _here_in(code)) for code in offered()]
+
+
+def alternates() -> list[tuple[str, str]]:
+    """The other languages of a page for those who list pages, each with its whole address."""
+    if request.method != "GET" or request.url_rule is None or request.path.startswith(NOT_LISTED):
+        return []
+    if len(LANGUAGES) == 1:
+        return []
+    base = request.host_url.rstrip("/")
+    return [(code, base + _here_in(code)) for code in LANGUAGES]
+
+
+def later(text: str) -> str:
+    """A text that is looked up whenever it is shown: for labels of forms, which are made before anybody asks."""
+    return cast(str, lazy_gettext(text))
+
+
+def said(text: str) -> str:
+    """A sentence of the parts below the web, in the reader's language."""
+    if not isinstance(text, Sentence):
+        return _(text) if text else ""
+    values = {name: said(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
+    found = catalogue(str(get_locale() or LANGUAGES[0]))
+    template = found.ungettext(text.template, text.plural, text.number) if text.plural else _(text.template)
+    return _FORMAT.vformat(template, (), values) if values else template
+
+
+class _Format(string.Formatter):
+    """Groups the digits of a number as its language does, where the sentence asks for that."""
+
+    def format_field(self, value: Any, format_spec: str) -> str:
+        if format_spec == "," and isinstance(value, int):
+            return format_decimal(value, locale=get_locale() or LANGUAGES[0])
+        return str(super().format_field(value, format_spec))
+
+
+_FORMAT = _Format()
+
+
+@cache
+def catalogue(name: str) -> NullTranslations:
+    """The sentences of a language, read from its catalogue and kept. Raises OSError where that is not there."""
+    if name == PSEUDO_LOCALE:
+        return PseudoTranslations()
+    if name not in LANGUAGES[1:]:
+        return NullTranslations()
+    with (CATALOGUES / name / "LC_MESSAGES" / "messages.po").open("rb") as file:
+        read = read_po(file, locale=name)
+    compiled = BytesIO()
+    write_mo(compiled, read)
+    compiled.seek(0)
+    return Translations(compiled)
+
+
+class _Sentences(Domain):
+    """Looks sentences up in what `catalogue` keeps."""
+
+    def get_translations(self) -> NullTranslations:
+        found = get_locale()
+        return catalogue(LANGUAGES[0] if found is None else str(found))
+
+
+class _Babel(Babel):
+    @cached_property
+    def domain_instance(self) -> Domain:
+        return _Sentences()
 
 
 def install(app: Flask) -> None:
-    """Give every template `_` and `ngettext`."""
-    Babel(app, locale_selector=locale)
+    """Give every template `_`, `ngettext` and what it has to know of its language."""
+    _Babel(app, locale_selector=lambda: Locale.parse(locale()))
+    for name in LANGUAGES:
+        catalogue(name)
+    app.jinja_env.filters.update(said=said)
+    app.jinja_env.globals.update(
+        page_language=language, page_direction=direction, languages=choices, alternates=alternates,
+        at_the_desk=is_desk, in_page_language=in_page_language,
+    )  # fmt: skip
+    app.after_request(_answered)
+
+
+def _answered(response: Response) -> Response:
+    """Keep what was chosen by the address; and say that pages are not the same for everybody."""
+    if response.mimetype != "text/html" or request.path.startswith(ENGLISH):
+        return response
+    response.vary.update(("Cookie", "Accept-Language"))
+    asked = request.args.get(ASKED)
+    if asked in offered() and asked != request.cookies.get(COOKIE):
+        secure = request.is_secure or current_app.config["SESSION_COOKIE_SECURE"]
+        response.set_cookie(COOKIE, asked, max_age=YEAR_S, secure=secure, httponly=True, samesite="Lax")
+    return response
+
+
+def _locale_of(code: str) -> str:
+    return PSEUDO_LOCALE if code == PSEUDO else code
+
+
+def _here_in(code: str) -> str:
+    """This very page, and what is asked of it, in another language."""
+    asked = [(name, value) for name, value in request.args.items(multi=True) if name != ASKED]
+    return f"{request.path}?{urlencode([*asked, (ASKED, code)])}"

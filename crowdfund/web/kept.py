@@ -26,7 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from crowdfund.db import CommitWatch, Database
 from crowdfund.errors import WorldError
-from crowdfund.web.i18n import locale
+from crowdfund.web.i18n import language
 from crowdfund.web.live import changes_here
 
 KEPT_S = 2.0
@@ -224,7 +224,7 @@ def _key() -> Key | None:
     if not session.keys() <= EMPTY_SESSION:
         return None
     chosen = sorted(f"{name}={value}" for name, value in request.cookies.items() if not name.startswith("_"))
-    key = (request.url, locale(), *(each for each in chosen if not each.startswith("session=")))
+    key = (request.url, language(), *(each for each in chosen if not each.startswith("session=")))
     return key if sum(map(len, key)) <= MAX_KEY else None
 
 

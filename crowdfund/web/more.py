@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flask_babel import gettext as _
 from markupsafe import Markup
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,6 +20,7 @@ from crowdfund.campaigns.stock import Shelf
 from crowdfund.campaigns.wanted import NeedProgress
 from crowdfund.projects import people
 from crowdfund.projects.models import Project, ProjectMember
+from crowdfund.sentences import N_
 from crowdfund.web.budget_drawing import budget_svg, budget_text, in_order
 from crowdfund.web.filters import when
 from crowdfund.web.markdown import story_html
@@ -87,25 +89,29 @@ def reward_view(db: Session, pledge: Pledge) -> RewardView | None:
         return None
     reward, state, reserved_at = found
     until = when(reserved_at + RESERVED_FOR)
-    return RewardView(reward.title, reward.text, state, Markup(_SENTENCES[state, bool(reward.stock)]).format(until))
+    return RewardView(
+        reward.title, reward.text, state, Markup(_(_SENTENCES[state, bool(reward.stock)])) % {"when": until}
+    )
 
 
-_HELD = "It is yours, if the campaign reaches its goal."
+_HELD = N_("It is yours, if the campaign reaches its goal.")
 _SENTENCES = {
     (ClaimState.HELD, True): _HELD,
     (ClaimState.HELD, False): _HELD,
-    (
-        ClaimState.RESERVED,
-        True,
-    ): "One is kept for you until {}. It becomes yours when your payment is in a block by then.",
-    (
-        ClaimState.RESERVED,
-        False,
-    ): "It becomes yours when your payment is in a block; there are as many as are asked for.",
-    (ClaimState.FREED, True): "It was kept for you until {}. You can still pay, and your money counts; the reward is "
-    "yours only if one is left when your payment is in a block.",
-    (ClaimState.MISSED, True): "It was kept for you until {}. Your payment came after that, when none was left. Your "
-    "money counts all the same.",
+    (ClaimState.RESERVED, True): N_(
+        "One is kept for you until %(when)s. It becomes yours when your payment is in a block by then."
+    ),
+    (ClaimState.RESERVED, False): N_(
+        "It becomes yours when your payment is in a block; there are as many as are asked for."
+    ),
+    (ClaimState.FREED, True): N_(
+        "It was kept for you until %(when)s. You can still pay, and your money counts; the reward is yours only if one "
+        "is left when your payment is in a block."
+    ),
+    (ClaimState.MISSED, True): N_(
+        "It was kept for you until %(when)s. Your payment came after that, when none was left. Your money counts all "
+        "the same."
+    ),
 }
 
 

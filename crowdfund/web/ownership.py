@@ -8,6 +8,7 @@ from crowdfund.campaigns import own_money
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.campaigns.rights import may
 from crowdfund.projects.roles import Action
+from crowdfund.sentences import N_
 from crowdfund.web.forms import OWN, PledgeForm
 from crowdfund.web.site import current_creator, here
 
@@ -26,7 +27,7 @@ def unanswered(campaign_id: str, form: PledgeForm) -> dict[str, str]:
     """A sentence at the question where it is asked and was not answered."""
     if not is_asked(campaign_id) or form.own.data in OWN:
         return {}
-    return {"own": "Please say whether this is your own money: backers are told what you put in yourself."}
+    return {"own": N_("Please say whether this is your own money: backers are told what you put in yourself.")}
 
 
 def note(pledge_id: str, form: PledgeForm) -> None:

@@ -20,7 +20,8 @@ from flask_babel import gettext as _
 from crowdfund.accounts.limits import network_of
 from crowdfund.errors import TooMany
 from crowdfund.web.drawing import pattern_seed
-from crowdfund.web.glance import Glance, as_of_words, day, glance, play_money, shared_picture
+from crowdfund.web.filters import day
+from crowdfund.web.glance import Glance, as_of_words, glance, play_money, shared_picture
 from crowdfund.web.i18n import LANGUAGES
 from crowdfund.web.pace import Pace
 from crowdfund.web.prints.card import CardFacts, SiteFacts, card, site_card

@@ -19,6 +19,7 @@ from crowdfund.db import ROOT
 from crowdfund.errors import NotFound
 from crowdfund.web import openapi, problems
 from crowdfund.web.discovering import front_cards
+from crowdfund.web.i18n import at_the_desk
 from crowdfund.web.kept import kept
 from crowdfund.web.more import more_view
 from crowdfund.web.picture_views import views_of
@@ -115,6 +116,7 @@ def terms(campaign_id: str) -> Response:
 
 
 @pages.get("/api")
+@at_the_desk
 def api_page() -> str:
     """The API, for people."""
     base_url = here().settings.base_url

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, url_for
 from flask_babel import gettext as _
-from flask_babel import lazy_gettext
 from flask_wtf import FlaskForm
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -27,6 +26,7 @@ from crowdfund.campaigns.terms import format_time
 from crowdfund.errors import NotFound, UserError
 from crowdfund.web import door
 from crowdfund.web.forms import show_problems
+from crowdfund.web.i18n import later
 from crowdfund.web.security import code_of
 from crowdfund.web.site import here
 
@@ -38,8 +38,8 @@ Answer = str | Response | tuple[str, int]
 class ReaddressForm(FlaskForm):
     """Where a refund shall go, and the old address's word for it."""
 
-    address = StringField(cast(str, lazy_gettext("New refund address")))
-    signature = TextAreaField(cast(str, lazy_gettext("Signature")))
+    address = StringField(later("New refund address"))
+    signature = TextAreaField(later("Signature"))
 
 
 @dataclass(frozen=True)

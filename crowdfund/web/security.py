@@ -7,13 +7,16 @@ import secrets
 from types import TracebackType
 
 from flask import Flask, Response, g, render_template, request
+from flask_babel import gettext as _
 from flask_wtf.csrf import CSRFError, CSRFProtect
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
 
 from crowdfund.errors import NotFound, Problems, TooMany, UserError, WorldError
 from crowdfund.projects.pictures import MAX_BYTES
+from crowdfund.sentences import N_
 from crowdfund.web import door, problems
+from crowdfund.web.i18n import said
 from crowdfund.web.site import current_creator
 
 protect = CSRFProtect()
@@ -54,26 +57,27 @@ HEADERS = {
 # may not open would be listed without its words, and some of these are secrets.
 UNLISTED = ("/p/", "/mail/", "/login", "/signup", "/join/")
 TITLES = {
-    400: "That did not work",
-    401: "Not without a token",
-    403: "Not with this token",
-    404: "Nothing here",
-    405: "Not this way",
-    409: "Not twice at once",
-    413: "Too large",
-    415: "Not this kind of content",
-    422: "Not with this key",
-    429: "Too often",
-    500: "Our mistake",
-    501: "Not made here",
-    503: "Not just now",
+    400: N_("That did not work"),
+    401: N_("Not without a token"),
+    403: N_("Not with this token"),
+    404: N_("Nothing here"),
+    405: N_("Not this way"),
+    409: N_("Not twice at once"),
+    413: N_("Too large"),
+    415: N_("Not this kind of content"),
+    422: N_("Not with this key"),
+    429: N_("Too often"),
+    500: N_("Our mistake"),
+    501: N_("Not made here"),
+    503: N_("Not just now"),
 }
 SENTENCES = {
-    404: "There is no page at this address. A link may have been cut off when it was copied.",
-    405: "This address does not take that kind of request.",
-    413: "What was sent is too large. Nothing was kept; shorten it and send it again.",
-    500: "Something went wrong on our side. No money moves because of it; please try again.",
+    404: N_("There is no page at this address. A link may have been cut off when it was copied."),
+    405: N_("This address does not take that kind of request."),
+    413: N_("What was sent is too large. Nothing was kept; shorten it and send it again."),
+    500: N_("Something went wrong on our side. No money moves because of it; please try again."),
 }
+EXPIRED = N_("This page had been open for too long or came from elsewhere. Go back, reload it, send again.")
 MISTAKE_ID_BYTES = 6
 MISTAKE_LINE = "If you tell whoever runs this site, name the mistake: {}."
 EXPOSED = "Link, Retry-After, RateLimit, RateLimit-Policy"
@@ -156,7 +160,7 @@ def _world_error(error: WorldError) -> tuple[str | Response, int]:
 
 
 def _csrf_error(_error: CSRFError) -> tuple[str | Response, int]:
-    return _answer(400, "This page had been open for too long or came from elsewhere. Go back, reload it, send again.")
+    return _answer(400, EXPIRED)
 
 
 def _log_mistake(
@@ -203,7 +207,8 @@ def _answer(
     title = TITLES.get(code, TITLES[400 if code < 500 else 500])
     if not is_api():
         try:
-            page = render_template("error.html", code=code, title=title, sentence=sentence, mistake=g.get("mistake_id"))
+            told = {"title": _(title), "sentence": said(sentence), "mistake": g.get("mistake_id")}
+            page = render_template("error.html", code=code, **told)
             return page, code
         except OperationalError as away:
             return _records_away(away)

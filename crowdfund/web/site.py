@@ -27,6 +27,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import NotFound, UserError
 from crowdfund.web import words
+from crowdfund.web.i18n import at_the_desk
 
 ASLEEP = (
     "You were away for more than twelve hours. Open “Account” and “Show that it is you” in another tab, then send this "
@@ -177,7 +178,7 @@ def creators_only(view: Callable[P, R]) -> Callable[P, R | Response]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R | Response:
         return view(*args, **kwargs) if current_creator() else _by_way_of("creators.login")
 
-    return guarded
+    return at_the_desk(guarded)
 
 
 def awake_only(view: Callable[P, R]) -> Callable[P, R | Response]:
@@ -198,7 +199,7 @@ def _guarded(view: Callable[P, R], enough: Callable[[WebSession, datetime], bool
             return _by_way_of("creators.login")
         return view(*args, **kwargs) if enough(row, datetime.now(UTC)) else _by_way_of("accounts.confirm")
 
-    return guarded
+    return at_the_desk(guarded)
 
 
 def refuse_asleep() -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, flash, g, redirect, render_template, url_for
+from flask_babel import gettext as _
 from flask_wtf import FlaskForm
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
@@ -80,7 +81,9 @@ def talk(campaign_id: str) -> Answer:
         posts.ask(db, _published(db, campaign_id), form.name.data or "", form.text.data or "", datetime.now(UTC))
 
     if _sent(form, "question", ask):
-        flash("Thank you. Everyone can read your question once it is answered, or is shown without an answer.", "good")
+        flash(
+            _("Thank you. Everyone can read your question once it is answered, or is shown without an answer."), "good"
+        )
         return redirect(url_for("talk.talk", campaign_id=campaign_id), 303)
     return _talk_page(campaign_id, form), _code(form)
 
@@ -101,7 +104,7 @@ def answer(campaign_id: str, question_id: int) -> Answer:
         kind, parts = moderation.text_of(db, campaign_id, moderation.Target.post(question_id))
     if kind != "question":
         raise NotFound("There is no such question.")
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     return render_template("answer.html", campaign=view, form=form, question=parts[0]), _code(form)
 
 
@@ -130,7 +133,7 @@ def creator_comment(campaign_id: str) -> Answer:
     if _sent(form, "comment", write):
         return redirect(url_for("talk.talk", campaign_id=campaign_id, _anchor="comments"), 303)
     _own(campaign_id, Action.ANSWER)
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     return render_template("comment.html", campaign=view, form=form, pledge_id=None, blocked=None), _code(form)
 
 
@@ -149,7 +152,7 @@ def backer_comment(pledge_id: str) -> Answer:
     campaign_id = snapshot.campaign.id
     if _sent(form, "comment", write):
         return redirect(url_for("talk.talk", campaign_id=campaign_id, _anchor="comments"), 303)
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     return render_template("comment.html", campaign=view, form=form, pledge_id=pledge_id, blocked=blocked), _code(form)
 
 
@@ -170,7 +173,7 @@ def hide(campaign_id: str, kind: str, number: int) -> Answer:
     if _sent(form, "reason", note):
         flash("Shown again." if before else "Hidden. The reason stands in the public log.", "good")
         return redirect(url_for("talk.campaign_log", campaign_id=campaign_id), 303)
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     said = {"what": moderation.WORDS[what], "parts": [part for part in parts if part], "before": before}
     return render_template("hide.html", campaign=view, form=form, **said), _code(form)
 
@@ -178,7 +181,7 @@ def hide(campaign_id: str, kind: str, number: int) -> Answer:
 @pages.get("/campaigns/<campaign_id>/moderation")
 def campaign_log(campaign_id: str) -> str:
     """What was hidden in a campaign."""
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     with here().database.reading() as db:
         return _log_page(moderation.log(db, campaign_id), view)
 
@@ -204,7 +207,7 @@ def _write_update(form: UpdateForm, campaign_id: str, before: Update | None) -> 
     if _sent(form, "update", write):
         return redirect(url_for("talk.update", campaign_id=campaign_id, number=written[-1]), 303)
     _own(campaign_id, Action.UPDATE)
-    _, view = open_snapshot(campaign_id)
+    view = open_snapshot(campaign_id)[1]
     return render_template("update_form.html", campaign=view, form=form, before=before), _code(form)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from flask_wtf import FlaskForm
 from wtforms import StringField, TextAreaField
 
+from crowdfund.web.i18n import later
+
 
 class UpdateForm(FlaskForm):
     """An update, new or edited."""
@@ -16,21 +18,21 @@ class UpdateForm(FlaskForm):
 class QuestionForm(FlaskForm):
     """A visitor's question."""
 
-    name = StringField("Your name")
-    text = TextAreaField("Your question")
+    name = StringField(later("Your name"))
+    text = TextAreaField(later("Your question"))
 
 
 class AnswerForm(FlaskForm):
     """An answer by the campaign's side."""
 
-    text = TextAreaField("Your answer")
+    text = TextAreaField(later("Your answer"))
 
 
 class CommentForm(FlaskForm):
     """A comment; a creator's stands under the account's name."""
 
-    name = StringField("Your name")
-    text = TextAreaField("Your comment")
+    name = StringField(later("Your name"))
+    text = TextAreaField(later("Your comment"))
 
 
 class ReasonForm(FlaskForm):

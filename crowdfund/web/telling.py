@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
+from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
@@ -15,13 +16,16 @@ from crowdfund.notices import subscribing
 from crowdfund.notices.mail import masked
 from crowdfund.notices.models import Subscription
 from crowdfund.notices.subscribing import CONFIRM, OFF
+from crowdfund.sentences import N_
 from crowdfund.web.forms import EmailForm, show_problems
 from crowdfund.web.hooks import overview
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import creators_only, current_creator, here
 
-ASKED = "Look into your mailbox: one mail asks whether the address is right. Nothing else is sent before you say so."
-AWAY = "The address is forgotten."
+ASKED = N_(
+    "Look into your mailbox: one mail asks whether the address is right. Nothing else is sent before you say so."
+)
+AWAY = N_("The address is forgotten.")
 
 pages = Blueprint("telling", __name__)
 
@@ -32,13 +36,13 @@ Answer = str | Response | tuple[str, int]
 def follow(campaign_id: str) -> Answer:
     """Mails about a campaign."""
     _refuse_without_mail()
-    _, campaign = open_snapshot(campaign_id)
+    campaign = open_snapshot(campaign_id)[1]
     form = EmailForm()
     if form.validate_on_submit():
         try:
             with here().database.transaction() as db:
                 subscribing.follow_campaign(db, campaign_id, form.email.data or "", datetime.now(UTC))
-            flash(ASKED, "good")
+            flash(_(ASKED), "good")
             return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
         except UserError as error:
             show_problems(form, error)
@@ -50,14 +54,14 @@ def pledge(pledge_id: str) -> Answer:
     """Mails about a pledge: to one address, which can be taken away again."""
     _refuse_without_mail()
     with here().database.reading() as db:
-        snapshot, _ = queries.load_by_pledge(db, pledge_id)
+        snapshot = queries.load_by_pledge(db, pledge_id)[0]
         held = subscribing.of_pledge(db, pledge_id)
     form = EmailForm()
     if form.validate_on_submit():
         try:
             with here().database.transaction() as db:
                 subscribing.follow_pledge(db, pledge_id, form.email.data or "", datetime.now(UTC))
-            flash(ASKED, "good")
+            flash(_(ASKED), "good")
             return redirect(url_for("telling.pledge", pledge_id=pledge_id), 303)
         except UserError as error:
             show_problems(form, error)
@@ -73,7 +77,7 @@ def pledge_forget(pledge_id: str) -> Response:
         if db.get(Pledge, pledge_id) is None:
             raise NotFound("There is no such pledge.")
         subscribing.forget_pledge(db, pledge_id)
-    flash(AWAY, "good")
+    flash(_(AWAY), "good")
     return redirect(url_for("pledges.show", pledge_id=pledge_id), 303)
 
 
@@ -89,7 +93,7 @@ def creator() -> Answer:
     except UserError as error:
         show_problems(form, error)
         return overview(email_form=form), 422
-    flash(ASKED, "good")
+    flash(_(ASKED), "good")
     return redirect(url_for("hooks.index"), 303)
 
 
@@ -99,7 +103,7 @@ def creator_forget() -> Response:
     """Take the creator's address away."""
     with here().database.transaction() as db:
         subscribing.forget_creator(db, _creator_id())
-    flash(AWAY, "good")
+    flash(_(AWAY), "good")
     return redirect(url_for("hooks.index"), 303)
 
 
@@ -113,7 +117,7 @@ def confirm(subscription_id: int, token: str) -> Answer:
     with here().database.transaction() as db:
         found = subscribing.by_token(db, subscription_id, CONFIRM, token)
         subscribing.confirm(found, datetime.now(UTC))
-    flash("Thank you. You will hear from us by mail.", "good")
+    flash(_("Thank you. You will hear from us by mail."), "good")
     return redirect(url_for("public.front"), 303)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flask import url_for
+from flask_babel import gettext as _
 from markupsafe import Markup
 
 from crowdfund.campaigns.cancelling import HeldCancellation
@@ -25,8 +26,9 @@ from crowdfund.campaigns.overview import OwnShare, own_share
 from crowdfund.campaigns.pledges import PledgeState
 from crowdfund.campaigns.queries import Snapshot, Summary, pledge_summary, settlement_preview, summarise
 from crowdfund.campaigns.settlement import SettlementPreview, refund_estimate_sats
-from crowdfund.campaigns.terms import BLOCK_SPACING, refund_promise
+from crowdfund.campaigns.terms import BLOCK_SPACING, refundable_up_to_sat_vb
 from crowdfund.projects.licenses import license_title
+from crowdfund.sentences import N_
 from crowdfund.wallet.fees import MIN_FEERATE_SAT_VB
 from crowdfund.wallet.payment_uri import payment_uri, qr_svg, qr_text
 from crowdfund.web import words
@@ -117,7 +119,7 @@ class CampaignView:
     descriptor: str | None
     payout_address: str
     min_pledge_sats: int
-    min_pledge_reason: str
+    min_pledge_rate: int
     timelock_height: int
     timelock_at: datetime | None
     time_left: str
@@ -236,12 +238,12 @@ def campaign_view(
         pledge_count=summary.pledge_count,
         percent=summary.percent_of(campaign.goal_sats),
         stripes=_stripes(snapshot),
-        buckets=[BucketView(b, LABELS[b], sats) for b, sats in summary.buckets.items() if sats or b in ALWAYS_SHOWN],
+        buckets=[BucketView(b, _(LABELS[b]), sats) for b, sats in summary.buckets.items() if sats or b in ALWAYS_SHOWN],
         terms_hash=campaign.terms_hash,
         descriptor=campaign.descriptor,
         payout_address=campaign.payout_address,
         min_pledge_sats=min_pledge_sats,
-        min_pledge_reason=refund_promise(min_pledge_sats),
+        min_pledge_rate=refundable_up_to_sat_vb(min_pledge_sats),
         timelock_height=terms.timelock_height if terms else 0,
         timelock_at=expected_at(terms.timelock_height, now, as_of) if terms and as_of else None,
         time_left=words.time_left(deadline, now),
@@ -335,13 +337,13 @@ def _pledged_campaign(snapshot: Snapshot, network: str, as_of: AsOf | None) -> P
 
 
 COIN_NOTES = {
-    Standing.DUST: "Too small to count.",
-    Standing.LATE: "Came after the deadline.",
-    Standing.OVER_CAP: "Came when the campaign had all that it accepts.",
-    Standing.MATURING: "Freshly mined: counts 100 blocks later.",
-    Standing.REPLACED: "Another transaction took its place.",
-    Standing.DOUBLE_SPENT: "A block holds another transaction that spends the same money.",
-    Standing.EVICTED: "The network has dropped it. It may come back.",
+    Standing.DUST: N_("Too small to count."),
+    Standing.LATE: N_("Came after the deadline."),
+    Standing.OVER_CAP: N_("Came when the campaign had all that it accepts."),
+    Standing.MATURING: N_("Freshly mined: counts 100 blocks later."),
+    Standing.REPLACED: N_("Another transaction took its place."),
+    Standing.DOUBLE_SPENT: N_("A block holds another transaction that spends the same money."),
+    Standing.EVICTED: N_("The network has dropped it. It may come back."),
 }
 
 
@@ -359,7 +361,7 @@ def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
         block_hash=coin.block_hash,
         bucket=snapshot.shown_bucket(coin),
         spent_txid=coin.spent_by,
-        note=COIN_NOTES.get(standing, ""),
+        note=_(COIN_NOTES[standing]) if standing in COIN_NOTES else "",
     )
 
 
@@ -444,5 +446,5 @@ def _backers(snapshot: Snapshot) -> list[BackerView]:
 
 def _backer(snapshot: Snapshot, pledge: Pledge, sats: int, confirmed: bool) -> BackerView:
     hidden, own = pledge.id in snapshot.hidden_pledges, pledge.id in snapshot.own_pledges
-    name, message = ("name hidden", "") if hidden else (pledge.name or "anonymous", pledge.message)
+    name, message = (_("name hidden"), "") if hidden else (pledge.name or _("anonymous"), pledge.message)
     return BackerView(name, message, sats, confirmed, own, hidden)

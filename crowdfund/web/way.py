@@ -1,19 +1,17 @@
-"""The way of a pledge in five steps, as its page lists them: what is done, where it stands, what comes next. Pure."""
+"""The way of a pledge in five steps, as its page lists them: what is done, where it stands, what comes next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from flask_babel import gettext as _
 from markupsafe import Markup
 
 from crowdfund.campaigns.pledges import PledgeFacts, PledgeState
 from crowdfund.web.filters import fours, when
 
 LOST = (PledgeState.REPLACED, PledgeState.DOUBLE_SPENT, PledgeState.EVICTED)
-
-
-BACK = "Back to you, at the refund address."
 
 
 @dataclass(frozen=True)
@@ -37,11 +35,11 @@ def steps(
     is reached; `cancelled`: the creator has ended the campaign."""
     progress = _progress(facts.state)
     texts = (
-        Markup("Refund address noted: {}.").format(fours(refund_address)),
+        Markup(_("Refund address noted: %(address)s.")) % {"address": fours(refund_address)},
         Markup(_payment(facts.state, closed, full)),
-        Markup("The network sees the payment, usually within a second or two."),
+        Markup(_("The network sees the payment, usually within a second or two.")),
         Markup(_block(facts, ended, full)),
-        Markup(BACK) if cancelled else _end(facts, deadline_at, ended or full),
+        _back() if cancelled else _end(facts, deadline_at, ended or full),
     )
     return [Step(text, "done" if n < progress else "now" if n == progress else "todo") for n, text in enumerate(texts)]
 
@@ -57,32 +55,41 @@ def _progress(state: PledgeState) -> int:
 
 def _payment(state: PledgeState, closed: bool, full: bool) -> str:
     if closed and (state is PledgeState.AWAITING or state in LOST):
-        return "No payment arrived before the campaign ended. There is nothing left to do."
+        return _("No payment arrived before the campaign ended. There is nothing left to do.")
     if full and (state is PledgeState.AWAITING or state in LOST):
-        return "The campaign has all that it accepts. There is nothing left to do."
+        return _("The campaign has all that it accepts. There is nothing left to do.")
     if state is PledgeState.EVICTED:
-        return "You raise the fee of your payment, or pay again."
+        return _("You raise the fee of your payment, or pay again.")
     if state in LOST:
-        return "You pay again, if you still want to. The first payment will not come."
-    return "You pay from any wallet, in time for a block before the deadline."
+        return _("You pay again, if you still want to. The first payment will not come.")
+    return _("You pay from any wallet, in time for a block before the deadline.")
 
 
 def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:
     if facts.state is PledgeState.MATURING:
-        return "A block holds it. Freshly mined coins may not move for 100 blocks, so it counts after these."
+        return _("A block holds it. Freshly mined coins may not move for 100 blocks, so it counts after these.")
     if not facts.counted_sats and (facts.late_sats or (ended and facts.seen_sats)):
-        return "A block confirms it, too late to count."
+        return _("A block confirms it, too late to count.")
     if not facts.counted_sats and (facts.over_cap_sats or (full and facts.seen_sats)):
-        return "A block confirms it, when the campaign has all that it accepts."
+        return _("A block confirms it, when the campaign has all that it accepts.")
     if not facts.counted_sats and facts.dust_sats:
-        return "A block confirmed it, but it is too small to count."
-    return "A block confirms it, and it counts. That takes about ten minutes, sometimes an hour."
+        return _("A block confirmed it, but it is too small to count.")
+    return _("A block confirms it, and it counts. That takes about ten minutes, sometimes an hour.")
 
 
 def _end(facts: PledgeFacts, deadline_at: datetime, nothing_counts: bool) -> Markup:
     if not facts.counted_sats and (facts.late_sats or facts.over_cap_sats or (nothing_counts and facts.seen_sats)):
-        return Markup(BACK)
+        return _back()
     if facts.state is PledgeState.TAKEN:
-        return Markup("Taken by somebody else: a transaction that is not ours has spent it.")
-    outcomes = {PledgeState.PAID_OUT: "paid to the project", PledgeState.REFUNDED: "back to you"}
-    return Markup("{}: {}.").format(when(deadline_at), outcomes.get(facts.state, "paid to the project, or back to you"))
+        return Markup(_("Taken by somebody else: a transaction that is not ours has spent it."))
+    if facts.state is PledgeState.PAID_OUT:
+        text = _("%(when)s: paid to the project.")
+    elif facts.state is PledgeState.REFUNDED:
+        text = _("%(when)s: back to you.")
+    else:
+        text = _("%(when)s: paid to the project, or back to you.")
+    return Markup(text) % {"when": when(deadline_at)}
+
+
+def _back() -> Markup:
+    return Markup(_("Back to you, at the refund address."))

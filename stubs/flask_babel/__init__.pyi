@@ -3,11 +3,15 @@ from datetime import datetime
 from typing import Any
 
 from babel import Locale
+from babel.support import NullTranslations
 from flask import Flask
+
+class Domain:
+    def get_translations(self) -> NullTranslations: ...
 
 class Babel:
     def __init__(
-        self, app: Flask | None = ..., *, locale_selector: Callable[[], str] | None = ..., **more: Any
+        self, app: Flask | None = ..., *, locale_selector: Callable[[], str | Locale] | None = ..., **more: Any
     ) -> None: ...
 
 class LazyString:

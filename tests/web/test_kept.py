@@ -181,7 +181,7 @@ def test_languages_cookies_hosts_and_queries_have_pages_of_their_own(
     app: Flask, renderings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = ["en"]
-    monkeypatch.setattr(kept, "locale", lambda: chosen[0])
+    monkeypatch.setattr(kept, "language", lambda: chosen[0])
     asked: list[dict[str, Any]] = [
         {},
         {"query_string": "q=drill"},
