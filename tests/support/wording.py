@@ -33,7 +33,8 @@ class Leftovers(HTMLParser):
                 value = given.get(name) or ""
                 if LETTERS.search(_outside(value)):
                     self.found.append(f"{tag} {name}: {value}")
-        if tag == "meta" and given.get("name") == "description" and LETTERS.search(_outside(given.get("content") or "")):
+        described = tag == "meta" and given.get("name") == "description"
+        if described and LETTERS.search(_outside(given.get("content") or "")):
             self.found.append(f"description: {given.get('content')}")
         if tag not in VOID:
             self._open.append((tag, kept))
