@@ -131,9 +131,9 @@ class Worker:
         if self._rescan.active:
             return self._catch_up(self._rescan, status)
         more, trouble, pause = self._settle_safely(status) if status.synced else (False, "", "")
-        self.keep_figures()
         state = LIVE if status.synced else f"node catching up {status.height} of {status.headers} blocks"
         self.show(View(state, trouble, pause))
+        self.keep_figures()  # last: whatever is wrong with a list, the chain is on record and everybody was paid
         return outcome or more
 
     def watch(self, status: NodeStatus, heard: Collection[str] = ()) -> bool | None:
@@ -142,7 +142,6 @@ class Worker:
         try:
             outcome = self._watch(status, heard)
             written = True
-            self.keep_figures()
             return outcome
         finally:
             if not written:
@@ -162,7 +161,6 @@ class Worker:
             if self._rescan is not None:
                 self._rescan.take_in(session, changes)
             recording.record(session, changes, datetime.now(UTC))
-            self._figures.keep(session)  # lists are told of the change together with everybody else
         if not changes.complete:
             self._show_catching_up(changes.blocks, status)
             return None

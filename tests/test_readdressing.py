@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crowdfund.backup.signer_past import read_past, whole_lines
 from crowdfund.campaigns import promises, readdressing, recovery, settling
+from crowdfund.campaigns.ledger_models import Halt
 from crowdfund.campaigns.models import Attempt, AttemptOutput, DecisionRow, Pledge
 from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.changing import Changer
@@ -122,6 +123,20 @@ def test_a_change_goes_to_the_signer_and_moves_the_pledge(place: Place) -> None:
     assert (place.pledge.refund_script, place.pledge.refund_number) == (C, 2)
     place.pay_and_close()
     assert place.decide() and place.refunded_to() == [C]
+
+
+def test_a_halted_campaign_keeps_no_other_one_waiting(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readdressing, "AT_ONCE", 1)
+    place.bring(B)
+    elsewhere = place.paper.pledge(place.paper.campaign(), refund_address=of(A))
+    other = replace(place, campaign=elsewhere.campaign_id, pledge_id=elsewhere.id)
+    Registrar(place.paper.database, place.house.client).keep("tip")
+    other.bring(C)
+    with place.paper.database.transaction() as session:
+        session.add(Halt(campaign_id=place.campaign, reason="r", began_at=NOW))
+    place.changer.keep()
+    assert (place.pledge.refund_script, other.pledge.refund_script) == (A, C)
+    assert place.states == ["waiting", "taken"]
 
 
 def test_the_same_again_is_one_change_and_another_one_has_to_wait(place: Place) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from crowdfund.campaigns.figures import Keeper
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
@@ -268,3 +270,23 @@ def test_an_old_backup_pays_nobody_twice(world: World, mined: bool) -> None:
     assert mempool(world) == []
     if not mined:
         assert world.summary(campaign).state == "released"
+
+
+def test_a_list_that_cannot_be_made_keeps_nobody_from_being_paid(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = world.campaign(goal_sats=100_000)
+    world.paid(campaign, 200_000)
+
+    def broken(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Keeper, "keep", broken)
+    terms = world.snapshot(campaign).terms
+    assert terms is not None
+    world.node.jump_to(int(terms.deadline.timestamp()) + 1)
+    for _ in range(20):
+        with suppress(ZeroDivisionError):
+            world.worker.round()
+        if world.summary(campaign).state == "released":
+            break
+        world.node.mine()
+    assert world.summary(campaign).state == "released"

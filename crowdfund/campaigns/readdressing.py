@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, select, update
+from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns import halts
@@ -152,12 +152,13 @@ def scripts_of(pledge: Pledge, changes: Sequence[RefundChangeRow]) -> list[tuple
 
 def open_changes(session: Session) -> list[OpenChange]:
     """What the signer has to be asked, what it may have heard of already first. A pledge that it does not know yet
-    waits for that."""
+    waits for that, and so does what a halt concerns: neither keeps anybody else waiting."""
     rows = session.execute(
         select(RefundChangeRow, Pledge, Campaign)
         .join(Pledge, Pledge.id == RefundChangeRow.pledge_id)
         .join(Campaign, Campaign.id == Pledge.campaign_id)
         .where(RefundChangeRow.state.in_(OPEN), Pledge.registered)
+        .where(or_(RefundChangeRow.state == ChangeState.SENT, ~halts.stops_campaign()))
         .order_by(RefundChangeRow.state, RefundChangeRow.id)  # "sent" comes before "waiting"
         .limit(AT_ONCE)
     )
