@@ -14,6 +14,7 @@ from pathlib import Path
 from flask import Flask
 from playwright.sync_api import Browser
 
+from crowdfund.web.i18n import OFFER_PSEUDO
 from support.access import OFF, TABLE
 from support.browsing import Person
 from support.cast import STATES, Estate, estates, persons, ways_in
@@ -44,6 +45,7 @@ def all_pages(folder: Path) -> Iterator[Pages]:
     with ExitStack() as stack:
         paper = stack.enter_context(Paper(folder))
         app = stack.enter_context(paper_site(paper, mail_from="site@fund.example.org"))
+        app.config[OFFER_PSEUDO] = True
         more_accounts(paper)
         held = estates(paper)
         owner = next(each for each in persons(app, paper, held) if each.name == "owner of A")

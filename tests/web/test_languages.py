@@ -36,7 +36,7 @@ WRITTEN = re.compile(
     r"|A welder(: \d+ sat)?|A second season(: \d+ sat)?|A lathe|Welders|A seed plate|Printed, in your colour\."
     r"|Your name on the wall|Update \d|Zoe|\w+ of [AB]|https://\S+|CC-BY[-\w.]*|CERN-OHL-S-2\.0|MIT( License)?|people"
     r"|lathe|sat|BTC|API|SHA-256|HTML|Markdown|reStructuredText|AsciiDoc|ar-XB|funding\.json|regtest|data-label: sat"
-    r"|description:|\w+ (aria-label|alt|title|data-label):|[·:.,+]|\s)+"
+    r"|description:|\w+ (aria-label|alt|title|data-label):|[·:.,+\d]|\s)+"
 )
 
 
