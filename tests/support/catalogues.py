@@ -1,6 +1,6 @@
 """The catalogues of the site's sentences: bringing them up to date, and what is wrong with them.
 
-`python -m support.catalogues` does both; that is `make translations`.
+`python -m support.catalogues` does both; that is `make translations`. With the code of a language it begins another one.
 """
 
 from __future__ import annotations
@@ -44,6 +44,12 @@ def update() -> None:
             "update", "-i", str(_extract(Path(folder))), "-d", str(CATALOGUES), "--width", "120",
             "--no-fuzzy-matching", "--ignore-obsolete", "--ignore-pot-creation-date",
         )  # fmt: skip
+
+
+def begin(language: str) -> None:
+    """A catalogue without translations."""
+    with TemporaryDirectory() as folder:
+        _pybabel("init", "-i", str(_extract(Path(folder))), "-d", str(CATALOGUES), "-l", language, "--width", "120")
 
 
 def faults(language: str) -> list[str]:
@@ -98,6 +104,8 @@ def _read(file: Path, language: str | None = None) -> Catalog:
 
 
 if __name__ == "__main__":
+    for new in sys.argv[1:]:
+        begin(new)
     update()
     missing = [fault for language in LANGUAGES[1:] for fault in faults(language)]
     print("\n".join(missing) or "Every sentence is translated.")
