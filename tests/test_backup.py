@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.accounts import history, limits, passkeys, people, second, sessions
 from crowdfund.accounts.history import Visit
-from crowdfund.accounts.models import PasskeyChallenge
+from crowdfund.accounts.models import KeptAnswer, PasskeyChallenge
 from crowdfund.accounts.passkeys import Site
 from crowdfund.backup import form, tables
 from crowdfund.backup.making import Sources, make_backup
@@ -54,6 +54,7 @@ from crowdfund.campaigns.models import (
     Restore,
     RivalRow,
 )
+from crowdfund.campaigns.refund_models import RefundChangeRow
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
 from crowdfund.db import Database
@@ -82,6 +83,7 @@ from support.terminal import environment
 from support.world import World
 
 SMALL = 2_048
+BOBS = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
 LOCK = Lock(SECRET)
 
 
@@ -134,8 +136,7 @@ def fill_details(world: World) -> None:
         service.publish(session, world.settings, creator, draft.id)
         delivery.report(session, creator, draft.id, 0, "there", "https://example.org")
         helping.offer(session, draft.id, 0, 1, "Bob", "bob", "I weld.")
-    address = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"
-    service.open_pledge(world.database, world.settings, draft.id, 50_000, address, reward=0)
+    service.open_pledge(world.database, world.settings, draft.id, 50_000, BOBS, reward=0)
     world.sync()
 
 
@@ -162,6 +163,7 @@ def fill_rare_tables(database: Database) -> None:
         thefts.acknowledge(session, ["nothing:0"], "r", now)
         fill_talk(session, coin.pledge)
         fill_cancelling(session, coin.pledge.campaign)
+        fill_what_waits(session, now)
         draft = Campaign(
             id="draft", creator_id=coin.pledge.campaign.creator_id, project_id=coin.pledge.campaign.project_id,
             title="t", summary="s", story="s", goal_sats=9, deadline_at=now, payout_address="a", project_url="u",
@@ -189,6 +191,19 @@ def fill_cancelling(session: Session, campaign: Campaign) -> None:
     session.add(Cancellation(campaign_id=campaign.id, reason_sha256="e" * 64, found_at=now, **found))
     session.add(CancellationDraft(**ids, reason="r", spent=b"s", vout=0, feerate_sat_vb=2, made_at=now))
     session.add(CancellationSend(**ids, txid="a", raw=b"d", brought_at=now, sent_at=now, answer=""))
+
+
+def fill_what_waits(session: Session, now: datetime) -> None:
+    """A change of a refund address that the signer has not seen yet, and an answer that a program may ask for again."""
+    pledge = session.scalars(select(Pledge).where(Pledge.refund_address == BOBS).limit(1)).one()
+    session.add(
+        RefundChangeRow(
+            pledge_id=pledge.id, number=1, old_address=pledge.refund_address, old_script=pledge.refund_script,
+            new_address="new", new_script=b"new", signature="s", brought_at=now,
+        )
+    )  # fmt: skip
+    hashes = {"owner_sha256": "0" * 64, "key_sha256": "1" * 64, "request_sha256": "2" * 64}
+    session.add(KeptAnswer(**hashes, status=201, body="{}", expires_at=now))
 
 
 def fill_talk(session: Session, pledge: Pledge) -> None:

@@ -93,7 +93,8 @@ def test_a_row_that_is_kept_for_ever_cannot_be_replaced_either(world: World) -> 
     pledge = world.pledge(campaign, 100_000)
     replacement = text(
         """INSERT OR REPLACE INTO pledges SELECT id, campaign_id, "index", 'elsewhere', script, amount_sats,
-           refund_address, refund_script, name, message, created_at, registered, receipt_due FROM pledges"""
+           refund_address, refund_script, name, message, created_at, registered, receipt_due, refund_number
+           FROM pledges"""
     )
     with pytest.raises(IntegrityError, match="kept for ever"), world.database.transaction() as session:
         session.execute(replacement)

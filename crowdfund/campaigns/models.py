@@ -42,9 +42,9 @@ class ApiToken(Base):
     creator_id: Mapped[int] = mapped_column(ForeignKey("creators.id"), index=True)
     token_sha256: Mapped[str] = mapped_column(unique=True)
     created_at: Mapped[datetime]
-    name: Mapped[str] = mapped_column(server_default="")
-    prefix: Mapped[str] = mapped_column(server_default="")
-    scopes: Mapped[str] = mapped_column(server_default="read write publish notices")
+    name: Mapped[str] = mapped_column(server_default=text("''"))
+    prefix: Mapped[str] = mapped_column(server_default=text("''"))
+    scopes: Mapped[str] = mapped_column(server_default=text("'read write publish notices'"))
     last_used_at: Mapped[datetime | None]
     expires_at: Mapped[datetime | None]
 
