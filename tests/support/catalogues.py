@@ -1,6 +1,6 @@
 """The catalogues of the site's sentences: bringing them up to date, and what is wrong with them.
 
-`python -m support.catalogues` does both; that is `make translations`. With the code of a language it begins another one.
+`python -m support.catalogues` does both; that is `make translations`. With the code of a language it begins another.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def faults(language: str) -> list[str]:
 
 def _faults(message: Message) -> Iterable[str]:
     asked = (message.id,) if isinstance(message.id, str) else tuple(message.id)
-    given = (message.string,) if isinstance(message.string, str) else tuple(message.string)
+    given = (message.string,) if isinstance(message.string, str) else tuple(message.string or ("",))
     if not all(given):
         yield "not translated"
         return
@@ -95,7 +95,7 @@ def _extract(folder: Path) -> Path:
 
 def _pybabel(*arguments: str) -> None:
     logging.getLogger("babel").setLevel(logging.ERROR)
-    CommandLineInterface().run(["pybabel", "--quiet", *arguments])
+    CommandLineInterface().run(["pybabel", "--quiet", *arguments])  # type: ignore[no-untyped-call]
 
 
 def _read(file: Path, language: str | None = None) -> Catalog:
