@@ -72,6 +72,10 @@ pictures: .venv/dev ## draw the demo's pictures, and photograph its pages for RE
 	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m support.pages drawings
 	PYTHONPATH=tests $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m support.pages guide
 
+.PHONY: translations
+translations: .venv/dev ## bring the catalogues up to date with the site's sentences, and say what is missing
+	PYTHONPATH=tests .venv/bin/python -m support.catalogues
+
 .PHONY: lint
 lint: .venv/dev ## style, types, import directions
 	.venv/bin/ruff check .

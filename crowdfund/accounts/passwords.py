@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from crowdfund.errors import UserError
+from crowdfund.sentences import Sentence
 
 PASSWORD_MIN = 10
 PASSWORD_LIMIT = 1000
@@ -23,7 +24,8 @@ _hasher = PasswordHasher()
 def hashed(password: str) -> str:
     """The hash to keep. Raises UserError where the password is too short or too long."""
     if not PASSWORD_MIN <= len(password) <= PASSWORD_LIMIT:
-        raise UserError(f"Use a password of at least {PASSWORD_MIN} characters; a short sentence is good.", "password")
+        told = Sentence("Use a password of at least {least} characters; a short sentence is good.", least=PASSWORD_MIN)
+        raise UserError(told, "password")
     return _hasher.hash(password)
 
 

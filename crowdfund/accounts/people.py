@@ -26,10 +26,11 @@ from crowdfund.errors import UserError
 from crowdfund.notices.models import Subscription, Webhook
 from crowdfund.projects import people as teams
 from crowdfund.projects.models import Project
+from crowdfund.sentences import N_, Sentence
 
 NAME_LIMIT = 40
 WORDS_OF_DRAFT = ("title", "summary", "story", "payout_address", "project_url", "details")
-WRONG = "Name and password do not fit together."
+WRONG = N_("Name and password do not fit together.")
 # Everything that a person takes along; campaigns and the creator's row itself stay, as others point at them.
 OWN = (
     Passkey, PasskeyChallenge, Authenticator, RecoveryCode, WebSession, AccountEvent, ApiToken, Subscription, Webhook,
@@ -137,7 +138,7 @@ def clean_name(name: str) -> str:
     """A name fit to be shown: trimmed, composed, without control characters. Raises UserError otherwise."""
     name = unicodedata.normalize("NFC", name.strip())
     if not 2 <= len(name) <= NAME_LIMIT or not all(c.isprintable() for c in name):
-        raise UserError(f"A name has 2 to {NAME_LIMIT} visible characters.", "name")
+        raise UserError(Sentence("A name has 2 to {limit} visible characters.", limit=NAME_LIMIT), "name")
     return name
 
 

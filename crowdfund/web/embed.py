@@ -21,7 +21,7 @@ from werkzeug.exceptions import NotImplemented as NotMade
 from crowdfund.errors import NotFound, UserError
 from crowdfund.notices.feed import xml_text
 from crowdfund.web.glance import Glance, as_of_words, glance, play_money
-from crowdfund.web.i18n import LANGUAGES
+from crowdfund.web.i18n import LANGUAGES, browsers_language
 from crowdfund.web.prints import card
 from crowdfund.web.security import EMBED_SECURITY_POLICY
 from crowdfund.web.site import here
@@ -45,9 +45,9 @@ def show(campaign_id: str) -> Response:
     # Not by render_template, which gives a template the visitor, and so asks for the session.
     template = current_app.jinja_env.get_template("embed.html")
     # Nor in the language that somebody has chosen here, but in the one that the browser asks for.
-    language = request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    language = browsers_language()
     with force_locale(language):
-        page = template.render(**card_of(glance(campaign_id)), language=language.replace("_", "-"))
+        page = template.render(**card_of(glance(campaign_id)), language=language)
     response = Response(page, content_type="text/html; charset=utf-8")
     if len(LANGUAGES) > 1:
         response.vary.add("Accept-Language")

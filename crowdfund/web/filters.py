@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from babel.dates import format_date
+from babel.numbers import format_decimal
 from flask import Flask
 from flask_babel import get_locale
 from flask_babel import gettext as _
@@ -27,6 +28,11 @@ GAP = Markup("<i></i>")
 def number(value: int) -> Markup:
     """A whole number in groups of three: 210<i></i>000."""
     return GAP.join(f"{value:,}".split(","))
+
+
+def grouped(value: int) -> str:
+    """The same as plain text, as the reader's language groups digits: for pictures and what stands for them."""
+    return str(format_decimal(value, locale=get_locale() or "en"))
 
 
 def sats(value: int) -> Markup:
@@ -110,6 +116,6 @@ def register(app: Flask) -> None:
     """Gives every template the filters and the two drawings."""
     app.jinja_env.filters.update(sats=sats, number=number, btc=btc, fours=fours, when=when, short_id=short_id)
     app.jinja_env.filters.update(markdown=story_html, figure=figure, other=other)
-    app.jinja_env.filters.update(word=word, watch_state=watch_state)
+    app.jinja_env.filters.update(word=word, watch_state=watch_state, grouped=grouped)
     app.jinja_env.globals.update(unit=units.current, here_again=units.here_again)
     app.jinja_env.globals.update(pattern_svg=pattern_svg, bar_svg=bar, bar_text=bar_text)

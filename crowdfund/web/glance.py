@@ -16,7 +16,7 @@ from crowdfund.campaigns.picture_models import Picture
 from crowdfund.errors import NotFound, TooMany, UserError
 from crowdfund.projects.pictures import pixels_of
 from crowdfund.projects.pixels import Pixels
-from crowdfund.web.filters import day
+from crowdfund.web.filters import day, grouped
 from crowdfund.web.picture_views import PictureView, picture_view
 from crowdfund.web.site import as_of, here
 from crowdfund.web.views import campaign_view
@@ -62,7 +62,7 @@ class Glance:
         """What a picture of it shows, in words."""
         return _(
             "%(title)s: %(percent)s%% of %(goal)s sat",
-            title=self.title, percent=self.percent, goal=f"{self.goal_sats:,}",
+            title=self.title, percent=self.percent, goal=grouped(self.goal_sats),
         )  # fmt: skip
 
     @property
@@ -115,7 +115,7 @@ def shared_picture(campaign: Glance) -> Pixels | None:
 
 def as_of_words(height: int | None) -> str:
     """As of which block; empty before the first."""
-    return "" if height is None else _("as of block %(height)s", height=f"{height:,}")
+    return "" if height is None else _("as of block %(height)s", height=grouped(height))
 
 
 def play_money() -> str:

@@ -26,7 +26,7 @@ from crowdfund.sentences import Sentence
 from crowdfund.web.pseudo import PseudoTranslations
 
 # The first is the language that every sentence is written in.
-LANGUAGES = ("en",)
+LANGUAGES = ("en", "es", "de")
 NAMES = {"en": "English", "es": "Español", "de": "Deutsch"}
 # A language that nobody speaks, written from right to left: it shows which sentences cannot be translated, and what
 # looks wrong once they are long and begin on the right. Only where the application is told to offer it.
@@ -65,7 +65,16 @@ def language() -> str:
     for chosen in (request.args.get(ASKED), request.cookies.get(COOKIE)):
         if chosen in known:
             return chosen
-    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    return browsers_language()
+
+
+def browsers_language() -> str:
+    """The first language that the browser asks for and this site speaks, whatever its country: de-AT is German."""
+    for asked, _quality in request.accept_languages:
+        spoken = asked.lower().replace("_", "-").split("-")[0]
+        if spoken in LANGUAGES:
+            return spoken
+    return LANGUAGES[0]
 
 
 def locale() -> str:

@@ -20,7 +20,7 @@ from flask_babel import gettext as _
 from crowdfund.accounts.limits import network_of
 from crowdfund.errors import TooMany
 from crowdfund.web.drawing import pattern_seed
-from crowdfund.web.filters import day
+from crowdfund.web.filters import day, grouped
 from crowdfund.web.glance import Glance, as_of_words, glance, play_money, shared_picture
 from crowdfund.web.i18n import LANGUAGES
 from crowdfund.web.pace import Pace
@@ -81,7 +81,7 @@ def campaign(campaign_id: str) -> Response:
             stripes=found.stripes,
             goal_sats=found.goal_sats,
             figure=f"{found.percent}%",
-            beside=_("of %(goal)s sat are confirmed", goal=f"{found.goal_sats:,}"),
+            beside=_("of %(goal)s sat are confirmed", goal=grouped(found.goal_sats)),
             left=found.ends,
             right=as_of_words(found.height),
             seed=pattern_seed(found.terms_hash),
@@ -122,7 +122,7 @@ def _poster_facts(found: Glance) -> PosterFacts:
         site=here().name,
         title=found.title,
         summary=found.summary,
-        goal=(_("Goal"), f"{found.goal_sats:,} sat"),
+        goal=(_("Goal"), f"{grouped(found.goal_sats)} sat"),
         ends=(_("Ends"), ends),
         promise=_("All or nothing: if the goal is not reached by then, every pledge goes back to its backer."),
         how=_("You pay from any bitcoin wallet, without an account. The page says how your money is kept."),

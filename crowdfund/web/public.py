@@ -28,8 +28,8 @@ from crowdfund.web.site import as_of, here
 from crowdfund.web.views import CampaignView, campaign_view, coin_view, preview_view
 
 SOURCES = (
-    "crowdfund", "templates", "static", "migrations", "requirements", "tests", "stubs", "bench", "docs",
-    "wsgi.py", "pyproject.toml", "Makefile", "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md",
+    "crowdfund", "templates", "translations", "static", "migrations", "requirements", "tests", "stubs", "bench", "docs",
+    "wsgi.py", "pyproject.toml", "babel.cfg", "Makefile", "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md",
 )  # fmt: skip
 LEFT_OUT = ("__pycache__", ".pyc")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from flask import Flask
 from playwright.sync_api import Browser
 
+from crowdfund.web.i18n import OFFER_PSEUDO
 from support.access import OFF, TABLE
 from support.browsing import Person
 from support.cast import STATES, Estate, estates, persons, ways_in
@@ -44,11 +45,12 @@ def all_pages(folder: Path) -> Iterator[Pages]:
     with ExitStack() as stack:
         paper = stack.enter_context(Paper(folder))
         app = stack.enter_context(paper_site(paper, mail_from="site@fund.example.org"))
+        app.config[OFFER_PSEUDO] = True
         more_accounts(paper)
         held = estates(paper)
         owner = next(each for each in persons(app, paper, held) if each.name == "owner of A")
         ways_in(paper, held)
-        paths = _paths(app, held["A"], owner)
+        paths = paths_of(app, held["A"], owner)
         yield Pages(stack.enter_context(served(app)), paths, owner)
 
 
@@ -61,7 +63,7 @@ def visitor(pages: Pages, browser: Browser) -> Iterator[Person]:
         yield person
 
 
-def _paths(app: Flask, whose: Estate, who: Somebody) -> dict[str, str]:
+def paths_of(app: Flask, whose: Estate, who: Somebody) -> dict[str, str]:
     """Each page once, and a campaign's own in each of its states."""
     rules = {rule.endpoint: rule for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
     client, found = app.test_client(use_cookies=False), {"an address that is not there": "/nowhere"}

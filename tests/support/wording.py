@@ -33,8 +33,11 @@ class Leftovers(HTMLParser):
                 value = given.get(name) or ""
                 if LETTERS.search(_outside(value)):
                     self.found.append(f"{tag} {name}: {value}")
-        described = tag == "meta" and given.get("name") == "description"
-        if described and LETTERS.search(_outside(given.get("content") or "")):
+        if (
+            tag == "meta"
+            and given.get("name") == "description"
+            and LETTERS.search(_outside(given.get("content") or ""))
+        ):
             self.found.append(f"description: {given.get('content')}")
         if tag not in VOID:
             self._open.append((tag, kept))
@@ -74,3 +77,21 @@ def leftovers(page: str) -> list[str]:
     parser = Leftovers()
     parser.feed(page)
     return parser.found
+
+
+MARKED = re.compile(r"{%-? trans\b.*?{%-? endtrans -?%}|{#.*?#}", re.S)
+JINJA = re.compile(r"{{.*?}}|{%.*?%}", re.S)
+# Texts that stand in an expression: a choice between two, or what stands for something missing.
+SAID_THERE = re.compile(
+    r"""(?<![\w(\[=|])(?<!== )(?:'([A-Z][^']*)'|"([A-Z][^"]*)")(?= if | else |\s*}})"""
+    r"""|(?<= or )'([^']*)'"""
+)
+NAMES = {"SHA-256", "API", "sat", "BTC", "POST", "funding.json"}
+
+
+def unmarked(template: str) -> list[str]:
+    """Each piece of text of a template that stands outside of what is translated."""
+    rest = MARKED.sub("", template)
+    said = [next(filter(None, found)) for each in JINJA.findall(rest) for found in SAID_THERE.findall(each)]
+    found = leftovers(JINJA.sub("", rest))
+    return [text for text in [*found, *said] if text.strip(" .·:,%✓") not in NAMES]
