@@ -72,7 +72,7 @@ def create_app(settings: Settings) -> Flask:
     outside.install(app, settings)
     live.install(app, database)
     kept.install(app, database)
-    i18n.install(app)
+    i18n.install(app, settings.base_url)
     packing.install(app)
     security.install(app)
     filters.register(app)

@@ -112,9 +112,7 @@ def load(session: Session, campaign_id: str) -> Snapshot:
 def _pledges(session: Session, campaign_id: str) -> dict[str, PledgeLine]:
     columns = (Pledge.id, Pledge.index, Pledge.amount_sats, Pledge.name, Pledge.message, Pledge.refund_script)
     paid = select(*columns).where(Pledge.campaign_id == campaign_id, Pledge.address.is_not(None), Pledge.coins.any())
-    rows = (
-        session.connection().execute(paid.order_by(Pledge.index)).all()
-    )  # past the session: there are no rows to watch
+    rows = session.connection().execute(paid.order_by(Pledge.index)).all()  # past the session: nothing to watch
     return {row[0]: PledgeLine(*row) for row in rows}
 
 

@@ -369,11 +369,8 @@ def unsplit_batches(session: Session, campaign_id: str, kind: str) -> list[int]:
     """Ids of a campaign's batches of this kind that no smaller ones replace, in the order of planning."""
     part = aliased(BatchRow)
     found = select(BatchRow.id).where(BatchRow.campaign_id == campaign_id, BatchRow.kind == kind)
-    return list(
-        session.scalars(
-            found.where(~select(part.id).where(part.parent_id == BatchRow.id).exists()).order_by(BatchRow.id)
-        )
-    )
+    unsplit = found.where(~select(part.id).where(part.parent_id == BatchRow.id).exists())
+    return list(session.scalars(unsplit.order_by(BatchRow.id)))
 
 
 def _batches_of(session: Session, pledge_id: str) -> Sequence[BatchRow]:

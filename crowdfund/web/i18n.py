@@ -32,6 +32,7 @@ NAMES = {"en": "English", "es": "Español", "de": "Deutsch"}
 # looks wrong once they are long and begin on the right. Only where the application is told to offer it.
 PSEUDO, PSEUDO_LOCALE = "ar-XB", "ar_001"
 OFFER_PSEUDO = "OFFER_PSEUDO_LANGUAGE"
+OWN_ADDRESS = "OWN_ADDRESS"
 ASKED, COOKIE, DESK = "lang", "lang", "at_the_desk"
 YEAR_S = 365 * 24 * 3600
 CATALOGUES = ROOT / "translations"
@@ -119,8 +120,7 @@ def alternates() -> list[tuple[str, str]]:
         return []
     if len(LANGUAGES) == 1:
         return []
-    base = request.host_url.rstrip("/")
-    return [(code, base + _here_in(code)) for code in LANGUAGES]
+    return [(code, current_app.config[OWN_ADDRESS] + _here_in(code)) for code in LANGUAGES]
 
 
 def later(text: str) -> str:
@@ -179,8 +179,9 @@ class _Babel(Babel):
         return _Sentences()
 
 
-def install(app: Flask) -> None:
-    """Give every template `_`, `ngettext` and what it has to know of its language."""
+def install(app: Flask, base_url: str) -> None:
+    """Give every template `_`, `ngettext` and what it has to know of its language. `base_url` is where the site is."""
+    app.config[OWN_ADDRESS] = base_url
     _Babel(app, locale_selector=lambda: Locale.parse(locale()))
     for name in LANGUAGES:
         catalogue(name)
