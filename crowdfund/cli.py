@@ -1,33 +1,42 @@
 """The command line: one command a job. Reads the settings, calls, prints; decides nothing.
 
-Commands load what they need when they run: the web process must never load the signer, and help is quick.
+Commands, and the modules of their groups, are loaded when they are called for: no process loads what it has no use for
+(the web process never the signer, the signer no database), and each starts quickly.
 """
 
 from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
+from typing import cast
 
 import click
-from sqlalchemy.exc import DBAPIError
 
 from crowdfund import __version__
-from crowdfund.cli_audit import audit
-from crowdfund.cli_backup import backup, restore, unclaimed
-from crowdfund.cli_check import check
-from crowdfund.cli_cold import cold
-from crowdfund.cli_keys import keys
-from crowdfund.cli_moderate import moderate
-from crowdfund.cli_notify import notify
-from crowdfund.cli_regtest import regtest
-from crowdfund.cli_review import review
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
+
+# Command -> the module that has it under the same name.
+ELSEWHERE = {
+    **{name: name for name in ("audit", "backup", "check", "cold", "keys", "moderate", "notify", "regtest", "review")},
+    **dict.fromkeys(("restore", "unclaimed"), "backup"),
+}
 
 
 class Cli(click.Group):
     """Ends with a sentence, not with a traceback, where a person or the world is at fault."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, also of commands that are not loaded."""
+        return sorted({*self.commands, *ELSEWHERE})
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command, loaded now if it is in a module of its own."""
+        if name not in ELSEWHERE:
+            return super().get_command(ctx, name)
+        return cast(click.Command, getattr(import_module(f"crowdfund.cli_{ELSEWHERE[name]}"), name))
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command."""
@@ -35,8 +44,12 @@ class Cli(click.Group):
             return super().invoke(ctx)
         except (UserError, WorldError) as error:
             raise click.ClickException(error.sentence) from error
-        except DBAPIError as error:
-            raise click.ClickException(f"The database cannot be used: {error.orig}.") from error
+        except Exception as error:
+            from sqlalchemy.exc import DBAPIError  # only now: who fails without a database has not loaded it
+
+            if isinstance(error, DBAPIError):
+                raise click.ClickException(f"The database cannot be used: {error.orig}.") from error
+            raise
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,18 +58,6 @@ def main() -> None:
     """All-or-nothing crowdfunding in bitcoin for open projects."""
     os.umask(os.umask(0o077) | 0o007)  # secret links and refund addresses are nobody else's on this machine
 
-
-main.add_command(regtest)
-main.add_command(audit)
-main.add_command(check)
-main.add_command(cold)
-main.add_command(keys)
-main.add_command(moderate)
-main.add_command(notify)
-main.add_command(backup)
-main.add_command(restore)
-main.add_command(unclaimed)
-main.add_command(review)
 
 _host = click.option("--host", default="127.0.0.1", show_default=True)
 _port = click.option("--port", default=8000, show_default=True, type=click.IntRange(1, 65535))

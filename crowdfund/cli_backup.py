@@ -85,7 +85,7 @@ def restore(
 
     Afterwards the worker looks through the chain before any address is given out and anything is settled.
     """
-    from crowdfund.worker import only_one
+    from crowdfund.locks import only_one
 
     if from_seed == (path is not None) or from_seed != bool(terms):
         raise UserError("Name a backup, or --from-seed and one or more --terms.")

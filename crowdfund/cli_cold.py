@@ -188,6 +188,7 @@ def _sign_one(signer: SignerClient, campaign: CampaignToSign, one: ToSign, folde
 @contextmanager
 def _signer_here(settings: Settings) -> Iterator[SignerClient]:
     """The signer in this process: the same seed, rules and log as `crowdfund signer`, and never beside one."""
+    from crowdfund.locks import only_one
     from crowdfund.processes import refuse_mainnet, seed_file
     from crowdfund.wallet.keystore import Keystore
     from crowdfund.wallet.passphrase import unlock
@@ -195,7 +196,6 @@ def _signer_here(settings: Settings) -> Iterator[SignerClient]:
     from crowdfund.wallet.signer import Signer
     from crowdfund.wallet.signer_here import SignerHere
     from crowdfund.wallet.signer_log import SignerLog
-    from crowdfund.worker import only_one
 
     refuse_mainnet(settings)
     keep_memory_private()

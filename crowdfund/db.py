@@ -11,15 +11,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import URL, BigInteger, DateTime, Dialect, Integer, Text, TypeDecorator, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
-from crowdfund import postgresql, sqlite
 from crowdfund.errors import UserError, WorldError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -70,7 +68,7 @@ class Database:
 
     def __init__(self, url: str) -> None:
         parsed = _parsed(url)
-        self._kind = postgresql if parsed.get_backend_name() == "postgresql" else sqlite
+        self._kind = _kind(parsed.get_backend_name())
         self.engine = self._kind.open_engine(parsed)
         self._readonly = self._kind.read_only(self.engine)
 
@@ -97,6 +95,9 @@ class Database:
 
     def upgrade(self) -> None:
         """Bring the tables to the newest migration. Safe to call at every start, by several processes at once."""
+        from alembic import command  # only now: audits, and much else that has a database, never come here
+        from alembic.config import Config
+
         config = Config()
         config.set_main_option("script_location", str(ROOT / "migrations"))
         with self.engine.begin() as connection:
@@ -111,6 +112,17 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+def _kind(name: str) -> ModuleType:
+    """What knows this kind of database. The other one, and its driver, are not loaded."""
+    if name == "postgresql":
+        from crowdfund import postgresql
+
+        return postgresql
+    from crowdfund import sqlite
+
+    return sqlite
 
 
 def _parsed(url: str) -> URL:

@@ -1,6 +1,7 @@
 """The processes, each started here and nowhere else: web, worker, signer, notify, and all of them together.
 
-Wiring only. Each loads what it needs and no more: the web process never loads the signer.
+Wiring only. Each loads what it needs and no more, when it is run: no process but the signer ever holds the code that
+opens a seed, and the signer holds none that reads the database.
 """
 
 from __future__ import annotations
@@ -19,18 +20,15 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from crowdfund.campaigns import books, figures
-from crowdfund.chain.backends import second_backend, watched_backend
-from crowdfund.chain.doorbell import Doorbell
 from crowdfund.config import Settings
-from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.locks import only_one
 from crowdfund.tied import tied
-from crowdfund.wallet.signer_client import SignerClient
-from crowdfund.worker import Worker, only_one, run, run_once
 
 if TYPE_CHECKING:
+    from crowdfund.db import Database
     from crowdfund.wallet.signer import Signer
+    from crowdfund.worker import Worker
 
 STOP_PATIENCE_S = 20
 # A look under way is not waited for longer: what it has not written down yet, it does again another time.
@@ -61,6 +59,9 @@ def log_to_stderr() -> None:
 def run_worker(settings: Settings, *, once: bool = False) -> None:
     """Watch and settle until told to stop, or only as far as it goes now. Raises WorldError where another worker runs,
     and, `once`, where something stands in the way."""
+    from crowdfund.chain.doorbell import Doorbell
+    from crowdfund.worker import run, run_once
+
     if settings.signer == "cold":
         refuse_mainnet(settings)
     log_to_stderr()
@@ -84,6 +85,12 @@ def run_worker(settings: Settings, *, once: bool = False) -> None:
 @contextmanager
 def _equipped_worker(settings: Settings) -> Iterator[Worker]:
     """The worker with all that it needs, which is closed afterwards."""
+    from crowdfund.campaigns import books, figures
+    from crowdfund.chain.backends import second_backend, watched_backend
+    from crowdfund.db import Database
+    from crowdfund.wallet.signer_client import SignerClient
+    from crowdfund.worker import Worker
+
     database = Database(settings.database_url)
     database.upgrade()
     books.open_ledger(database)
@@ -101,6 +108,7 @@ def _equipped_worker(settings: Settings) -> Iterator[Worker]:
 
 def run_notify(settings: Settings) -> None:
     """Tell people what happened, and look at the files of projects, until told to stop. It holds no key."""
+    from crowdfund.db import Database
     from crowdfund.notices import sender
     from crowdfund.notices.posting import PinnedPoster
     from crowdfund.notices.smtp import Mailer
@@ -134,7 +142,6 @@ def _looking_again(settings: Settings, database: Database, stop: threading.Event
 
 def run_signer(settings: Settings) -> None:
     """Answer at the socket until told to stop. The only process that opens the seed."""
-    # Loaded here and not above, so that no other process ever holds the code that opens a seed.
     from crowdfund.wallet.signer import SignerServer
 
     log_to_stderr()

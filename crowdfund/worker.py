@@ -7,17 +7,14 @@ A plan is never made twice, and "I do not see my transaction" never means "I did
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -446,19 +443,3 @@ def _one_round(worker: Worker, waited_s: float, heard: Collection[str]) -> float
             worker.note_fault()
     # Some chance in it: many workers that lost one server must not come back all at once.
     return min(MAX_WAIT_S, max(waited_s, POLL_S) * random.uniform(1.5, 2.5))
-
-
-@contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Hold a lock file; the kernel lets go of it when the process dies. Raises WorldError if another holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    except BlockingIOError as error:
-        raise WorldError(
-            f"Another process holds {path}: one such process runs here already.", retryable=False
-        ) from error
-    finally:
-        os.close(descriptor)

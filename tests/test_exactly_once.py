@@ -19,7 +19,7 @@ import pytest
 from crowdfund.campaigns.models import ChainView
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
-from crowdfund.worker import only_one
+from crowdfund.locks import only_one
 from support.crash_store import rows as rows_of
 from support.nursery import REFUSED, Nursery
 from support.postgres import DATABASES, database_of

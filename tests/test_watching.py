@@ -18,9 +18,10 @@ from crowdfund.chain.port import NodeStatus
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.db import Database
 from crowdfund.errors import WorldError
+from crowdfund.locks import only_one
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.transactions import TxOutput, UnsignedTx
-from crowdfund.worker import Worker, only_one, run
+from crowdfund.worker import Worker, run
 from support.node import new_address, new_node
 from support.world import World
 

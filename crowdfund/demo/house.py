@@ -21,9 +21,9 @@ from crowdfund.db import Database
 from crowdfund.demo.client import ApiClient
 from crowdfund.demo.examples import CREATOR, PASSWORD, fill
 from crowdfund.errors import UserError, WorldError
+from crowdfund.locks import only_one
 from crowdfund.processes import Children, on_stop, seed_file, wait_for
 from crowdfund.wallet.keystore import create_seed
-from crowdfund.worker import only_one
 
 DEFAULT_PORT = 8000
 

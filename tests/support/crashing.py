@@ -30,13 +30,14 @@ from crowdfund.cli import main
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.locks import only_one
 from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.outcome_proof import Cancelled
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import Account, SignerClient
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import UnsignedTx
-from crowdfund.worker import Worker, only_one, run
+from crowdfund.worker import Worker, run
 
 MANY_ROUNDS = 50
 WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')

@@ -1,4 +1,4 @@
-"""The signer's memory: it is dumped nowhere and no other program reads it."""
+"""The signer's memory: it is dumped nowhere, no other program reads it, and the code in it is the signer's alone."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from crowdfund.wallet.signer import SignerServer
 
 def look(self, poll_interval):
     print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+    print(*(name for name in sys.modules if name.startswith("crowdfund.") and name.count(".") == 1))
 
 SignerServer.serve_forever = look
 run_signer(Settings.from_env())
@@ -36,11 +37,14 @@ def environment(folder: Path) -> dict[str, str]:
     return {**os.environ, "CROWDFUND_DATA_DIR": str(folder), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
 
 
-def test_a_signer_that_serves_is_undumpable(tmp_path: Path) -> None:
+def test_a_signer_that_serves_is_undumpable_and_knows_no_database(tmp_path: Path) -> None:
     env = environment(tmp_path)
     create_seed(seed_file(Settings.from_env({"CROWDFUND_DATA_DIR": str(tmp_path)})))
     seen = subprocess.run([sys.executable, "-c", LOOK], env=env, capture_output=True, text=True, check=True)
-    assert seen.stdout.strip() == "0 (0, 0)"
+    memory, modules = seen.stdout.splitlines()
+    assert memory == "0 (0, 0)"
+    assert "crowdfund.wallet" in modules.split()
+    assert not {"crowdfund.db", "crowdfund.campaigns", "crowdfund.chain", "crowdfund.worker"} & {*modules.split()}
 
 
 def test_a_running_signer_that_crashes_leaves_no_core(tmp_path: Path) -> None:
