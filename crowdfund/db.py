@@ -10,15 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sqlalchemy import URL, BigInteger, DateTime, Dialect, Integer, Text, TypeDecorator, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session
 
 from crowdfund.errors import UserError, WorldError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -96,11 +100,12 @@ class Database:
     def upgrade(self) -> None:
         """Bring the tables to the newest migration. Safe to call at every start, by several processes at once."""
         from alembic import command  # only now: audits, and much else that has a database, never come here
-        from alembic.config import Config
+        from alembic.migration import MigrationContext
 
-        config = Config()
-        config.set_main_option("script_location", str(ROOT / "migrations"))
+        config, newest = _migrations()
         with self.engine.begin() as connection:
+            if MigrationContext.configure(connection).get_current_revision() == newest:
+                return
             config.attributes["connection"] = connection
             try:
                 command.upgrade(config, "head")
@@ -112,6 +117,17 @@ class Database:
     def close(self) -> None:
         """Give back all connections."""
         self.engine.dispose()
+
+
+@cache
+def _migrations() -> tuple[Config, str | None]:
+    """Where they are, and the newest one."""
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    return config, ScriptDirectory.from_config(config).get_current_head()
 
 
 def _kind(name: str) -> ModuleType:

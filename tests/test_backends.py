@@ -23,12 +23,12 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.transactions import TxOutput, UnsignedTx
 from support.node import new_address
-from support.servers import KINDS, server_settings
+from support.servers import FEW, server_settings
 from support.truth import even
 from support.world import World
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=FEW)
 def servers(
     node: RegtestNode, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, str]]:

@@ -502,7 +502,7 @@ def test_killed_while_making_a_backup(saved: Saved, tmp_path: Path) -> None:
     assert died > 10
 
 
-@pytest.mark.parametrize("every", [101, pytest.param(7, marks=pytest.mark.long)])
+@pytest.mark.parametrize("every", [201, pytest.param(7, marks=pytest.mark.long)])
 def test_killed_while_restoring(saved: Saved, tmp_path: Path, every: int) -> None:
     """Nothing half is left: an empty database or all of it; the same command goes on from there."""
     died, step = 0, 1

@@ -21,14 +21,14 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError, WorldError
 from crowdfund.wallet.cancellation import RULE, reason_hash
 from support.cancelling import Canceller
-from support.servers import KINDS, server_settings
+from support.servers import FEWER, server_settings
 from support.truth import even
 from support.world import World
 
 K = 3
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(scope="module", params=FEWER)
 def servers(
     node: RegtestNode, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
 ) -> Iterator[dict[str, str]]:

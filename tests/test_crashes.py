@@ -167,14 +167,14 @@ def test_killed_once_at_every_step_on_postgresql(tmp_path: Path) -> None:
 
 
 def test_killed_again_while_it_recovers(stage: Stage) -> None:
-    """At one of every four steps, then at one of the recovery's, chosen by a seed. All: the long test below."""
+    """At one of every eight steps, then at one of the recovery's, chosen by a seed. All: the long test below."""
     chance = random.Random(SEED)
     cases = []
     for ending in ENDINGS:
         by_stage = {}
         for name in STAGES:
             last = len(stage.steps(ending, name, "worker"))
-            firsts = one_of(4, chance, last)
+            firsts = one_of(8, chance, last)
             by_stage[name] = [[Kill("worker", n), Kill("worker", chance.randint(1, last - n + 1))] for n in firsts]
         cases += cases_of(f"{ending}-double", ending, by_stage)
     stage.perform(cases)
@@ -182,7 +182,7 @@ def test_killed_again_while_it_recovers(stage: Stage) -> None:
 
 
 # Steps come in pairs that leave the same things behind (after one thing, before the next).
-@pytest.mark.parametrize("many", [4, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize("many", [8, pytest.param(2, marks=pytest.mark.long)])
 def test_dead_while_the_chain_goes_on(stage: Stage, many: int) -> None:
     """Killed in the middle of a settlement, and started again only when the next block is there."""
     chance = random.Random(SEED)

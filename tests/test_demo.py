@@ -126,6 +126,7 @@ def test_the_demo_serves_stops_and_goes_on_where_it_was(tmp_path: Path, env: dic
         after = ApiClient(again.url).get("/campaigns")["campaigns"][0]
         unmoved = ("id", "terms", "descriptor", "counted_sats", "seen_sats", "buckets", "pledge_count")
         assert {name: after[name] for name in unmoved} == {name: before[name] for name in unmoved}
+        a_second_one_is_refused(again, env, tmp_path / "other")
         leave_no_orphans(again)
 
 
@@ -166,20 +167,19 @@ def leave_no_orphans(running: Demo) -> None:
     wait_until(lambda: not processes_of(running.folder), 15)
 
 
-def test_a_second_demo_leaves_the_first_one_alone(tmp_path: Path, env: dict[str, str]) -> None:
-    folder = tmp_path / "demo"
-    with demo(folder, env, free_port()) as first:
-        for data_dir, port, part in (
-            (folder, free_port(), "already"),
-            (tmp_path / "other", first.port, f"Port {first.port} is in use; choose another one with --port."),
-        ):
-            said = refusal(data_dir, env, port)
-            assert part in said and "Traceback" not in said, said
-        node = RegtestNode.attach(folder)
-        node.mine()
-        client = ApiClient(first.url)
-        client.wait("/campaigns", lambda c: c["campaigns"][0]["as_of"]["height"] == node.status()["height"], "a block")
-        assert '"status":"ok"' in first.get("/healthz")
+def a_second_one_is_refused(first: Demo, env: dict[str, str], other: Path) -> None:
+    """In the same folder, or on the same port; and leaves this one alone."""
+    for data_dir, port, part in (
+        (first.folder, free_port(), "already"),
+        (other, first.port, f"Port {first.port} is in use; choose another one with --port."),
+    ):
+        said = refusal(data_dir, env, port)
+        assert part in said and "Traceback" not in said, said
+    node = RegtestNode.attach(first.folder)
+    node.mine()
+    client = ApiClient(first.url)
+    client.wait("/campaigns", lambda c: c["campaigns"][0]["as_of"]["height"] == node.status()["height"], "a block")
+    assert '"status":"ok"' in first.get("/healthz")
 
 
 def refusal(folder: Path, env: dict[str, str], port: int) -> str:
@@ -252,6 +252,7 @@ class Liar(ApiClient):
         return answer
 
 
+@pytest.mark.long
 def test_the_story_does_not_end_well_on_a_lie(
     tmp_path: Path, env: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

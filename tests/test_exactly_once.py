@@ -253,10 +253,9 @@ def test_pressing_again_and_again_beside_a_running_worker(
     once_by_the_blocks(world, due)
 
 
-def pressed_without_lock(world: World, due: str, second: Nursery, times: int = 1) -> None:
-    for _ in range(times):
-        met = second.press(world.settings.to_env(), PRESSED, locked=False)
-        assert len(met) == PRESSED and all(not one or LOST_RACE.match(one) for one in met), met
+def pressed_without_lock(world: World, due: str, second: Nursery) -> None:
+    met = second.press(world.settings.to_env(), PRESSED, locked=False)
+    assert len(met) == PRESSED and all(not one or LOST_RACE.match(one) for one in met), met
     until(lambda: len(world.node.rpc("getrawmempool")) == 1)
     world.node.mine()
     second.press(world.settings.to_env(), PRESSED, locked=False)
@@ -269,7 +268,7 @@ def test_eight_pressings_at_once_beside_a_worker_without_the_lock(
     world: World, due: str, nursery: Nursery, second: Nursery
 ) -> None:
     with robot(world, nursery, locked=False):
-        pressed_without_lock(world, due, second, times=2)
+        pressed_without_lock(world, due, second)
     assert len(rows(world, "decisions")) == len(rows(world, "batches")) == len(rows(world, "attempts")) == 1
 
 

@@ -38,7 +38,7 @@ from support.world import World
 KINDS = ("core", "electrum", "esplora")
 SEED = int(os.environ.get("FAULT_SEED") or 20261122)
 LONG_SEED = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(10**9))
-STORY_S, LONG_S = 12.0, 20 * 60.0
+STORY_S, LONG_S = 10.0, 20 * 60.0
 TIMEOUT_S = 0.5
 CONFIRMATIONS = 3
 DEEPEST = CONFIRMATIONS - 1  # what was decided rests on blocks that stay

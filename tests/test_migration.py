@@ -182,10 +182,10 @@ def test_killed_at_any_step_it_rolls_back_and_goes_on(tmp_path: Path, database: 
         died += 1
         assert tables_of(url) == old and contents(database) == before
         database.close()
-        step += 1 if died < 12 else 5
+        step += 1 if died < 4 else 13
     fresh = f"sqlite:///{tmp_path / 'fresh.sqlite'}"
     Database(fresh).upgrade()
-    assert died > 15 and tables_of(url) == tables_of(fresh) and contents(database) == before
+    assert died > 8 and tables_of(url) == tables_of(fresh) and contents(database) == before
 
 
 def tables_of(url: str) -> set[tuple[str, str]]:

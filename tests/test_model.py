@@ -17,7 +17,7 @@ from crowdfund.chain import follow
 from support.story import Story
 
 SEED = int(os.environ.get("MODEL_SEED") or 20260107)  # make test-long SEED=n
-FEW, MANY, STEPS = 4, 300, 40
+FEW, MANY, STEPS = 3, 300, 40
 
 
 def profile(examples: int) -> settings:

@@ -31,7 +31,7 @@ from support.world import DAY, World
 
 K = 3
 DEPTHS = range(1, K + 3)
-QUICK = (1, K, K + 2)  # the depths in between, where no rule changes, are played with the long tests
+QUICK = (1, K + 2)  # the depths in between, where no rule changes, are played with the long tests
 SATS = 400_000
 CREATOR = 1
 CASES_IN_A_HOUSE = 8

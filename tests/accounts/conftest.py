@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from crowdfund.accounts import people
 from crowdfund.accounts.history import Visit
 from crowdfund.db import Database
+from support import fresh
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 PASSWORD = "correct horse battery"
@@ -18,8 +19,7 @@ PASSWORD = "correct horse battery"
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    made = Database(database_url)
-    made.upgrade()
+    made = fresh.database(database_url)
     yield made
     made.close()
 

@@ -19,6 +19,9 @@ COLOURS = ["color-contrast", "link-in-text-block"]
 # Nothing is fetched, and what passes is not told.
 QUIETLY = {"preload": False, "resultTypes": ["violations"]}
 EVERYTHING: dict[str, Any] = {"runOnly": {"type": "tag", "values": TAGS}}
+SIZE_AND_COLOURS: dict[str, Any] = {
+    "runOnly": {"type": "rule", "values": [*COLOURS, "target-size", "scrollable-region-focusable"]}
+}
 ONLY_COLOURS: dict[str, Any] = {"runOnly": {"type": "rule", "values": COLOURS}}
 RUN = """axe.run(document, {options}).then((found) => JSON.stringify(found.violations.map((rule) => [
   rule.id, rule.help, rule.nodes.map((node) => [node.target.join(" "), node.any.concat(node.all, node.none)

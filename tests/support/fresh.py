@@ -1,5 +1,5 @@
 """What nearly every test would otherwise pay for anew: the tables of an empty installation, statements put into SQL,
-and costly passwords.
+templates put into Python, and costly passwords.
 
 The tables are made once a process, by the migrations; a test begins with a copy of that file. What the migrations do
 is looked at by tests/test_migration.py and tests/test_db.py, which take no copy.
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import BytecodeCache
+from jinja2.bccache import Bucket
 from sqlalchemy import URL, Dialect, Engine, event, make_url
 
 from crowdfund import postgresql, sqlite
@@ -29,10 +32,27 @@ CHEAP_HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 def save_time() -> None:
     """From now on in this process: cheap passwords, as a fifth of a second for each creator is for those who guess
-    them; and a statement is put into SQL once, not once for each of the many databases that a process opens here."""
+    them; and a statement is put into SQL once, not once for each of the many databases that a process opens here, as a
+    template into Python for all its sites."""
     passwords._hasher = CHEAP_HASHER
+    Flask.jinja_options = {**Flask.jinja_options, "bytecode_cache": Compiled()}
     for kind in (sqlite, postgresql):
         setattr(kind, "open_engine", _sharing(kind.open_engine))  # noqa: B010 - each of them opens its own
+
+
+class Compiled(BytecodeCache):
+    """Templates as Python, by name and contents."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[str, str], Any] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """What is kept, if this one is."""
+        bucket.code = self._kept.get((bucket.key, bucket.checksum))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep it."""
+        self._kept[(bucket.key, bucket.checksum)] = bucket.code
 
 
 def _sharing(really_open: Callable[[URL], Engine]) -> Callable[[URL], Engine]:

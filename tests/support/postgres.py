@@ -167,7 +167,7 @@ def _close_own(server: Server, owner: int) -> None:
 def new_database(server: Server | None = None, empty: bool = False) -> Iterator[str]:
     """The address of a database of its own, up to date, or `empty`; gone at the end."""
     server, name = server or shared(), f"test_{os.getpid()}_{next(_numbers)}"
-    server.execute(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else TEMPLATE} STRATEGY wal_log")
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {'template0' if empty else TEMPLATE} STRATEGY file_copy")
     try:
         yield server.url(name)
     finally:

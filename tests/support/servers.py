@@ -6,11 +6,17 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from crowdfund.chain.regtest import RegtestNode
 from support.electrumx import ElectrumX
 from support.esplora import EsploraServer
 
-KINDS = ("core", "electrum", "electrum over TLS", "esplora")
+TLS = pytest.param("electrum over TLS", marks=pytest.mark.long)
+# TLS changes nothing but the line, which tests of its own are about: whole stories over it are for the long run.
+FEW = ["core", "electrum", "esplora", TLS]
+# One that is followed block by block and one that is asked for scripts.
+FEWER = ["core", "electrum", TLS, pytest.param("esplora", marks=pytest.mark.long)]
 
 
 @contextmanager
