@@ -13,15 +13,15 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 from flask import Blueprint, Response, current_app, request
-from flask_babel import force_locale
 from flask_babel import gettext as _
 from markupsafe import Markup
 from werkzeug.exceptions import NotImplemented as NotMade
 
 from crowdfund.errors import NotFound, UserError
+from crowdfund.languages import LANGUAGES
 from crowdfund.notices.feed import xml_text
 from crowdfund.web.glance import Glance, as_of_words, glance, play_money
-from crowdfund.web.i18n import LANGUAGES, browsers_language
+from crowdfund.web.i18n import asked_for, browsers_language, direction, speaking
 from crowdfund.web.prints import card
 from crowdfund.web.security import EMBED_SECURITY_POLICY
 from crowdfund.web.site import here
@@ -44,10 +44,10 @@ def show(campaign_id: str) -> Response:
     """The card. Raises NotFound for a draft, as for what does not exist."""
     # Not by render_template, which gives a template the visitor, and so asks for the session.
     template = current_app.jinja_env.get_template("embed.html")
-    # Nor in the language that somebody has chosen here, but in the one that the browser asks for.
-    language = browsers_language()
-    with force_locale(language):
-        page = template.render(**card_of(glance(campaign_id)), language=language)
+    # Nor in the language that somebody has chosen here, but in the one of its address, or that the browser asks for.
+    language = asked_for() or browsers_language()
+    with speaking(language):
+        page = template.render(**card_of(glance(campaign_id)), language=language, direction=direction(language))
     response = Response(page, content_type="text/html; charset=utf-8")
     if len(LANGUAGES) > 1:
         response.vary.add("Accept-Language")

@@ -11,8 +11,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from crowdfund.db import ROOT
+from crowdfund.languages import LANGUAGES, NAMES
 from crowdfund.sentences import Sentence, counted, joined
-from crowdfund.web.i18n import LANGUAGES, NAMES, OFFER_PSEUDO, PSEUDO, said
+from crowdfund.web.i18n import OFFER_PSEUDO, PSEUDO, said
 from crowdfund.web.pseudo import pseudo
 from support.cast import Person, estates, persons
 from support.catalogues import faults, sentences
