@@ -69,6 +69,22 @@ def test_it_is_the_same_for_everybody_and_touches_no_session(paper: Paper, campa
         assert answer.headers["X-Robots-Tag"] == "noindex"
 
 
+def test_it_speaks_the_language_of_its_address_or_of_the_browser(app: Flask, campaign: str) -> None:
+    def page(query: str, asked: str) -> str:
+        return Visitor(app).get(f"/embed/{campaign}{query}", headers={"Accept-Language": asked}).get_data(as_text=True)
+
+    for query, asked, spoken in (
+        ("", "en", "en"),
+        ("", "es", "es"),
+        ("?lang=de", "es", "de"),
+        ("?lang=xx", "es", "es"),
+    ):
+        found = page(query, asked)
+        assert f'<html lang="{spoken}" dir="ltr">' in found
+        assert {"en": "Until ", "es": "Hasta ", "de": "Bis "}[spoken] in found
+    assert "Set-Cookie" not in Visitor(app).get(f"/embed/{campaign}?lang=de").headers
+
+
 def test_it_alone_may_be_framed_and_it_may_do_the_least(app: Flask, campaign: str) -> None:
     policy = Visitor(app).get(f"/embed/{campaign}").headers["Content-Security-Policy"]
     assert policy == (
