@@ -33,6 +33,12 @@ def spoken(code: str) -> str:
     return code if code in LANGUAGES else LANGUAGES[0]
 
 
+def read_all() -> None:
+    """Read every catalogue now, not when the first reader comes. Raises OSError where one is not there."""
+    for language in LANGUAGES:
+        catalogue(language)
+
+
 def direction(language: str) -> str:
     """Into which direction it is written: ltr or rtl."""
     return str(Locale.parse(language).text_direction)

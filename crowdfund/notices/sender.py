@@ -23,7 +23,7 @@ from crowdfund.campaigns.models import Campaign, ChainView, Creator, Pledge
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
-from crowdfund.languages import ASKED, LANGUAGES, catalogue, spoken
+from crowdfund.languages import ASKED, LANGUAGES, spoken
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.kinds import Kind
 from crowdfund.notices.mail import Mail, message_bytes
@@ -150,9 +150,7 @@ class Sender:
 
 
 def run(sender: Sender, stop: threading.Event) -> None:
-    """Note and send until `stop` is set. Raises OSError where a catalogue of sentences is not there."""
-    for language in LANGUAGES:
-        catalogue(language)
+    """Note and send until `stop` is set."""
     threads = [threading.Thread(target=_send, args=(sender, MAIL, stop), name="mail")]
     threads += [threading.Thread(target=_send, args=(sender, WEBHOOK, stop), name="hooks") for _ in range(HOOK_THREADS)]
     for thread in threads:

@@ -71,6 +71,12 @@ def in_links() -> str | None:
     return None if found == LANGUAGES[0] else found
 
 
+def linked(address: str) -> str:
+    """The address of a page of ours, with the language of this page in it where it is not the first."""
+    found = in_links()
+    return f"{address}?{ASKED}={found}" if found else address
+
+
 def browsers_language() -> str:
     """The first language that the browser asks for and this site speaks, whatever its country: de-AT is German."""
     for asked, _quality in request.accept_languages:
@@ -164,12 +170,11 @@ def install(app: Flask, base_url: str) -> None:
     """Give every template `_`, `ngettext` and what it has to know of its language. `base_url` is where the site is."""
     app.config[OWN_ADDRESS] = base_url
     _Babel(app, locale_selector=lambda: Locale.parse(locale()))
-    for name in LANGUAGES:
-        catalogue(name)
+    languages.read_all()
     app.jinja_env.filters.update(said=said)
     app.jinja_env.globals.update(
         page_language=language, page_direction=direction, languages=choices, alternates=alternates,
-        at_the_desk=is_desk, in_page_language=in_page_language, in_links=in_links,
+        at_the_desk=is_desk, in_page_language=in_page_language, in_links=in_links, linked=linked,
     )  # fmt: skip
     app.after_request(_answered)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -126,6 +128,17 @@ def test_oembed_by_the_letter(app: Flask, campaign: str) -> None:
     tree = ElementTree.fromstring(asked(app, page, format="xml").data)
     assert tree.tag == "oembed" and {node.tag: node.text for node in tree} == {k: str(v) for k, v in told.items()}
     assert asked(app, page, format="xml").content_type == "text/xml; charset=utf-8"
+
+
+def test_oembed_keeps_the_language_of_the_page_that_was_named(app: Flask, campaign: str) -> None:
+    page = f"{BASE}/campaigns/{campaign}"
+    for query, ending in (("?lang=de", "?lang=de"), ("?a=1&lang=es#x", "?lang=es"), ("?lang=%22%3E%3Cb%3E", "")):
+        told = asked(app, page + query).get_json()
+        assert f'src="{BASE}/embed/{campaign}{ending}"' in told["html"]
+        assert told["thumbnail_url"] == f"{page}/card.png{ending}"
+    found = Visitor(app).get(f"/campaigns/{campaign}?lang=de").get_data(as_text=True)
+    links = re.findall(r'type="application/json\+oembed"[^>]* href="([^"]+)"', found)
+    assert [parse_qs(urlsplit(unescape(link)).query)["url"] for link in links] == [[f"{page}?lang=de"]]
 
 
 @pytest.mark.parametrize(
