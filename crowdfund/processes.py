@@ -108,12 +108,14 @@ def _equipped_worker(settings: Settings) -> Iterator[Worker]:
 
 def run_notify(settings: Settings) -> None:
     """Tell people what happened, and look at the files of projects, until told to stop. It holds no key."""
+    from crowdfund import languages
     from crowdfund.db import Database
     from crowdfund.notices import sender
     from crowdfund.notices.posting import PinnedPoster
     from crowdfund.notices.smtp import Mailer
 
     log_to_stderr()
+    languages.read_all()
     database = Database(settings.database_url)
     database.upgrade()
     stop = threading.Event()

@@ -60,7 +60,7 @@ from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
 from crowdfund.notices import deriving, hooks, outbox, subscribing
-from crowdfund.notices.models import Delivery, Notice
+from crowdfund.notices.models import Delivery, Notice, Subscription
 from crowdfund.projects import looking
 from crowdfund.projects.models import Project
 from crowdfund.projects.people import invite
@@ -177,7 +177,7 @@ def fill_rare_tables(database: Database) -> None:
         project = session.get_one(Project, coin.pledge.campaign.project_id)
         looking.ask(session, coin.pledge.campaign.creator_id, project, now)
         hooks.register(session, coin.pledge.campaign.creator_id, "https://example.org/", ["campaign.decided"], now)
-        subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now), now)
+        subscribing.confirm(subscribing.follow_pledge(session, coin.pledge_id, "bob@example.org", now, "de"), now)
         outbox.note(session, deriving.news(session, now), False, now)
         notice = session.scalars(select(Notice)).first()
         assert notice is not None
@@ -280,6 +280,7 @@ def test_every_row_comes_back_and_the_triggers_too(saved: Saved, tmp_path: Path)
     assert len(found["attempts"]) == 1 and len(found["transfers"]) > 4 and len(found["watched_scripts"]) == 3
     assert triggers(database) == triggers(fresh) and len(triggers(fresh)) > 30
     with database.reading() as session:
+        assert session.scalars(select(Subscription.language)).all() == ["de"], "mails go on in their reader's language"
         assert session.execute(text("PRAGMA foreign_key_check")).all() == []
         restored = session.scalars(select(Restore)).one()
         beginning = check(saved.path, LOCK).beginning

@@ -326,3 +326,13 @@ def test_campaigns_of_before_are_adopted_by_projects(database: Database) -> None
     ):
         with pytest.raises(IntegrityError), database.transaction() as session:
             session.execute(text(edit))
+
+
+def test_addresses_of_before_go_on_in_english(database: Database) -> None:
+    migrate(database, "0021")
+    given = "INSERT INTO subscriptions (id, email, about, creator_id, key, asked_at) VALUES"
+    with database.transaction() as session:
+        session.execute(text(f"{given} (1, 'alice@example.org', 'creator:1', 1, 'k', '2026-01-01 00:00:00')"))
+    database.upgrade()
+    with database.reading() as session:
+        assert session.scalars(text("SELECT language FROM subscriptions")).all() == ["en"]

@@ -87,6 +87,7 @@ BEYOND = (
     "UPDATE notices SET state = 'queued'",
     "DELETE FROM notices",
     "UPDATE subscriptions SET email = 'x'",
+    "UPDATE subscriptions SET language = 'de'",
     "UPDATE webhooks SET url = 'x'",
     "UPDATE project_proofs SET outcome = 'shown'",
     "DELETE FROM project_proofs",
@@ -200,7 +201,7 @@ def test_the_web_process_keeps_addresses_and_the_sender_does_the_rest(paper: Pap
     campaign = paper.campaign()
     now = datetime.now(UTC)
     with web.transaction() as session:
-        one = subscribing.follow_campaign(session, campaign, "dora@example.org", now)
+        one = subscribing.follow_campaign(session, campaign, "dora@example.org", now, "es")
         subscribing.confirm(one, now)
         creator = session.get_one(Campaign, campaign).creator_id
         hook = hooks.register(session, creator, "https://example.org/", ["campaign.decided"], now)

@@ -1,4 +1,4 @@
-"""Mails as bytes, and addresses as they may be. Pure: knows no server and no database.
+"""Mails as bytes, in their reader's language, and addresses as they may be. Knows no server and no database.
 
 Whatever text comes in, it can add no header and no recipient: it is brought onto one line before it gets near one.
 """
@@ -15,11 +15,15 @@ from email.utils import format_datetime
 
 from email_validator import EmailNotValidError, validate_email
 
+from crowdfund import languages
 from crowdfund.errors import UserError
+from crowdfund.languages import LANGUAGES
 from crowdfund.notices.words import Words
+from crowdfund.sentences import N_, Sentence
 
 SUBJECT_LIMIT = 150
 ADDRESS_LIMIT = 254
+NO_MORE = N_("To hear no more of this")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Mail:
     at: datetime
     link: str = ""
     off_link: str = ""
+    language: str = LANGUAGES[0]
+
+    def said(self, text: str) -> str:
+        """A sentence as this mail says it."""
+        return languages.said(text, self.language)
 
 
 def check_address(text: str, field: str = "email") -> str:
@@ -66,7 +75,7 @@ def message_bytes(mail: Mail) -> bytes:
     name, domain = mail.sender.rsplit("@", 1)
     message["From"] = Address(one_line(mail.site_name, 60), name, domain)
     message["To"] = Address("", *mail.recipient.rsplit("@", 1))
-    message["Subject"] = one_line(f"{mail.words.subject} · {mail.site_name}")
+    message["Subject"] = one_line(f"{mail.said(mail.words.subject)} · {mail.site_name}")
     message["Date"] = format_datetime(mail.at.astimezone(UTC))
     message["Message-ID"] = f"<{mail.message_id}@{domain}>"
     message["Auto-Submitted"] = "auto-generated"
@@ -80,14 +89,15 @@ def message_bytes(mail: Mail) -> bytes:
 
 
 def _paragraphs(mail: Mail) -> list[str]:
-    return [" ".join("".join(c if c.isprintable() else " " for c in p).split()) for p in mail.words.paragraphs]
+    said = map(mail.said, mail.words.paragraphs)
+    return [" ".join("".join(c if c.isprintable() else " " for c in p).split()) for p in said]
 
 
 def _text(mail: Mail) -> str:
     parts = _paragraphs(mail)
     parts += [mail.link] if mail.link else []
     parts += [f"-- \n{one_line(mail.site_name, 60)}"]
-    parts += [f"To hear no more of this: {mail.off_link}"] if mail.off_link else []
+    parts += [mail.said(Sentence("To hear no more of this: {link}", link=mail.off_link))] if mail.off_link else []
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,6 +108,7 @@ def _html(mail: Mail) -> str:
         parts.append(f'<p><a href="{link}">{link}</a></p>')
     parts.append(f"<hr><p>{html.escape(one_line(mail.site_name, 60))}</p>")
     if mail.off_link:
-        parts.append(f'<p><a href="{html.escape(mail.off_link)}">To hear no more of this</a></p>')
+        parts.append(f'<p><a href="{html.escape(mail.off_link)}">{html.escape(mail.said(NO_MORE))}</a></p>')
     body = "\n".join(parts)
-    return f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"></head><body>\n{body}\n</body></html>\n'
+    written = f'lang="{mail.language}" dir="{languages.direction(mail.language)}"'
+    return f'<!doctype html>\n<html {written}><head><meta charset="utf-8"></head><body>\n{body}\n</body></html>\n'

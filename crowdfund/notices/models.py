@@ -13,6 +13,9 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from crowdfund.campaigns.models import Campaign, Creator, Pledge
 from crowdfund.db import Base
 
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_-"
+"""What codes of languages are made of."""
+
 
 class Happening(Base):
     """Something that people are told of, noted once: `key` names it. Rows are kept as they are for ever.
@@ -38,7 +41,8 @@ class Subscription(Base):
     """A mail address and what it wants to hear of: one pledge, one campaign, or all of one creator's campaigns.
 
     Nothing but the question whether it is right is sent to an address before `confirmed_at` is set. `key` makes the
-    tokens of its links.
+    tokens of its links. `language` is the one that was chosen when it was given; whether it is still offered is seen
+    when a mail is written.
     """
 
     __tablename__ = "subscriptions"
@@ -48,6 +52,9 @@ class Subscription(Base):
             "CASE WHEN pledge_id IS NULL THEN 0 ELSE 1 END + CASE WHEN campaign_id IS NULL THEN 0 ELSE 1 END"
             " + CASE WHEN creator_id IS NULL THEN 0 ELSE 1 END = 1",
             name="about_one_thing",
+        ),
+        CheckConstraint(
+            f"length(language) BETWEEN 2 AND 12 AND ltrim(language, '{LETTERS}') = ''", name="language_is_a_code"
         ),
         {"sqlite_autoincrement": True},  # the outbox names ids: none may come back as somebody else's
     )
@@ -61,6 +68,7 @@ class Subscription(Base):
     key: Mapped[str]
     asked_at: Mapped[datetime]
     confirmed_at: Mapped[datetime | None]
+    language: Mapped[str] = mapped_column(default="en", server_default=text("'en'"))
 
 
 class MailAsk(Base):

@@ -23,6 +23,7 @@ from crowdfund.campaigns.models import Campaign, ChainView, Creator, Pledge
 from crowdfund.config import Settings
 from crowdfund.db import Database
 from crowdfund.errors import UserError, WorldError
+from crowdfund.languages import ASKED, LANGUAGES, spoken
 from crowdfund.notices import deriving, hooks, outbox, subscribing
 from crowdfund.notices.kinds import Kind
 from crowdfund.notices.mail import Mail, message_bytes
@@ -215,6 +216,7 @@ def _mail_of(session: Session, notice: Notice, settings: Settings) -> Mail | Non
         off = "" if kind is Kind.CONFIRM_ADDRESS else _link(settings, OFF, subscription)
     backer = subscription is not None and subscription.pledge_id is not None
     words = words_for(kind, _title(session, happening, subscription), json.loads(happening.detail), backer)
+    language = LANGUAGES[0] if subscription is None else spoken(subscription.language)
     return Mail(
         sender=settings.mail_from,
         recipient=recipient,
@@ -222,9 +224,15 @@ def _mail_of(session: Session, notice: Notice, settings: Settings) -> Mail | Non
         words=words,
         message_id=hooks.stable_id(happening.key, MAIL, notice.recipient_id),
         at=happening.noted_at,
-        link=_page(settings, words.page, happening, subscription),
-        off_link=off,
+        link=_in(language, _page(settings, words.page, happening, subscription)),
+        off_link=_in(language, off),
+        language=language,
     )
+
+
+def _in(language: str, link: str) -> str:
+    """The page behind the link, in the language of the mail."""
+    return link if not link or language == LANGUAGES[0] else f"{link}?{ASKED}={language}"
 
 
 def _title(session: Session, happening: Happening, subscription: Subscription | None) -> str:

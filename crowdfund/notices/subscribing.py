@@ -1,7 +1,8 @@
 """Mail addresses: asking for mails, saying that an address is right, and hearing no more. One function each.
 
 An address gets one question and nothing else before its owner has answered it; a few of them a day, whoever asks.
-Links carry an HMAC made with the subscription's own key, so that they need no log-in and end with it.
+Links carry an HMAC made with the subscription's own key, so that they need no log-in and end with it. `language` is the
+one that whoever gives the address reads; it stays with the address until that is taken away.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import Campaign, Pledge
 from crowdfund.errors import NotFound, UserError
+from crowdfund.languages import LANGUAGES
 from crowdfund.notices.mail import check_address
 from crowdfund.notices.models import MailAsk, Subscription
 
@@ -26,7 +28,9 @@ FORGOTTEN_AFTER = timedelta(days=3)
 CONFIRM, OFF = "confirm", "off"
 
 
-def follow_pledge(session: Session, pledge_id: str, email: str, now: datetime) -> Subscription:
+def follow_pledge(
+    session: Session, pledge_id: str, email: str, now: datetime, language: str = LANGUAGES[0]
+) -> Subscription:
     """Mails about one pledge, to one address: a new one takes the place of the old one. Raises UserError, NotFound."""
     if session.get(Pledge, pledge_id) is None:
         raise NotFound("There is no such pledge.")
@@ -35,16 +39,20 @@ def follow_pledge(session: Session, pledge_id: str, email: str, now: datetime) -
     if held is not None and (held.email != address or held.confirmed_at is None):
         session.delete(held)
         session.flush()
-    return _ask(session, Subscription(about=f"pledge:{pledge_id}", pledge_id=pledge_id), address, now)
+    wanted = Subscription(about=f"pledge:{pledge_id}", pledge_id=pledge_id, language=language)
+    return _ask(session, wanted, address, now)
 
 
-def follow_campaign(session: Session, campaign_id: str, email: str, now: datetime) -> Subscription:
+def follow_campaign(
+    session: Session, campaign_id: str, email: str, now: datetime, language: str = LANGUAGES[0]
+) -> Subscription:
     """Mails about a published campaign. Raises UserError, NotFound."""
     campaign = session.get(Campaign, campaign_id)
     if campaign is None or campaign.terms is None:
         raise NotFound("There is no such campaign.")
     address = check_address(email)
-    return _ask(session, Subscription(about=f"campaign:{campaign_id}", campaign_id=campaign_id), address, now)
+    wanted = Subscription(about=f"campaign:{campaign_id}", campaign_id=campaign_id, language=language)
+    return _ask(session, wanted, address, now)
 
 
 def follow_creator(session: Session, creator_id: int, email: str, now: datetime) -> Subscription:

@@ -9,19 +9,19 @@ from __future__ import annotations
 import json
 import re
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 from flask import Blueprint, Response, current_app, request
-from flask_babel import force_locale
 from flask_babel import gettext as _
 from markupsafe import Markup
 from werkzeug.exceptions import NotImplemented as NotMade
 
 from crowdfund.errors import NotFound, UserError
+from crowdfund.languages import ASKED, LANGUAGES
 from crowdfund.notices.feed import xml_text
 from crowdfund.web.glance import Glance, as_of_words, glance, play_money
-from crowdfund.web.i18n import LANGUAGES, browsers_language
+from crowdfund.web.i18n import asked_for, browsers_language, direction, offered, speaking
 from crowdfund.web.prints import card
 from crowdfund.web.security import EMBED_SECURITY_POLICY
 from crowdfund.web.site import here
@@ -44,10 +44,10 @@ def show(campaign_id: str) -> Response:
     """The card. Raises NotFound for a draft, as for what does not exist."""
     # Not by render_template, which gives a template the visitor, and so asks for the session.
     template = current_app.jinja_env.get_template("embed.html")
-    # Nor in the language that somebody has chosen here, but in the one that the browser asks for.
-    language = browsers_language()
-    with force_locale(language):
-        page = template.render(**card_of(glance(campaign_id)), language=language)
+    # Nor in the language that somebody has chosen here, but in the one of its address, or that the browser asks for.
+    language = asked_for() or browsers_language()
+    with speaking(language):
+        page = template.render(**card_of(glance(campaign_id)), language=language, direction=direction(language))
     response = Response(page, content_type="text/html; charset=utf-8")
     if len(LANGUAGES) > 1:
         response.vary.add("Accept-Language")
@@ -66,8 +66,8 @@ def oembed() -> Response:
     form = request.args.get("format", "json")
     if form not in ("json", "xml"):
         raise NotMade(_("This site answers in the formats json and xml."))
-    found = glance(_campaign_at(request.args.get("url", "")))
-    told = _told(found, _most("maxwidth"), _most("maxheight"))
+    campaign_id, ending = _campaign_at(request.args.get("url", ""))
+    told = _told(glance(campaign_id), ending, _most("maxwidth"), _most("maxheight"))
     if form == "xml":
         return _answer(_xml(told), "text/xml; charset=utf-8")
     return _answer(json.dumps(told, ensure_ascii=False).encode(), "application/json; charset=utf-8")
@@ -78,13 +78,13 @@ def card_of(found: Glance) -> dict[str, Any]:
     return {"shown": found, "site": here(), "as_of_line": as_of_words(found.height), "note": play_money()}
 
 
-def snippet(found: Glance, width: int = WIDTH) -> Markup:
-    """The frame, as it stands on other sites."""
-    src = f"{here().settings.base_url}/embed/{found.id}"
+def snippet(found: Glance, width: int = WIDTH, ending: str = "") -> Markup:
+    """The frame, as it stands on other sites; `ending` of its address names a language."""
+    src = f"{here().settings.base_url}/embed/{found.id}{ending}"
     return IFRAME.format(src=src, width=width, height=HEIGHT, title=found.title)
 
 
-def _told(found: Glance, max_width: int, max_height: int) -> dict[str, object]:
+def _told(found: Glance, ending: str, max_width: int, max_height: int) -> dict[str, object]:
     """The answer by oembed.com, 2.3.4: where there is no room for the card it is a link, which has no size."""
     told: dict[str, object] = {
         "version": "1.0",
@@ -97,18 +97,19 @@ def _told(found: Glance, max_width: int, max_height: int) -> dict[str, object]:
     }
     if max_width >= LEAST_WIDTH and max_height >= HEIGHT:
         width = min(WIDTH, max_width)
-        told |= {"type": "rich", "html": str(snippet(found, width)), "width": width, "height": HEIGHT}
+        told |= {"type": "rich", "html": str(snippet(found, width, ending)), "width": width, "height": HEIGHT}
     if max_width >= card.WIDTH and max_height >= card.HEIGHT:
         told |= {
-            "thumbnail_url": f"{found.address}/card.png",
+            "thumbnail_url": f"{found.address}/card.png{ending}",
             "thumbnail_width": card.WIDTH,
             "thumbnail_height": card.HEIGHT,
         }
     return told
 
 
-def _campaign_at(url: str) -> str:
-    """The id in the address of a campaign's page. Raises NotFound for every other address."""
+def _campaign_at(url: str) -> tuple[str, str]:
+    """(the id in the address of a campaign's page; what asks for the page's language, or nothing). Raises NotFound for
+    every other address."""
     base = here().settings.base_url
     try:
         parts = urlsplit(url)
@@ -119,7 +120,8 @@ def _campaign_at(url: str) -> str:
     found = PAGE.fullmatch(path)
     if (parts.scheme, parts.netloc) != (own.scheme, own.netloc) or found is None:
         raise NotFound(NO_SUCH_PAGE)
-    return found[1]
+    asked = parse_qs(parts.query).get(ASKED, [""])[-1]
+    return found[1], f"?{ASKED}={asked}" if asked in offered() else ""
 
 
 def _most(name: str) -> int:

@@ -5,41 +5,34 @@ Programs are always answered in English: the API, feeds and files. So is the des
 
 from __future__ import annotations
 
-import string
 from collections.abc import Callable
-from functools import cache, cached_property
-from io import BytesIO
+from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, NamedTuple, TypeVar, cast
 from urllib.parse import urlencode
 
 from babel import Locale
-from babel.messages.mofile import write_mo
-from babel.messages.pofile import read_po
-from babel.numbers import format_decimal
-from babel.support import NullTranslations, Translations
+from babel.support import NullTranslations
 from flask import Flask, Response, current_app, has_request_context, request
 from flask_babel import Babel, Domain, force_locale, get_locale, lazy_gettext
-from flask_babel import gettext as _
 
-from crowdfund.db import ROOT
-from crowdfund.sentences import Sentence
+from crowdfund import languages
+from crowdfund.languages import ASKED, LANGUAGES, NAMES
 from crowdfund.web.pseudo import PseudoTranslations
 
-# The first is the language that every sentence is written in.
-LANGUAGES = ("en", "es", "de")
-NAMES = {"en": "English", "es": "Español", "de": "Deutsch"}
 # A language that nobody speaks, written from right to left: it shows which sentences cannot be translated, and what
 # looks wrong once they are long and begin on the right. Only where the application is told to offer it.
 PSEUDO, PSEUDO_LOCALE = "ar-XB", "ar_001"
 OFFER_PSEUDO = "OFFER_PSEUDO_LANGUAGE"
 OWN_ADDRESS = "OWN_ADDRESS"
-ASKED, COOKIE, DESK = "lang", "lang", "at_the_desk"
+COOKIE, DESK = "lang", "at_the_desk"
 YEAR_S = 365 * 24 * 3600
-CATALOGUES = ROOT / "translations"
 # What is not for reading on this site: for programs, or shown on other sites, where nothing was chosen.
 ENGLISH = ("/api/", "/embed/", "/static/")
 # Pages that are made for one person, or that ask not to be found.
 NOT_LISTED = ("/p/", "/mail/", "/login", "/signup", "/join/", "/account", "/dashboard", "/drafts/", "/unit/")
+
+_PSEUDO = PseudoTranslations()
 
 View = TypeVar("View", bound=Callable[..., Any])
 
@@ -62,11 +55,26 @@ def language() -> str:
     asks for it."""
     if not has_request_context() or request.path.startswith(ENGLISH):
         return LANGUAGES[0]
-    known = offered()
-    for chosen in (request.args.get(ASKED), request.cookies.get(COOKIE)):
-        if chosen in known:
-            return chosen
-    return browsers_language()
+    chosen = request.cookies.get(COOKIE)
+    return asked_for() or (chosen if chosen in offered() else None) or browsers_language()
+
+
+def asked_for() -> str | None:
+    """The language that the address of this request names, whoever asks; None where it names none that we speak."""
+    asked = request.args.get(ASKED)
+    return asked if asked in offered() else None
+
+
+def in_links() -> str | None:
+    """What a link to something that everybody gets alike has to name, for it to be in the language of this page."""
+    found = language()
+    return None if found == LANGUAGES[0] else found
+
+
+def linked(address: str) -> str:
+    """The address of a page of ours, with the language of this page in it where it is not the first."""
+    found = in_links()
+    return f"{address}?{ASKED}={found}" if found else address
 
 
 def browsers_language() -> str:
@@ -85,9 +93,9 @@ def locale() -> str:
     return _locale_of(language())
 
 
-def direction() -> str:
-    """Into which direction the page is written: ltr or rtl."""
-    return str(Locale.parse(_locale_of(language())).text_direction)
+def direction(code: str = "") -> str:
+    """Into which direction the page is written, or a language: ltr or rtl."""
+    return languages.direction(_locale_of(code or language()))
 
 
 def at_the_desk(view: View) -> View:
@@ -103,8 +111,13 @@ def is_desk() -> bool:
 
 def in_page_language(caller: Callable[[], str]) -> str:
     """What stands around such a page, in the reader's language."""
-    with force_locale(_locale_of(language())):
+    with speaking(language()):
         return caller()
+
+
+def speaking(code: str) -> AbstractContextManager[None]:
+    """Inside, everything is in this language, whatever the request asks for."""
+    return force_locale(_locale_of(code))
 
 
 def choices() -> list[Choice]:
@@ -130,39 +143,13 @@ def later(text: str) -> str:
 
 def said(text: str) -> str:
     """A sentence of the parts below the web, in the reader's language."""
-    if not isinstance(text, Sentence):
-        return _(text) if text else ""
-    values = {name: said(value) if isinstance(value, Sentence) else value for name, value in text.values.items()}
-    found = catalogue(str(get_locale() or LANGUAGES[0]))
-    template = found.ungettext(text.template, text.plural, text.number) if text.plural else _(text.template)
-    return _FORMAT.vformat(template, (), values) if values else template
+    found = str(get_locale() or LANGUAGES[0])
+    return languages.said(text, found, catalogue(found))
 
 
-class _Format(string.Formatter):
-    """Groups the digits of a number as its language does, where the sentence asks for that."""
-
-    def format_field(self, value: Any, format_spec: str) -> str:
-        if format_spec == "," and isinstance(value, int):
-            return format_decimal(value, locale=get_locale() or LANGUAGES[0])
-        return str(super().format_field(value, format_spec))
-
-
-_FORMAT = _Format()
-
-
-@cache
 def catalogue(name: str) -> NullTranslations:
-    """The sentences of a language, read from its catalogue and kept. Raises OSError where that is not there."""
-    if name == PSEUDO_LOCALE:
-        return PseudoTranslations()
-    if name not in LANGUAGES[1:]:
-        return NullTranslations()
-    with (CATALOGUES / name / "LC_MESSAGES" / "messages.po").open("rb") as file:
-        read = read_po(file, locale=name)
-    compiled = BytesIO()
-    write_mo(compiled, read)
-    compiled.seek(0)
-    return Translations(compiled)
+    """The sentences of a language. Raises OSError where its catalogue is not there."""
+    return _PSEUDO if name == PSEUDO_LOCALE else languages.catalogue(name)
 
 
 class _Sentences(Domain):
@@ -183,12 +170,11 @@ def install(app: Flask, base_url: str) -> None:
     """Give every template `_`, `ngettext` and what it has to know of its language. `base_url` is where the site is."""
     app.config[OWN_ADDRESS] = base_url
     _Babel(app, locale_selector=lambda: Locale.parse(locale()))
-    for name in LANGUAGES:
-        catalogue(name)
+    languages.read_all()
     app.jinja_env.filters.update(said=said)
     app.jinja_env.globals.update(
         page_language=language, page_direction=direction, languages=choices, alternates=alternates,
-        at_the_desk=is_desk, in_page_language=in_page_language,
+        at_the_desk=is_desk, in_page_language=in_page_language, in_links=in_links, linked=linked,
     )  # fmt: skip
     app.after_request(_answered)
 
@@ -198,8 +184,8 @@ def _answered(response: Response) -> Response:
     if response.mimetype != "text/html" or request.path.startswith(ENGLISH):
         return response
     response.vary.update(("Cookie", "Accept-Language"))
-    asked = request.args.get(ASKED)
-    if asked in offered() and asked != request.cookies.get(COOKIE):
+    asked = asked_for()
+    if asked and asked != request.cookies.get(COOKIE):
         secure = request.is_secure or current_app.config["SESSION_COOKIE_SECURE"]
         response.set_cookie(COOKIE, asked, max_age=YEAR_S, secure=secure, httponly=True, samesite="Lax")
     return response

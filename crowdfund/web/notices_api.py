@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 from crowdfund.accounts import limits
 from crowdfund.campaigns.models import Pledge
 from crowdfund.campaigns.terms import format_time
-from crowdfund.errors import NotFound, UserError, WorldError
+from crowdfund.errors import NotFound, Problems, UserError, WorldError
+from crowdfund.languages import LANGUAGES
 from crowdfund.notices import hooks, subscribing
 from crowdfund.notices.mail import masked
 from crowdfund.notices.models import Notice, Subscription, Webhook
@@ -32,16 +33,16 @@ def follow(campaign_id: str) -> Answer:
     """Mails about a campaign. One mail asks first whether the address is right."""
     _refuse_without_mail()
     open_snapshot(campaign_id)
-    email = json_body.text(json_body.body(), "email")
-    return _asked(lambda db: subscribing.follow_campaign(db, campaign_id, email, datetime.now(UTC)))
+    email, language = _wanted(json_body.body())
+    return _asked(lambda db: subscribing.follow_campaign(db, campaign_id, email, datetime.now(UTC), language))
 
 
 @pages.post("/pledges/<pledge_id>/mail")
 def pledge(pledge_id: str) -> Answer:
     """Mails about a pledge, to one address."""
     _refuse_without_mail()
-    email = json_body.text(json_body.body(), "email")
-    return _asked(lambda db: subscribing.follow_pledge(db, pledge_id, email, datetime.now(UTC)))
+    email, language = _wanted(json_body.body())
+    return _asked(lambda db: subscribing.follow_pledge(db, pledge_id, email, datetime.now(UTC), language))
 
 
 @pages.delete("/pledges/<pledge_id>/mail")
@@ -165,6 +166,16 @@ def _message(notice: Notice) -> dict[str, Any]:
             for d in notice.deliveries
         ],
     }
+
+
+def _wanted(held: json_body.Body) -> tuple[str, str]:
+    """The address, and the language of what is sent there. Raises Problems."""
+    email, language = json_body.text(held, "email"), LANGUAGES[0]
+    if "language" in held:
+        language = json_body.text(held, "language")
+    if language not in LANGUAGES:
+        raise Problems({"language": f"“language” must be one of {', '.join(LANGUAGES)}."})
+    return email, language
 
 
 def _asked(ask: Any) -> Answer:

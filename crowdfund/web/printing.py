@@ -1,7 +1,8 @@
 """The pictures that other sites show of a campaign or of this site, and the posters that people print.
 
-Cards are the same for everybody and asked for by programs, so they may be kept for some minutes; what was drawn is
-kept here as well, and drawing anew is counted against the address that asks.
+Cards are the same for everybody and asked for by programs, so they may be kept for some minutes, and speak the
+language that their address names. What was drawn is kept here as well, and drawing anew is counted against the address
+that asks.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, request
-from flask_babel import force_locale, get_locale
+from flask_babel import get_locale
 from flask_babel import gettext as _
 
 from crowdfund.accounts.limits import network_of
 from crowdfund.errors import TooMany
+from crowdfund.languages import LANGUAGES
 from crowdfund.web.drawing import pattern_seed
 from crowdfund.web.filters import day, grouped
 from crowdfund.web.glance import Glance, as_of_words, glance, play_money, shared_picture
-from crowdfund.web.i18n import LANGUAGES
+from crowdfund.web.i18n import asked_for, speaking
 from crowdfund.web.pace import Pace
 from crowdfund.web.prints.card import CardFacts, SiteFacts, card, site_card
 from crowdfund.web.prints.kept import Kept
@@ -57,7 +59,8 @@ class Drawn:
 @pages.get("/card.png")
 def site() -> Response:
     """The card of the site."""
-    with force_locale(LANGUAGES[0]):
+    language = asked_for() or LANGUAGES[0]
+    with speaking(language):
         facts = SiteFacts(
             here().name,
             play_money(),
@@ -65,13 +68,14 @@ def site() -> Response:
             _("All or nothing, in bitcoin: if a campaign falls short, every backer gets the money back."),
             pattern_seed(None),
         )
-    return _shared(Drawn(facts, "png", LANGUAGES[0]), lambda: png(site_card(facts)))
+    return _shared(Drawn(facts, "png", language), lambda: png(site_card(facts)))
 
 
 @pages.get("/campaigns/<campaign_id>/card.png")
 def campaign(campaign_id: str) -> Response:
     """The card of a campaign. Raises NotFound for a draft, as for what does not exist."""
-    with force_locale(LANGUAGES[0]):
+    language = asked_for() or LANGUAGES[0]
+    with speaking(language):
         found = glance(campaign_id)
         facts = CardFacts(
             site=here().name,
@@ -87,7 +91,7 @@ def campaign(campaign_id: str) -> Response:
             seed=pattern_seed(found.terms_hash),
             picture=found.shared_sha256,
         )
-    return _shared(Drawn(facts, "png", LANGUAGES[0]), lambda: png(card(facts, shared_picture(found))))
+    return _shared(Drawn(facts, "png", language), lambda: png(card(facts, shared_picture(found))))
 
 
 @pages.get("/campaigns/<campaign_id>/poster.pdf")

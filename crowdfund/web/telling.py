@@ -19,6 +19,7 @@ from crowdfund.notices.subscribing import CONFIRM, OFF
 from crowdfund.sentences import N_
 from crowdfund.web.forms import EmailForm, show_problems
 from crowdfund.web.hooks import overview
+from crowdfund.web.i18n import language
 from crowdfund.web.public import open_snapshot
 from crowdfund.web.site import creators_only, current_creator, here
 
@@ -41,7 +42,7 @@ def follow(campaign_id: str) -> Answer:
     if form.validate_on_submit():
         try:
             with here().database.transaction() as db:
-                subscribing.follow_campaign(db, campaign_id, form.email.data or "", datetime.now(UTC))
+                subscribing.follow_campaign(db, campaign_id, form.email.data or "", datetime.now(UTC), language())
             flash(_(ASKED), "good")
             return redirect(url_for("public.campaign", campaign_id=campaign_id), 303)
         except UserError as error:
@@ -60,7 +61,7 @@ def pledge(pledge_id: str) -> Answer:
     if form.validate_on_submit():
         try:
             with here().database.transaction() as db:
-                subscribing.follow_pledge(db, pledge_id, form.email.data or "", datetime.now(UTC))
+                subscribing.follow_pledge(db, pledge_id, form.email.data or "", datetime.now(UTC), language())
             flash(_(ASKED), "good")
             return redirect(url_for("telling.pledge", pledge_id=pledge_id), 303)
         except UserError as error:

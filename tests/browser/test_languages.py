@@ -7,7 +7,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Browser
 
-from crowdfund.web.i18n import LANGUAGES, PSEUDO
+from crowdfund.languages import LANGUAGES
+from crowdfund.web.i18n import PSEUDO
 from support.axe import EVERYTHING, Axe
 from support.browsing import Person
 from support.every_page import NARROW, WIDE, Pages

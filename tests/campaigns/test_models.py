@@ -466,6 +466,7 @@ def changed(pledge_id: str, number: int = 1, old: str = "72", state: str = "wait
 PUBLISHED = "UPDATE campaigns SET terms = 't', terms_hash = 'd', account_index = 3, descriptor = 'd' WHERE id = 'draft'"
 PICTURE = "INSERT INTO pictures (id, campaign_id, position, sha256, alt) VALUES"
 FILE = "INSERT INTO picture_files (picture_id, kind, width, height, sha256, data) VALUES"
+ADDRESS = "INSERT INTO subscriptions (id, email, about, campaign_id, key, asked_at, language) VALUES"
 NOTICE = (
     "INSERT INTO notices (id, happening_id, channel, recipient_id, state, round, tries, created_at, next_at, "
     "finished_at)"
@@ -533,6 +534,10 @@ REFUSED = {
     "an attempt to tell, otherwise": "UPDATE deliveries SET sentence = 'x'",
     "an attempt to tell, away": "DELETE FROM deliveries",
     "another address": "UPDATE subscriptions SET email = 'x'",
+    "another language": "UPDATE subscriptions SET language = 'de'",
+    "a language that is no code": f"{ADDRESS} (9, 'f', 'b', 'won', 'k', {WHEN}, 'de\"><b>')",
+    "no language": f"{ADDRESS} (9, 'f', 'b', 'won', 'k', {WHEN}, '')",
+    "a language as long as a sentence": f"{ADDRESS} (9, 'f', 'b', 'won', 'k', {WHEN}, '{'de-' * 5}')",
     "an address not confirmed any more": "UPDATE subscriptions SET confirmed_at = NULL",
     "another webhook": "UPDATE webhooks SET url = 'x'",
     # where refunds go

@@ -18,7 +18,7 @@ from babel.messages.frontend import CommandLineInterface
 from babel.messages.pofile import read_po
 
 from crowdfund.db import ROOT
-from crowdfund.web.i18n import CATALOGUES, LANGUAGES
+from crowdfund.languages import CATALOGUES, LANGUAGES
 
 # What marks a sentence, besides what Babel knows itself; 1 and 2 say which argument it is.
 MARKS = ("later:1", "N_:1", "Sentence:1", "counted:1,2", "UserError:1", "NotFound:1", "TooMany:2")

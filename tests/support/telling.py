@@ -47,15 +47,15 @@ class Telling:
             while sender.step(channel):
                 pass
 
-    def backer(self, pledge_id: str, email: str) -> int:
+    def backer(self, pledge_id: str, email: str, language: str = "en") -> int:
         """A confirmed address of a pledge."""
         with self.paper.database.transaction() as session:
-            return _confirmed(subscribing.follow_pledge(session, pledge_id, email, _now()))
+            return _confirmed(subscribing.follow_pledge(session, pledge_id, email, _now(), language))
 
-    def follower(self, campaign_id: str, email: str) -> int:
+    def follower(self, campaign_id: str, email: str, language: str = "en") -> int:
         """A confirmed address that follows a campaign."""
         with self.paper.database.transaction() as session:
-            return _confirmed(subscribing.follow_campaign(session, campaign_id, email, _now()))
+            return _confirmed(subscribing.follow_campaign(session, campaign_id, email, _now(), language))
 
     def creator(self, campaign_id: str, email: str) -> int:
         """A confirmed address of the campaign's creator."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 from xml.etree import ElementTree
 
 import pytest
@@ -69,6 +71,22 @@ def test_it_is_the_same_for_everybody_and_touches_no_session(paper: Paper, campa
         assert answer.headers["X-Robots-Tag"] == "noindex"
 
 
+def test_it_speaks_the_language_of_its_address_or_of_the_browser(app: Flask, campaign: str) -> None:
+    def page(query: str, asked: str) -> str:
+        return Visitor(app).get(f"/embed/{campaign}{query}", headers={"Accept-Language": asked}).get_data(as_text=True)
+
+    for query, asked, spoken in (
+        ("", "en", "en"),
+        ("", "es", "es"),
+        ("?lang=de", "es", "de"),
+        ("?lang=xx", "es", "es"),
+    ):
+        found = page(query, asked)
+        assert f'<html lang="{spoken}" dir="ltr">' in found
+        assert {"en": "Until ", "es": "Hasta ", "de": "Bis "}[spoken] in found
+    assert "Set-Cookie" not in Visitor(app).get(f"/embed/{campaign}?lang=de").headers
+
+
 def test_it_alone_may_be_framed_and_it_may_do_the_least(app: Flask, campaign: str) -> None:
     policy = Visitor(app).get(f"/embed/{campaign}").headers["Content-Security-Policy"]
     assert policy == (
@@ -110,6 +128,17 @@ def test_oembed_by_the_letter(app: Flask, campaign: str) -> None:
     tree = ElementTree.fromstring(asked(app, page, format="xml").data)
     assert tree.tag == "oembed" and {node.tag: node.text for node in tree} == {k: str(v) for k, v in told.items()}
     assert asked(app, page, format="xml").content_type == "text/xml; charset=utf-8"
+
+
+def test_oembed_keeps_the_language_of_the_page_that_was_named(app: Flask, campaign: str) -> None:
+    page = f"{BASE}/campaigns/{campaign}"
+    for query, ending in (("?lang=de", "?lang=de"), ("?a=1&lang=es#x", "?lang=es"), ("?lang=%22%3E%3Cb%3E", "")):
+        told = asked(app, page + query).get_json()
+        assert f'src="{BASE}/embed/{campaign}{ending}"' in told["html"]
+        assert told["thumbnail_url"] == f"{page}/card.png{ending}"
+    found = Visitor(app).get(f"/campaigns/{campaign}?lang=de").get_data(as_text=True)
+    links = re.findall(r'type="application/json\+oembed"[^>]* href="([^"]+)"', found)
+    assert [parse_qs(urlsplit(unescape(link)).query)["url"] for link in links] == [[f"{page}?lang=de"]]
 
 
 @pytest.mark.parametrize(

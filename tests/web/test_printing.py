@@ -89,6 +89,37 @@ def test_the_card_of_the_site(app: Flask, drawn: list[str]) -> None:
     assert drawn == ["png"]
 
 
+def test_a_card_speaks_the_language_of_its_address_and_of_nothing_else(
+    app: Flask, campaign: str, drawn: list[str]
+) -> None:
+    path, german = f"/campaigns/{campaign}/card.png", {"Accept-Language": "de", "Cookie": "lang=de"}
+    english, again = (Visitor(app).get(path, headers=headers) for headers in ({}, german))
+    assert again.data == english.data and drawn == ["png"], "what others keep is the same for everybody"
+    cards = [Visitor(app).get(f"{path}?lang={language}", headers=german) for language in ("de", "es", "en", "xx")]
+    assert drawn == ["png"] * 3, "each is kept under its language"
+    assert [card.data == english.data for card in cards] == [False, False, True, True]
+    assert len({card.headers["ETag"] for card in cards}) == 3 and cards[0].data != cards[1].data
+    assert Visitor(app).get("/card.png?lang=de").data != Visitor(app).get("/card.png").data
+
+
+def test_pages_lead_to_pictures_and_posters_in_their_own_language(app: Flask, campaign: str) -> None:
+    page = f"{BASE}/campaigns/{campaign}"
+    tags = _tags(app, f"/campaigns/{campaign}?lang=de")
+    assert tags["og:image"] == f"{page}/card.png?lang=de" and "von 1.000.000 sat" in tags["og:image:alt"]
+    assert tags["canonical"] == tags["og:url"] == f"{page}?lang=de", "so that it is shown in German elsewhere, too"
+    assert _tags(app, "/?lang=es")["og:image"] == f"{BASE}/card.png?lang=es"
+    found = Visitor(app).get(f"/campaigns/{campaign}/elsewhere?lang=de").get_data(as_text=True)
+    for file, times in (("poster.pdf", 2), ("poster.png", 2), ("card.png", 1)):
+        assert found.count(f'"/campaigns/{campaign}/{file}?lang=de"') == times
+
+
+def test_a_poster_in_german(app: Flask, campaign: str) -> None:
+    lines = read_pdf(Visitor(app).get(f"/campaigns/{campaign}/poster.pdf?lang=de").data).lines
+    text = " ".join(lines)
+    assert "Ziel" in lines and "1.000.000 sat" in lines and re.search(r"\d+\. November 2026, \d\d:\d\d UTC", text)
+    assert "Alles oder nichts" in text and not re.search(r"\b(the|you|your|Goal|Ends|Scan to)\b", text)
+
+
 def test_posters_lead_to_the_page_of_the_campaign(app: Flask, campaign: str) -> None:
     bob, address = Visitor(app), f"{BASE}/campaigns/{campaign}"
     picture = bob.get(f"/campaigns/{campaign}/poster.png")

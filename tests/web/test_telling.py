@@ -58,6 +58,34 @@ def test_a_follower_subscribes_confirms_and_leaves_in_one_click(town: World, cam
     assert held.id not in [each.id for each in subscriptions(town)]
 
 
+def test_mails_speak_the_language_of_the_page_that_took_the_address(town: World, campaign: str, app: Flask) -> None:
+    zoe, pledge = Visitor(app), town.pledge(campaign, 50_000)
+    for email, path in (
+        ("zoe@example.org", f"/campaigns/{campaign}/follow"),
+        ("z@example.org", f"/p/{pledge.id}/mail"),
+    ):
+        assert "Die Mails kommen in der Sprache dieser Seite." in sentences(zoe.get(f"{path}?lang=de"))
+        assert zoe.send(path, {"email": email}).status_code == 303
+        assert subscriptions(town)[-1].language == "de", "as it was chosen before"
+        assert zoe.send(f"{path}?lang=es", {"email": email}).status_code == 303
+        assert subscriptions(town)[-1].language == "es", "not confirmed yet, so asked anew"
+    held = subscriptions(town)[-1]
+    link = f"/mail/confirm/{held.id}/{subscribing.token(held, 'confirm')}?lang=es"
+    assert "Sí, enviadme correos" in sentences(Visitor(app).get(link))
+    assert Visitor(app).client.post(link.replace("confirm", "off")).status_code == 404
+
+
+def test_programs_say_in_which_language(town: World, campaign: str, app: Flask) -> None:
+    bob, path = Visitor(app), f"/api/v1/campaigns/{campaign}/followers"
+    for language, kept in (({"language": "es"}, "es"), ({}, "en")):
+        sent = {"email": f"{kept}@example.org", **language}
+        assert bob.client.post(path, json=sent, headers={"Accept-Language": "de"}).status_code == 202
+        assert subscriptions(town)[-1].language == kept
+    for wrong in ("fr", "", None, 5):
+        answer = bob.client.post(path, json={"email": "x@example.org", "language": wrong})
+        assert answer.status_code == 400 and [each["field"] for each in answer.get_json()["errors"]] == ["language"]
+
+
 def test_a_backer_leaves_an_address_and_takes_it_away(town: World, campaign: str, bob: Visitor) -> None:
     pledge = town.pledge(campaign, 50_000)
     path = f"/p/{pledge.id}/mail"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from crowdfund.languages import LANGUAGES
 from crowdfund.notices.kinds import HOOKABLE
 from crowdfund.web.openapi.shape import (
     Op,
@@ -35,6 +36,7 @@ _SENT = made_of(
     sent_at=maybe(time("null until it was sent")),
     answer=text("why the network did not take it; empty where it did"),
 )
+_WHERE_TO = text("Where to; one mail asks first whether it is right.")
 _EVENTS = [kind.value for kind in HOOKABLE]
 _HOOK = {
     "id": number(),
@@ -60,8 +62,13 @@ SCHEMAS: dict[str, Any] = {
     "Cancellation": made_of(to_sign=maybe(_PAPER), brought=listed(_SENT)),
     "SignedRequest": made_of(signed=text("PSBT in base64, or transaction in hex"))
     | {"examples": [{"signed": "cHNidP8BA…"}]},
-    "MailRequest": made_of(email=text("Where to; one mail asks first whether it is right."))
-    | {"examples": [{"email": "zoe@example.org"}]},
+    "MailRequest": made_of(
+        optional=("language",),
+        email=_WHERE_TO,
+        language=one_of(*LANGUAGES, description="What the mails speak; en where it is not said."),
+    )
+    | {"examples": [{"email": "zoe@example.org", "language": "de"}]},
+    "OwnMailRequest": made_of(email=_WHERE_TO) | {"examples": [{"email": "zoe@example.org"}]},
     "MailAsked": made_of(state=text("asked, whatever is known of the address")),
     "Mail": made_of(address=maybe(text("not all of it")), confirmed=truth()),
     "WebhookRequest": made_of(
@@ -118,7 +125,7 @@ OPERATIONS: tuple[Op, ...] = (
     Op("DELETE", "/pledges/{id}/mail", "Forget the address of a pledge", code=204),
     Op("GET", "/me/mail", "Where mails about one's own campaigns go", "Mail", 200, "notices"),
     Op(
-        "PUT", "/me/mail", "Mails about one's own campaigns", "MailAsked", 202, "notices", "MailRequest",
+        "PUT", "/me/mail", "Mails about one's own campaigns", "MailAsked", 202, "notices", "OwnMailRequest",
         problems=(404,), limited=True, made=True,
     ),
     Op("DELETE", "/me/mail", "Forget one's own address", code=204, scope="notices"),

@@ -17,6 +17,7 @@ MARGIN, BAND = 51.0, 262.0
 ROOM = WIDTH - 2 * MARGIN
 TITLE_SIZES = (42.0, 38.0, 34.0, 30.0, 26.0, 22.0)
 CODE = 212.0
+SCAN_SIZES = (12.5, 11.5, 10.5, 9.5)
 CODE_Y = HEIGHT - MARGIN - 62 - CODE
 
 
@@ -58,7 +59,8 @@ def poster(facts: PosterFacts, photo: Pixels | None = None) -> Sheet:
 
 def _code(facts: PosterFacts) -> list[Part]:
     left, below = WIDTH - MARGIN - CODE, CODE_Y + CODE
-    scan = line(left + CODE / 2, CODE_Y - 11, facts.scan, "bold", 12.5, align="middle")
+    size, _ = letters.fitted(facts.scan, "bold", SCAN_SIZES, CODE, 18.0, SPACING)
+    scan = line(left + CODE / 2, CODE_Y - 11, facts.scan, "bold", size, align="middle")
     return [*scan, Code(left, CODE_Y, CODE, facts.address, facts.shown), Box(left, below, CODE, 3, "commons")]
 
 
