@@ -14,15 +14,9 @@ from playwright.sync_api import CDPSession, Page
 
 # WCAG 2.2 at the levels A and AA, and what is good practice beyond it.
 TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-# Light or dark, only colours differ.
-COLOURS = ["color-contrast", "link-in-text-block"]
 # Nothing is fetched, and what passes is not told.
 QUIETLY = {"preload": False, "resultTypes": ["violations"]}
 EVERYTHING: dict[str, Any] = {"runOnly": {"type": "tag", "values": TAGS}}
-SIZE_AND_COLOURS: dict[str, Any] = {
-    "runOnly": {"type": "rule", "values": [*COLOURS, "target-size", "scrollable-region-focusable"]}
-}
-ONLY_COLOURS: dict[str, Any] = {"runOnly": {"type": "rule", "values": COLOURS}}
 RUN = """axe.run(document, {options}).then((found) => JSON.stringify(found.violations.map((rule) => [
   rule.id, rule.help, rule.nodes.map((node) => [node.target.join(" "), node.any.concat(node.all, node.none)
     .map((check) => check.message).join("; ")])])))"""
