@@ -8,6 +8,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
+from crowdfund.campaigns.figure_models import CampaignFigures
 from crowdfund.campaigns.models import Campaign
 from crowdfund.projects.models import Project, ProjectMember
 
@@ -16,11 +17,13 @@ Place = tuple[datetime, str]
 
 @dataclass(frozen=True)
 class Wanted:
-    """`words` are in the title or the line below it; `license` and `project` are exactly that; empty is any."""
+    """`words` are in the title or the line below it; the others are exactly that, `state` as the stored figures have
+    it; empty is any."""
 
     words: str = ""
     license: str = ""
     project: str = ""
+    state: str = ""
 
 
 def published(session: Session, wanted: Wanted, after: Place | None, most: int) -> list[Place]:
@@ -52,6 +55,8 @@ def _conditions(wanted: Wanted) -> list[ColumnElement[bool]]:
         )
     if wanted.license:
         found.append(Campaign.license == wanted.license)
+    if wanted.state:
+        found.append(Campaign.id.in_(select(CampaignFigures.campaign_id).where(CampaignFigures.state == wanted.state)))
     if wanted.project:
         found.append(Campaign.project_id == select(Project.id).where(Project.slug == wanted.project).scalar_subquery())
     return found
