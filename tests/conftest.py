@@ -25,6 +25,7 @@ fresh.save_time()
 LONGEST = (
     "test_crashes.py",
     "test_axe.py",
+    "test_every_state.py",
     "test_reorganisations.py",
     "test_exactly_once.py",
     "test_backends.py",

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Self
 
 import pytest
@@ -25,7 +24,7 @@ from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
-from support.node import new_address
+from support.rivals import block, orphan, payment
 from support.truth import even
 from support.world import DAY, World
 
@@ -80,36 +79,6 @@ class Houses:
 def long_unless(quick: bool) -> tuple[pytest.MarkDecorator, ...]:
     """The mark of a case that only the long run plays."""
     return () if quick else (pytest.mark.long,)
-
-
-@dataclass(frozen=True)
-class Payment:
-    """A signed payment that nobody has seen, and another, for a higher fee, that spends the same coin."""
-
-    txid: str
-    raw: str
-    rival: str
-
-
-def payment(node: RegtestNode, address: str, sats: int) -> Payment:
-    """Out of a coin that is older than any branch here."""
-    coin = next(c for c in node.bank("listunspent", 12) if c["amount"] * 10**8 > sats + 200_000)
-    held_sats = int(coin["amount"] * 10**8)
-
-    def signed(paid: dict[str, int], fee_sats: int) -> str:
-        paid = {**paid, new_address(node): held_sats - fee_sats - sum(paid.values())}
-        outputs = [{to: f"{value // 10**8}.{value % 10**8:08d}"} for to, value in paid.items()]
-        spent = [{"txid": coin["txid"], "vout": coin["vout"], "sequence": 0xFFFFFFFD}]
-        raw = node.bank("createrawtransaction", spent, outputs)
-        return str(node.bank("signrawtransactionwithwallet", raw)["hex"])
-
-    raw = signed({address: sats}, 2_000)
-    return Payment(str(node.rpc("decoderawtransaction", raw)["txid"]), raw, signed({}, 50_000))
-
-
-def block(node: RegtestNode, *held: str) -> str:
-    """A block with these transactions (txids of the mempool, or raw) and no others."""
-    return str(node.rpc("generateblock", new_address(node), list(held))["hash"])
 
 
 def branch(node: RegtestNode, depth: int, contents: Mapping[int, Sequence[str]]) -> None:
@@ -201,11 +170,8 @@ class Stage:
 
     def _make_evicted(self) -> None:
         """It spends a payment that is double spent: what it needs is gone, and nothing stands in its own place."""
-        before = payment(self.node, new_address(self.node), SATS + 2_000)
-        self._send(before.raw)
-        spent, paid = [{"txid": before.txid, "vout": 0}], [{str(self.pledge.address): f"{SATS / 10**8:.8f}"}]
-        raw = str(self.node.bank("createrawtransaction", spent, paid))
-        raw = str(self.node.bank("signrawtransactionwithwallet", raw)["hex"])
+        before, raw = orphan(self.node, str(self.pledge.address), SATS)
+        self.world.sync()
         self._send(raw)
         self._send(before.rival)
         self.original = [before.raw, raw]

@@ -302,7 +302,14 @@ def pledge_view(snapshot: Snapshot, pledge: Pledge, network: str, as_of: AsOf | 
         over_cap_sats=facts.over_cap_sats,
         coins=[coin_view(snapshot, pledge, coin) for coin in pledge.coins],
         steps=steps(
-            pledge.refund_address, facts, campaign.deadline_at, closed, ended, full, campaign.cancelled is not None
+            pledge.refund_address,
+            facts,
+            campaign.deadline_at,
+            closed,
+            ended,
+            full,
+            campaign.cancelled is not None,
+            snapshot.outcome,
         ),
         accepts_payment=campaign.accepts_pledges and paid_sats < pledge.amount_sats,
         settled_txid=None if settled is None else settled.spent_by,

@@ -45,7 +45,7 @@ def cancelled_sentence(state: CampaignState, height: int, confirmations: int) ->
     if state is CampaignState.REFUNDING:
         return _("The creator has cancelled it. The refunds are on their way to every backer and wait for a block.")
     return ngettext(
-        "The creator has cancelled it in block %(height)s. When one block confirm that, every backer is refunded.",
+        "The creator has cancelled it in block %(height)s. When one block confirms that, every backer is refunded.",
         "The creator has cancelled it in block %(height)s. When %(num)s blocks confirm that, every backer is refunded.",
         confirmations, height=height,
     )  # fmt: skip
@@ -71,7 +71,7 @@ def campaign_sentence(
             return _("Pledges are welcome. A pledge counts once its payment is in a block.")
         case CampaignState.CLOSING:
             return ngettext(
-                "Block %(height)s ended the campaign; the outcome is decided when one block confirm it.",
+                "Block %(height)s ended the campaign; the outcome is decided when one block confirms it.",
                 "Block %(height)s ended the campaign; the outcome is decided when %(num)s blocks confirm it.",
                 confirmations, height=closing_height,
             )  # fmt: skip
@@ -109,7 +109,7 @@ def settlement_sentence(kind: str, final: int, total: int, stuck: int = 0) -> st
     """How far a settlement has come; `stuck` transactions need a person."""
     if stuck:
         return ngettext(
-            "%(num)s of %(total)s transaction is refused by the network and needs a person: the operator is told. "
+            "%(num)s of %(total)s transactions is refused by the network and needs a person: the operator is told. "
             "Everything else goes on without it.",
             "%(num)s of %(total)s transactions are refused and need a person: the operator is told. "
             "Everything else goes on without it.",
@@ -122,7 +122,7 @@ def settlement_sentence(kind: str, final: int, total: int, stuck: int = 0) -> st
     if total == 1 and kind == "release":
         return _("The payout was made in one transaction and waits for its block.")
     if total == 1:
-        return _("The refunds were made in one transaction and waits for its block.")
+        return _("The refunds were made in one transaction, which waits for its block.")
     return _(
         "%(final)s of %(total)s transactions are final; the others wait for their block and are sent again at each "
         "one.",

@@ -182,3 +182,27 @@ def test_every_state_has_a_headline_a_sentence_and_a_way(
     assert len(way) == 5 and [step.status for step in way].count("now") <= 1
     if closed or full:
         assert "pay again" not in sentence and "Scan" not in sentence
+
+
+@pytest.mark.parametrize(
+    ("outcome", "end"), [(Outcome.FUNDED, "paid to the project."), (Outcome.FAILED, "back to you.")]
+)
+def test_once_it_is_decided_the_way_has_one_end(outcome: Outcome, end: str) -> None:
+    facts = PledgeFacts(PledgeState.IN_SETTLEMENT, 70_000, 0, 70_000, 0, 0)
+    (undecided, decided) = (
+        str(steps(REFUND, facts, START, closed=True, ended=True, outcome=each)[-1].text) for each in (None, outcome)
+    )
+    assert undecided.endswith(": paid to the project, or back to you.") and decided.endswith(f": {end}")
+
+
+def test_what_is_over_is_not_promised_any_more(paper: Paper, bob: Visitor, pledge: Pledge) -> None:
+    own_refund, today = "A refund in your own hands", "would arrive; the rest is the miner fee"
+    words = page(bob, pledge)[1]
+    assert own_refund in words and today in words
+    paper.mine(blocks=CLOSING_BLOCK)
+    headline, words, _ = page(bob, pledge)
+    assert headline == "This pledge was not paid" and own_refund not in words and today not in words
+    paper.mine([coin(pledge, 100_000)])
+    headline, words, _ = page(bob, pledge)
+    assert headline == "Your payment came too late" and own_refund not in words and today in words
+    assert "You pay from any wallet." in words
