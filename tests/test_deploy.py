@@ -8,6 +8,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import click
 import pytest
 
 from crowdfund.cli import main
@@ -137,7 +138,9 @@ def test_what_is_started_is_a_command_with_settings_that_exist(name: str) -> Non
     (line,) = unit(name)["ExecStart"]
     program, command, *options = shlex.split(line)
     assert program == "/opt/crowdfund/.venv/bin/crowdfund"
-    main.commands[command].make_context(command, list(options))
+    found = main.get_command(click.Context(main), command)
+    assert found is not None
+    found.make_context(command, list(options))
     known = {f"CROWDFUND_{known}" for known in (*KNOWN, "SIGNER_PEER")}
     assert set(variables(f"crowdfund-{name}.service")) <= known
 
