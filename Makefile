@@ -43,8 +43,9 @@ test-long: .venv/dev ## the long campaigns of faults; SEED=n replays one
 # What decides about money: every branch of it is tested, without a node.
 RULES = campaigns.ledger campaigns.books campaigns.checks campaigns.settlement campaigns.ladder campaigns.lifecycle \
   campaigns.settling campaigns.attempts wallet.policy wallet.fees
-RULE_TESTS = $(foreach name,ledger books checks settlement ladder lifecycle settling adopting attempts,\
-  tests/campaigns/test_$(name).py) tests/wallet/test_policy.py tests/wallet/test_fees.py
+RULE_TESTS = $(foreach name,ledger books checks settlement ladder lifecycle settling adopting attempts cancelling,\
+  tests/campaigns/test_$(name).py) tests/wallet/test_policy.py \
+  tests/wallet/test_cancelled_signer.py tests/wallet/test_fees.py
 
 .PHONY: cover
 cover: .venv/dev ## the rules of money: fails where a branch of them is not tested

@@ -79,11 +79,14 @@ def test_the_outcome_waits_for_the_depth_and_is_failed(paper: Paper) -> None:
     paper.mine()
     with paper.database.reading() as session:
         (due,) = settling.campaigns_due(session, paper.tip)
+        assert settling.outlook(session, due)[1] == [], "nothing will be released"
     assert sorted(due.proof) == [paper.tip - K + 1, paper.tip]
     assert decide(paper, campaign) and not decide(paper, campaign)
     snapshot = paper.snapshot(campaign)
     assert snapshot.outcome is Outcome.FAILED and snapshot.cancellation is not None
     assert [b.kind for b in snapshot.batches] == ["refund"]
+    with paper.database.reading() as session:
+        assert settling.ending(session, campaign) == (snapshot.terms, paper.tip - K + 1)
     even(paper)
 
 
