@@ -40,6 +40,8 @@ from crowdfund.wallet.transactions import UnsignedTx
 from crowdfund.worker import Worker, run
 
 MANY_ROUNDS = 50
+# A row for each coin that the payer's wallet chose to spend: however many in a row, one step, so that lives compare.
+BY_THE_PAYER = "INSERT INTO payment_inputs"
 WRITE = re.compile(r'(INSERT INTO|UPDATE|DELETE FROM) (\w+)(?: SET "?(\w+))?')
 
 
@@ -74,8 +76,8 @@ def counted_commits(database: Database, steps: Steps, every_statement: bool) -> 
     def statement(_c: object, _cursor: object, text: str, _p: object, _context: object, _many: bool) -> None:
         found = WRITE.match(text)
         if found:
-            last[0] = " ".join(part for part in found.groups() if part)
-            if every_statement:
+            previous, last[0] = last[0], " ".join(part for part in found.groups() if part)
+            if every_statement and not previous == last[0] == BY_THE_PAYER:
                 steps(f"{_worker_function()}: in the transaction, before {last[0]}")
 
     def before(_connection: object) -> None:
