@@ -10,13 +10,16 @@ import os
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
 from crowdfund import __version__
 from crowdfund.config import Settings, default_data_dir
 from crowdfund.errors import UserError, WorldError
+
+if TYPE_CHECKING:
+    from sqlalchemy.exc import DBAPIError
 
 # Command -> the module that has it under the same name.
 ELSEWHERE = {
@@ -44,12 +47,15 @@ class Cli(click.Group):
             return super().invoke(ctx)
         except (UserError, WorldError) as error:
             raise click.ClickException(error.sentence) from error
-        except Exception as error:
-            from sqlalchemy.exc import DBAPIError  # only now: who fails without a database has not loaded it
+        except _database_error() as error:
+            raise click.ClickException(f"The database cannot be used: {error.orig}.") from error
 
-            if isinstance(error, DBAPIError):
-                raise click.ClickException(f"The database cannot be used: {error.orig}.") from error
-            raise
+
+def _database_error() -> type[DBAPIError]:
+    """Loaded when something fails and not before, as many commands have no database."""
+    from sqlalchemy.exc import DBAPIError
+
+    return DBAPIError
 
 
 @click.group(cls=Cli, context_settings={"help_option_names": ["-h", "--help"]})
