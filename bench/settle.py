@@ -1,10 +1,10 @@
 """How long the settlement of a large campaign takes, against named limits: python -m bench.settle [--pledges N]
 
-A campaign of 100,000 pledges, each with a confirmed coin at an address derived from its terms, is closed twice: once
-released, once refunded. Each time one process of its own does what worker and signer do, on a real database (SQLite;
-with --postgres a PostgreSQL server) and with a real signer and its log. The limits: a minute for deciding, planning and
-storing; a gigabyte of memory for worker and signer together; and for signing, what libsecp256k1 takes for the bare
-signatures over the same digests with the same keys. The last line is one JSON object:
+A campaign of 100,000 pledges, each with a confirmed coin at an address derived from its terms, 4,000 in a block, is
+closed twice: once released, once refunded. Each time one process of its own does what worker and signer do, on a real
+database (SQLite; with --postgres a PostgreSQL server) and with a real signer and its log. The limits: a minute for
+deciding, planning and storing; a gigabyte of memory for worker and signer together; and for signing, what libsecp256k1
+takes for the bare signatures over the same digests with the same keys. The last line is one JSON object:
 
 plan_100k_s          seconds to decide, plan, post in the ledger and commit, in one transaction; the slower ending
 rss_mb               the most memory that the process of an ending ever held, megabytes; the larger ending
@@ -14,13 +14,16 @@ sign_per_s           inputs signed in a second by the signer, its log flushed fo
 address_per_s        addresses derived in a second by both libraries, compared
 pledges              how many there were
 release_…, refund_…  of each ending, in seconds unless the name says otherwise:
+  keep_s             keeping each coin's transaction and branch while its block is at hand, over the campaign's life
   register_s         telling the signer all refund addresses
   first_look_s       all checks of a worker that has just started: every hash of the ledger, every coin of the campaign
   load_s             reading the campaign with every coin, and the figures that its page shows
   before_s           the checks before deciding
-  plan_s             deciding, planning, posting, committing
+  ending_s           putting together what shows the outcome: headers, and each coin that counts in its block
+  plan_s             deciding, planning, posting, committing; what shows the outcome is kept with it
   batches            transactions planned
   jobs_s             reading all of them back
+  show_s             showing the signer the end, and every coin
   sign_per_s         inputs signed in a second, by the signer as it is
   libsecp_per_s      the bare signatures
   verify_per_s       inputs verified in a second by the worker
@@ -54,14 +57,17 @@ from typing import TypeVar
 
 from sqlalchemy import insert, select, update
 
+from bench.paper_chain import Headers, Node, PaperChain
 from bench.signing import bare_signing_of, measure_addresses
 from crowdfund.campaigns import attempts, books, checking, queries, recording, settling
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.lifecycle import Outcome
 from crowdfund.campaigns.models import Campaign, Coin, Pledge
+from crowdfund.campaigns.shown_endings import ShownEnding
 from crowdfund.chain.follow import BlockFacts, Changes, FoundSpend
-from crowdfund.chain.port import BlockRef, NodeStatus, SendResult, Sent
+from crowdfund.chain.port import BlockRef, NodeStatus
 from crowdfund.db import Database
+from crowdfund.proving import Prover, ending_of
 from crowdfund.wallet.addresses import address_of
 from crowdfund.wallet.descriptors import derive_script
 from crowdfund.wallet.signer import Signer
@@ -70,28 +76,19 @@ from crowdfund.wallet.signer_here import SignerHere
 from crowdfund.wallet.signer_log import SignerLog
 from crowdfund.wallet.transactions import verify_signed
 from crowdfund.worker import Worker
-from support.paper import Paper
 from support.postgres import database_of
 from support.signing import STORE
-from support.simchain import SimChain
+from support.simchain import make_tx
 
 PLEDGES = 100_000
 SATS = 50_000
 FEERATE = 2
-AT_ONCE = 10_000
-IN_A_BLOCK = 26
+PAID_IN_A_BLOCK = 4_000
+SETTLED_IN_A_BLOCK = 26
 PLAN_LIMIT_S, MEMORY_LIMIT_MB = 60, 1_000
-PAID_AT, CLOSED_AT = 101, 161
+CLOSED_AT = 161
 
 _T = TypeVar("_T")
-
-
-class Node(SimChain):
-    """A chain of which only the tip is asked, and that takes every transaction."""
-
-    def broadcast(self, raw: bytes) -> SendResult:
-        """Always welcome."""
-        return SendResult(Sent.ACCEPTED)
 
 
 @dataclass
@@ -120,28 +117,49 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def fill(folder: Path, url: str, pledges: int, goal_sats: int) -> str:
-    """The campaign, its pledges and a coin for each, posted and closed; returns its id. Runs in a fresh process."""
-    with Paper(folder, database_url=url) as paper:
+@dataclass(frozen=True)
+class Filled:
+    """A campaign at its end: its id, the chain's headers, and how long it took to keep what shows its coins."""
+
+    campaign_id: str
+    headers: Headers
+    keep_s: float
+
+
+def fill(folder: Path, url: str, pledges: int, goal_sats: int) -> Filled:
+    """The campaign, its pledges and a coin for each, posted and closed. Runs in a fresh process."""
+    with PaperChain(folder, database_url=url) as paper:
         campaign_id = paper.campaign(goal_sats=goal_sats)
-        paper.mine()
-        for first in range(0, pledges, AT_ONCE):
-            _fill_part(paper, campaign_id, range(first, min(first + AT_ONCE, pledges)))
-            say(f"  {min(first + AT_ONCE, pledges):,} pledges paid")
+        node = Node(paper.headers)
+        for first in range(0, pledges, PAID_IN_A_BLOCK):
+            _fill_block(paper, node, campaign_id, range(first, min(first + PAID_IN_A_BLOCK, pledges)))
+            say(f"  {min(first + PAID_IN_A_BLOCK, pledges):,} pledges paid")
         with paper.database.transaction() as session:
             session.execute(update(Campaign).where(Campaign.id == campaign_id).values(next_index=pledges))
             books.post_whole(session, [campaign_id])
         paper.mine(blocks=CLOSED_AT - paper.tip)
-    return campaign_id
+        began = time.perf_counter()
+        Prover(paper.database, node).keep(paper.headers.hashes[-1])
+        return Filled(campaign_id, paper.headers, time.perf_counter() - began)
 
 
-def _fill_part(paper: Paper, campaign_id: str, indices: range) -> None:
-    block, now = paper.ref(PAID_AT), datetime.now(UTC)
-    with paper.database.transaction() as session:
+def _fill_block(paper: PaperChain, node: Node, campaign_id: str, indices: range) -> None:
+    """Pledges with these indices, paid in the next block."""
+    now = datetime.now(UTC)
+    with paper.database.reading() as session:
         descriptor = session.get_one(Campaign, campaign_id).descriptor or ""
-        names = {index: sha256(f"{campaign_id}{index}".encode()) for index in indices}
-        scripts = {index: derive_script(descriptor, index) for index in indices}
-        refunds = {index: b"\0\x14" + name.digest()[:20] for index, name in names.items()}
+    names = {index: sha256(f"{campaign_id}{index}".encode()) for index in indices}
+    scripts = {index: derive_script(descriptor, index) for index in indices}
+    refunds = {index: b"\0\x14" + name.digest()[:20] for index, name in names.items()}
+    txs = {
+        index: make_tx([(name.hexdigest(), 0)], [(SATS + index, scripts[index])], index)
+        for index, name in names.items()
+    }
+    paper.headers.add([tx.txid for tx in txs.values()])
+    paper.mine()
+    node.hold(paper.tip, list(txs.values()))
+    block = paper.ref(paper.tip)
+    with paper.database.transaction() as session:
         pledges = [
             {
                 "id": name.hexdigest(), "campaign_id": campaign_id, "index": index, "script": scripts[index],
@@ -153,7 +171,7 @@ def _fill_part(paper: Paper, campaign_id: str, indices: range) -> None:
         ]  # fmt: skip
         coins = [
             {
-                "pledge_id": name.hexdigest(), "txid": sha256(name.digest()).hexdigest(), "vout": 0,
+                "pledge_id": name.hexdigest(), "txid": txs[index].txid, "vout": 0,
                 "value_sats": SATS + index, "coinbase": False, "first_seen_at": now, "in_mempool": False,
                 "height": block.height, "block_hash": block.hash,
             }
@@ -169,6 +187,7 @@ class Ending:
 
     database: Database
     campaign_id: str
+    node: Node
     signer: SignerClient
     clock: Clock
 
@@ -177,9 +196,10 @@ class Ending:
         self.register()
         self.plan()
         jobs = self.clock.step("jobs_s", self.jobs)
+        self.clock.step("show_s", functools.partial(self.show, jobs))
         inputs = self.sign(jobs)
         self.rounds()
-        self.mine(jobs[:IN_A_BLOCK])
+        self.mine(jobs[:SETTLED_IN_A_BLOCK])
         taken = self.clock.taken
         rates = {f"{name}_per_s": inputs / taken.pop(name) for name in ("sign", "libsecp", "verify")}
         return {**taken, **rates, "batches": len(jobs), "rss_mb": peak_mb()}
@@ -196,10 +216,13 @@ class Ending:
     def plan(self) -> None:
         """What the worker does up to the decision, and the decision with its plan."""
         checker = checking.Checker(self.database)
-        self.clock.step("first_look_s", lambda: checker.look(Node(), self.status()))
+        self.clock.step("first_look_s", lambda: checker.look(self.node, self.status()))
         self.clock.step("load_s", self.load)
         self.clock.step("before_s", lambda: checker.before_deciding(self.campaign_id))
-        if checker.lasting() or not self.clock.step("plan_s", self.decide):
+        with self.database.reading() as session:
+            (due,) = settling.campaigns_due(session, self.status().height)
+        ending = self.clock.step("ending_s", lambda: ending_of(self.database, self.node, due))
+        if checker.lasting() or not self.clock.step("plan_s", lambda: self.decide(ending)):
             raise RuntimeError("the campaign cannot be decided")
 
     def load(self) -> None:
@@ -207,15 +230,21 @@ class Ending:
         with self.database.reading() as session:
             queries.summarise(queries.load(session, self.campaign_id))
 
-    def decide(self) -> bool:
+    def decide(self, ending: ShownEnding) -> bool:
         """One transaction."""
         with self.database.transaction() as session:
-            return settling.decide_campaign(session, self.campaign_id, FEERATE)
+            return settling.decide_campaign(session, self.campaign_id, FEERATE, ending)
 
     def jobs(self) -> list[Job]:
         """Everything planned, as the worker reads it."""
         with self.database.reading() as session:
             return [attempts.job(session, batch_id) for batch_id in attempts.open_batches(session)]
+
+    def show(self, jobs: list[Job]) -> None:
+        """Show the signer what they rest on."""
+        prover = Prover(self.database, self.node)
+        for job in jobs:
+            prover.show(self.signer, job)
 
     def sign(self, jobs: list[Job]) -> int:
         """Sign, verify and store every batch, each beside its bare signatures; returns the number of inputs."""
@@ -237,7 +266,7 @@ class Ending:
 
     def rounds(self) -> None:
         """Two blocks in which nothing of ours is."""
-        worker = Worker(self.database, Node(), self.signer, "regtest")
+        worker = Worker(self.database, self.node, self.signer, "regtest")
         worker.settle(self.status())  # a worker that has just started checks everything: measured above
         for name in ("round_s", "idle_round_s"):
             self.record([])
@@ -246,10 +275,10 @@ class Ending:
     def mine(self, jobs: list[Job]) -> None:
         """A block full of our own transactions."""
         checker = checking.Checker(self.database)
-        checker.look(Node(), self.status())
+        checker.look(self.node, self.status())
         spends = [FoundSpend(i.txid, i.vout, job.txid) for job in jobs for i in job.tx.inputs]
         self.clock.step("block_s", lambda: self.record(spends))
-        self.clock.step("look_s", lambda: checker.look(Node(), self.status()))
+        self.clock.step("look_s", lambda: checker.look(self.node, self.status()))
         if checker.lasting():
             raise RuntimeError("the books do not agree")
 
@@ -272,13 +301,14 @@ class Ending:
         return NodeStatus("", tip.height, tip.height, tip.hash, True)
 
 
-def measure_ending(folder: Path, url: str, campaign_id: str, ending: str) -> dict[str, float]:
+def measure_ending(folder: Path, url: str, filled: Filled, ending: str) -> dict[str, float]:
     """All figures of one ending. Runs in a process of its own."""
     logging.disable(logging.INFO)
     signer = SignerHere(Signer(STORE, SignerLog(folder / "signer.jsonl"), "regtest"))
     database = Database(url)
     try:
-        return Ending(database, campaign_id, signer, Clock(ending)).settle()
+        clock = Clock(ending, {"keep_s": filled.keep_s})
+        return Ending(database, filled.campaign_id, Node(filled.headers), signer, clock).settle()
     finally:
         database.close()
 
@@ -305,9 +335,9 @@ def measure(pledges: int, kind: str) -> dict[str, float]:
         goal_sats = sum(range(SATS, SATS + pledges)) + missing_sats
         with scratch() as folder, database_of(kind, folder) as url:
             with fresh_process() as fresh:
-                campaign_id = fresh.submit(fill, folder, url, pledges, goal_sats).result()
+                filled = fresh.submit(fill, folder, url, pledges, goal_sats).result()
             with fresh_process() as fresh:
-                taken = fresh.submit(measure_ending, folder, url, campaign_id, ending).result()
+                taken = fresh.submit(measure_ending, folder, url, filled, ending).result()
         found.update({f"{ending}_{name}": value for name, value in taken.items()})
     say("deriving addresses")
     return {**totals(found, list(endings)), **measure_addresses(), "pledges": pledges, **found}

@@ -50,13 +50,13 @@ class Prover:
 
     def keep(self, tip_hash: str) -> None:
         """Keep what shows the coins of the newest blocks. What a server lacks now is asked for again when needed."""
-        after = -1
+        after = (-1, -1)
         while self._kept_at != tip_hash:
             with self.database.reading() as session:
                 waiting = evidence.unseen(session, after)
-            for height, coins in groupby(waiting, key=lambda coin: coin.height):
-                self._keep_block(list(coins))
-                after = height
+            for _, coins in groupby(waiting, key=lambda coin: coin.height):
+                self._keep_block(listed := list(coins))
+                after = (listed[-1].height, listed[-1].coin_id)
             if len(waiting) < evidence.AT_ONCE:
                 self._kept_at = tip_hash
 

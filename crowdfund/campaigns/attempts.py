@@ -125,8 +125,13 @@ def job(session: Session, batch_id: int) -> Job:
         sent_height=newest.sent_height,
         refusal=newest.refusal,
         earlier=next((a.raw for a in before if a.raw is not None), None),
-        lost=any(i.coin.height is None for i in batch.inputs),
+        lost=_has_lost_input(session, batch_id),
     )
+
+
+def _has_lost_input(session: Session, batch_id: int) -> bool:
+    lost = select(BatchInput).join(Coin).where(BatchInput.batch_id == batch_id, Coin.height.is_(None))
+    return session.scalar(select(lost.exists())) is True
 
 
 def account_of(campaign: Campaign) -> int:

@@ -6,10 +6,10 @@ block at the end. What a reorganisation makes worthless is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import insert, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from crowdfund.campaigns.models import Coin, CoinEvidence
@@ -29,30 +29,41 @@ class Unseen:
     block_hash: str
 
 
-def unseen(session: Session, after_height: int) -> list[Unseen]:
-    """The first of these coins, in the order of their blocks, all above `after_height`."""
+def unseen(session: Session, after: tuple[int, int] = (-1, -1)) -> list[Unseen]:
+    """The first of these coins in the order of (height, id), all beyond `after`."""
     rows = session.execute(
         select(Coin.id, Coin.txid, Coin.height, Coin.block_hash)
         .outerjoin(CoinEvidence, CoinEvidence.coin_id == Coin.id)
-        .where(Coin.height > after_height, Coin.spent_by.is_(None))
+        .where(tuple_(Coin.height, Coin.id) > after, Coin.spent_by.is_(None))
         .where(CoinEvidence.block_hash.is_distinct_from(Coin.block_hash))
-        .order_by(Coin.height, Coin.txid)
+        .order_by(Coin.height, Coin.id)
         .limit(AT_ONCE)
     )
     return [Unseen(coin_id, txid, height or 0, block_hash or "") for coin_id, txid, height, block_hash in rows]
 
 
-def keep(session: Session, coins: Iterable[Unseen], found: Collection[Inclusion]) -> None:
-    """Keep what shows these coins; those that are not among `found` are left for later."""
+def keep(session: Session, coins: Collection[Unseen], found: Collection[Inclusion]) -> None:
+    """Keep what shows these coins, of one block or several; those that are not among `found` are left for later."""
     held = {(one.txid, one.height): one for one in found}
-    for coin in coins:
-        one = held.get((coin.txid, coin.height))
-        if one is not None:
-            branch = b"".join(bytes.fromhex(step) for step in one.branch)
-            row = CoinEvidence(
-                coin_id=coin.coin_id, block_hash=coin.block_hash, raw=one.raw, branch=branch, position=one.position
-            )
-            session.merge(row)
+    rows = [
+        {
+            "coin_id": coin.coin_id,
+            "block_hash": coin.block_hash,
+            "raw": one.raw,
+            "branch": b"".join(bytes.fromhex(step) for step in one.branch),
+            "position": one.position,
+        }
+        for coin in coins
+        if (one := held.get((coin.txid, coin.height))) is not None
+    ]
+    ids = [coin.coin_id for coin in coins]
+    known = set(session.scalars(select(CoinEvidence.coin_id).where(CoinEvidence.coin_id.in_(ids))))
+    for statement, some in (
+        (insert(CoinEvidence), [row for row in rows if row["coin_id"] not in known]),
+        (update(CoinEvidence), [row for row in rows if row["coin_id"] in known]),
+    ):
+        if some:
+            session.execute(statement, some)
 
 
 def heights(session: Session, txids: Collection[str]) -> dict[str, int]:

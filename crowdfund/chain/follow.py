@@ -21,7 +21,7 @@ from crowdfund.chain.port import BlockBackend, BlockRef, ChainBackend, NodeStatu
 from crowdfund.chain.scan import outpoint_key, scan_block
 from crowdfund.wallet.blocks import HEADER_SIZE, ParsedTx, merkle_root, parse_block, parse_tx, raw_transactions
 from crowdfund.wallet.headers import MEDIAN_SPAN, check_chain, read_header
-from crowdfund.wallet.merkle import branch_of
+from crowdfund.wallet.merkle import branches_of
 
 MAX_BLOCKS_AT_ONCE = 100
 # Blocks recorded at the very first look, so that a reorganisation right afterwards finds a common ancestor.
@@ -228,8 +228,9 @@ class BlockFollower:
         if not txids:
             return ()
         listed = raw_transactions(self.backend.block(ref.hash))
-        order = [txid for txid, _ in listed]
-        held = [Placed(raw, tuple(branch_of(order, n)), n) for n, (txid, raw) in enumerate(listed) if txid in txids]
+        places = {n: raw for n, (txid, raw) in enumerate(listed) if txid in txids}
+        branches = branches_of([txid for txid, _ in listed], places)
+        held = [Placed(raw, branches[n], n) for n, raw in places.items()]
         return cancellations(self.backend, ref, held, watch.cancellable)
 
     def _hits(self, stretch: Stretch, status: NodeStatus, watch: Watch) -> Iterator[tuple[BlockRef, list[ParsedTx]]]:

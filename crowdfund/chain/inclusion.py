@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.port import BlockBackend, HistoryItem, WrongAnswer
 from crowdfund.wallet.blocks import raw_transactions
-from crowdfund.wallet.merkle import branch_of
+from crowdfund.wallet.merkle import branches_of
 
 HEADERS_AT_ONCE = 2_000
 
@@ -69,11 +69,11 @@ def _from_blocks(backend: BlockBackend, wanted: list[tuple[str, int]]) -> list[I
         except ValueError as error:
             raise WrongAnswer(f"The server's block {height} cannot be read: {error}.") from error
         places = {txid: n for n, (txid, _) in enumerate(transactions)}
-        in_order = [txid for txid, _ in transactions]
+        missing = [txid for txid in txids if txid not in places]
+        if missing:
+            raise WrongAnswer(f"Block {height} does not hold {missing[0]}.")
+        branches = branches_of([txid for txid, _ in transactions], (places[txid] for txid in txids))
         for txid in txids:
-            if txid not in places:
-                raise WrongAnswer(f"Block {height} does not hold {txid}.")
             position = places[txid]
-            raw = transactions[position][1]
-            found.append(Inclusion(txid, height, raw, tuple(branch_of(in_order, position)), position))
+            found.append(Inclusion(txid, height, transactions[position][1], branches[position], position))
     return found

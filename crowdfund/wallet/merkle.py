@@ -6,7 +6,7 @@ A branch proves that a transaction is in a block whose header we believe; nothin
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from crowdfund.wallet.blocks import double_sha256
 
@@ -43,17 +43,20 @@ def verify_branch(txid: str, branch: Sequence[str], position: int) -> str:
     return node[::-1].hex()
 
 
-def branch_of(txids: Sequence[str], position: int) -> list[str]:
-    """The branch that proves the transaction at `position` of a block with these txids. See `verify_branch`."""
-    level = [bytes.fromhex(txid)[::-1] for txid in txids]
-    branch = []
+def branches_of(txids: Sequence[str], positions: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """position -> the branch that proves the transaction there, of a block with these txids. See `verify_branch`.
+
+    The tree is hashed once, however many branches are asked for.
+    """
+    level, depth = [bytes.fromhex(txid)[::-1] for txid in txids], 0
+    found: dict[int, list[str]] = {position: [] for position in positions}
     while len(level) > 1:
         if len(level) % 2:
             level.append(level[-1])
-        branch.append(level[position ^ 1][::-1].hex())
-        level = [double_sha256(level[i] + level[i + 1]) for i in range(0, len(level), 2)]
-        position >>= 1
-    return branch
+        for position, branch in found.items():
+            branch.append(level[position >> depth ^ 1][::-1].hex())
+        level, depth = [double_sha256(level[i] + level[i + 1]) for i in range(0, len(level), 2)], depth + 1
+    return {position: tuple(branch) for position, branch in found.items()}
 
 
 def could_be_node(raw: bytes, txid: str) -> bool:

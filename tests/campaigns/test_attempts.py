@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from crowdfund.campaigns import attempts, ladder, settling, thefts
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.models import Campaign, TimelockedRefund
 from crowdfund.chain.follow import FoundSpend, Rival
-from support.paper import Paper, coin, txid
+from support.paper import BLOCK_TIME, START, Paper, coin, txid
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLOSING = 161
@@ -65,6 +67,35 @@ def test_a_worker_that_slept_does_not_make_a_dearer_attempt_due_at_once(paper: P
     (sent,) = jobs(paper)
     assert sent.sent_height == paper.tip
     assert not ladder.is_bump_due(sent.number, sent.sent_height, None, paper.tip)
+
+
+@contextmanager
+def counted_statements(paper: Paper) -> Iterator[list[str]]:
+    """What is asked inside."""
+    asked: list[str] = []
+
+    def note(_c: object, _k: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    event.listen(paper.database.engine, "before_cursor_execute", note)
+    yield asked
+    event.remove(paper.database.engine, "before_cursor_execute", note)
+
+
+def test_a_large_batch_is_read_in_as_many_statements_as_a_small_one(paper: Paper) -> None:
+    planned(paper)
+    with counted_statements(paper) as for_three:
+        assert [len(job.tx.inputs) for job in jobs(paper)] == [3]
+    campaign = paper.campaign(deadline_at=START + (CLOSING + 20 - 101) * BLOCK_TIME)
+    pledge = paper.pledge(campaign)
+    paper.mine([coin(pledge, 50_000, f"more {n}") for n in range(9)])
+    paper.mine(blocks=CLOSING + 30 - paper.tip)
+    with paper.database.transaction() as session:
+        assert settling.decide_campaign(session, campaign, 2)
+    with counted_statements(paper) as for_both:
+        assert [len(job.tx.inputs) for job in jobs(paper)] == [3, 9]
+    opened = 2  # the transaction, and which batches are open
+    assert len(for_both) - opened == 2 * (len(for_three) - opened)
 
 
 def test_the_newest_rung_is_worked_on_and_the_dearest_signed_one_below_it_is_known(paper: Paper) -> None:

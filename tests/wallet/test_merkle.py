@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from crowdfund.wallet.blocks import double_sha256, merkle_root, parse_tx
-from crowdfund.wallet.merkle import check_branch, could_be_node, is_hash, verify_branch
+from crowdfund.wallet.merkle import branches_of, check_branch, could_be_node, is_hash, verify_branch
 
 
 def txid(number: int) -> str:
@@ -33,6 +33,14 @@ def test_every_leaf_leads_to_the_root(size: int) -> None:
             assert verify_branch(txid(999), branch, position) != merkle_root(txids)
             # the last of an odd level stands beside itself, so that both positions lead to the root
             assert verify_branch(leaf, branch, position ^ 1) != merkle_root(txids) or branch[0] == leaf
+
+
+@pytest.mark.parametrize("size", [*range(1, 18), 33])
+def test_all_branches_of_a_tree_at_once(size: int) -> None:
+    txids = [txid(n) for n in range(size)]
+    found = branches_of(txids, range(size))
+    assert found == {position: tuple(branch_of(txids, position)) for position in range(size)}
+    assert branches_of(txids, [size - 1]) == {size - 1: found[size - 1]}
 
 
 @pytest.mark.parametrize(
