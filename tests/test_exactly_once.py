@@ -23,8 +23,10 @@ from crowdfund.locks import only_one
 from support.crash_store import rows as rows_of
 from support.nursery import REFUSED, Nursery
 from support.postgres import DATABASES, database_of
+from support.turns import long_unless
 from support.world import World
 
+ENDINGS = ("funded", "failed")
 WORKERS, ROUNDS = 8, 3
 TURNED_AWAY = re.compile(
     r'IntegrityError: (UNIQUE constraint failed: blocks\.|duplicate key value violates unique constraint "blocks_)'
@@ -62,7 +64,7 @@ def world(request: pytest.FixtureRequest, node: RegtestNode, tmp_path: Path) -> 
         yield whole
 
 
-@pytest.fixture(params=["funded", "failed"])
+@pytest.fixture(params=ENDINGS)
 def due(request: pytest.FixtureRequest, world: World) -> str:
     """A campaign whose deadline has just passed, with the worker not having looked since."""
     return due_campaign(world, str(request.param))
@@ -111,7 +113,15 @@ def stopped(world: World, nursery: Nursery, moment: str) -> int:
 
 
 @pytest.mark.parametrize("world", DATABASES, indirect=True)
-@pytest.mark.parametrize("seen", [False, True])
+@pytest.mark.parametrize(
+    ("due", "seen"),
+    [
+        pytest.param(ending, seen, marks=long_unless((ending == "funded") is seen))
+        for ending in ENDINGS
+        for seen in (False, True)
+    ],
+    indirect=["due"],
+)
 def test_eight_workers_at_once(world: World, due: str, nursery: Nursery, seen: bool) -> None:
     """Without the lock: the tables turn losers away, at the same blocks or (if these are `seen`) at the decision."""
     if seen:
@@ -149,8 +159,14 @@ def test_a_stopped_worker_keeps_the_others_out_until_it_dies(
     paid_once(world, due)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
-@pytest.mark.parametrize("mined", [False, True])
+@pytest.mark.parametrize(
+    ("moment", "mined"),
+    [
+        pytest.param(moment, mined, marks=long_unless(turn % 2 == mined))
+        for turn, moment in enumerate(MOMENTS)
+        for mined in (False, True)
+    ],
+)
 def test_a_worker_that_wakes_up_too_late_does_no_harm(
     world: World, nursery: Nursery, second: Nursery, moment: str, mined: bool
 ) -> None:
@@ -263,7 +279,15 @@ def pressed_without_lock(world: World, due: str, second: Nursery) -> None:
     once_by_the_blocks(world, due)
 
 
-@pytest.mark.parametrize("world", DATABASES, indirect=True)
+@pytest.mark.parametrize(
+    ("world", "due"),
+    [
+        pytest.param(kind, ending, marks=long_unless(turn % 2 == ENDINGS.index(ending)))
+        for turn, kind in enumerate(DATABASES)
+        for ending in ENDINGS
+    ],
+    indirect=True,
+)
 def test_eight_pressings_at_once_beside_a_worker_without_the_lock(
     world: World, due: str, nursery: Nursery, second: Nursery
 ) -> None:

@@ -26,11 +26,12 @@ from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.worker import Worker
 from support.rivals import block, orphan, payment
 from support.truth import even
+from support.turns import long_unless
 from support.world import DAY, World
 
 K = 3
 DEPTHS = range(1, K + 3)
-QUICK = (1, K + 2)  # the depths in between, where no rule changes, are played with the long tests
+QUICK = (1, K + 2)  # by turns; the depths in between, where no rule changes, are played with the long tests
 SATS = 400_000
 CREATOR = 1
 CASES_IN_A_HOUSE = 8
@@ -76,11 +77,6 @@ class Houses:
         return self._world
 
 
-def long_unless(quick: bool) -> tuple[pytest.MarkDecorator, ...]:
-    """The mark of a case that only the long run plays."""
-    return () if quick else (pytest.mark.long,)
-
-
 def branch(node: RegtestNode, depth: int, contents: Mapping[int, Sequence[str]]) -> None:
     """In place of the last `depth` blocks, one more than those: the n-th from below holds `contents[n]`."""
     first = int(node.rpc("getblockcount")) - depth + 1
@@ -118,10 +114,19 @@ AFTER = {
     ("evicted", "same"): "evicted",
     ("evicted", "original instead"): "confirmed",
 }
+
+
+def quick_depth(state: str, turn: int) -> int:
+    """The one that the normal run plays."""
+    return 1 if state == "late" else QUICK[turn % 2]
+
+
 # A late coin K deep, also on the new branch, which is one block longer, is planned: that is a settlement.
 PLEDGE_CASES = [
-    pytest.param(state, depth, how, id=f"{state}, {depth} deep, {how}", marks=long_unless(depth in QUICK))
-    for state, how in AFTER
+    pytest.param(
+        state, depth, how, id=f"{state}, {depth} deep, {how}", marks=long_unless(depth == quick_depth(state, turn))
+    )
+    for turn, (state, how) in enumerate(AFTER)
     for depth in DEPTHS
     if state != "late" or depth + 1 < K
 ]
@@ -235,7 +240,9 @@ def set_clock_past(world: World, campaign: str) -> None:
 
 
 # Settlements. How deep the payment's block lies, and the settlement's, when a state is reached; None: in no block.
+OUTCOMES, WAYS = ("funded", "failed"), ("same", "left out", "conflicting")
 UNDECIDED, DECIDED = ("open", "closing"), ("planned", "signed", "sent", "confirmed", "final")
+STATES = (*UNDECIDED, *DECIDED)
 PAYMENT_DEPTH = {"planned": K + 1, "signed": K + 1, "sent": K + 1, "confirmed": K + 2, "final": 2 * K + 1}
 SETTLEMENT_DEPTH = {"confirmed": 1, "final": K}
 
@@ -254,6 +261,13 @@ def ways(state: str, depth: int) -> Iterator[str]:
         yield "conflicting"
 
 
+def is_quick(outcome: str, state: str, depth: int, how: str) -> bool:
+    """Depths at which a rule changes: K blocks, and the first that takes the payment; the outcomes by turns."""
+    turn = STATES.index(state) + WAYS.index(how)
+    deep_enough = depth == K or (depth == PAYMENT_DEPTH.get(state) and how != "same")
+    return deep_enough and outcome == OUTCOMES[turn % 2]
+
+
 SETTLEMENT_CASES = [
     pytest.param(
         outcome,
@@ -261,13 +275,12 @@ SETTLEMENT_CASES = [
         depth,
         how,
         id=f"{outcome}, {state}, {depth} deep, {how}",
-        # Depths at which a rule changes: K blocks, and the first that takes the payment. The long run plays them all.
-        marks=long_unless(depth == K or (depth == PAYMENT_DEPTH.get(state) and how != "same")),
+        marks=long_unless(is_quick(outcome, state, depth, how)),
     )
     # Payments lost for good come last: their alarms stay, and what comes after them must go on all the same.
     for last in (False, True)
-    for outcome in ("funded", "failed")
-    for state in (*UNDECIDED, *DECIDED)
+    for outcome in OUTCOMES
+    for state in STATES
     for depth in DEPTHS
     for how in ways(state, depth)
     if last == (how == "conflicting" and state in DECIDED)

@@ -15,6 +15,7 @@ from crowdfund.campaigns import recovery, thefts
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import UserError
 from crowdfund.wallet.descriptors import derive_address
+from crowdfund.wallet.keystore import create_seed
 from crowdfund.wallet.signer_client import SignerClient
 from support.restoring import addresses, coins, log_of, lose_database, lose_log, txids
 from support.world import World
@@ -115,6 +116,7 @@ def test_another_seed_or_other_terms_are_refused(node: RegtestNode, tmp_path: Pa
         from_seed(world, tmp_path / "terms")
         with pytest.raises(UserError, match="has tables already"):
             from_seed(world, tmp_path / "terms")
+    create_seed(tmp_path / "stranger" / "signer" / "seed")
     with World(node, tmp_path / "stranger") as stranger:
         stranger.database.close()
         lose_database(stranger)

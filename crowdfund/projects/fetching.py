@@ -15,6 +15,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from urllib.parse import quote, urljoin
 
 from crowdfund.config import Settings
@@ -78,7 +79,7 @@ class Fetcher:
         limit: int = MAX_BYTES,
     ) -> None:
         self._rules, self._also, self._resolve, self._connect = rules, also, resolve, connect
-        self._context = context or ssl.create_default_context()
+        self._given_context = context
         self._timeout_s, self._limit = timeout_s, limit
         self._slots, self._questions = threading.BoundedSemaphore(AT_ONCE), threading.BoundedSemaphore(2 * AT_ONCE)
 
@@ -99,6 +100,11 @@ class Fetcher:
                 if len(hops) > MAX_REDIRECTS:
                     raise NoFile(f"{target.host_text} sends us on and on; give the address where the file is.")
                 target = found
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Reading every certificate of the system takes a while, and most processes fetch nothing."""
+        return self._given_context or ssl.create_default_context()
 
     @contextmanager
     def _slot(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ from crowdfund.chain.backends import second_backend, watched_backend
 from crowdfund.chain.core import CoreBackend
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.config import Settings
-from crowdfund.wallet.keystore import Keystore, create_seed
+from crowdfund.wallet.keystore import Keystore
 from crowdfund.wallet.signer import Signer, SignerServer
 from crowdfund.wallet.signer_client import SignerClient
 from crowdfund.wallet.signer_log import SignerLog
@@ -82,7 +82,7 @@ class World:
     def _start_signer(self, folder: Path) -> None:
         seed = folder / "signer" / "seed"
         if not seed.exists():
-            create_seed(seed)
+            fresh.seed(seed)
         signer = Signer(Keystore.open(seed, "regtest"), SignerLog(folder / "signer" / "log.jsonl"), "regtest")
         self.signer_server = SignerServer(signer, self.settings.signer_socket)
         self.serve_signer()
