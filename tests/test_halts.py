@@ -393,6 +393,7 @@ def test_after_a_theft_that_is_acknowledged_all_others_are_settled(
         world.close(campaign)
         assert world.snapshot(campaign).decision is None
     assert outpoint in trouble(world) and check("--resume", "nothing was done")[0] == 1
+    assert world.pledge_state(pledges[1]) == "foreign" != world.pledge_state(pledges[0])
     before = len(world.snapshot(campaign).batches)
     world.node.mine()
     world.sync()

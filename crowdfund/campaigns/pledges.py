@@ -27,6 +27,7 @@ class PledgeState(StrEnum):
     PAID_OUT = "paid_out"
     REFUNDED = "refunded"
     UNCLAIMED = "unclaimed"
+    FOREIGN = "foreign"
     TAKEN = "taken"
 
 
@@ -46,8 +47,9 @@ class PledgeFacts:
 
 @dataclass(frozen=True)
 class PledgeCoin:
-    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed), or "taken", by
-    somebody else's transaction. `over_cap`: the campaign's coins before it had reached the cap."""
+    """A coin of the pledge, and what became of it: None, "planned", "release" or "refund" (confirmed), "foreign", by
+    somebody else's transaction, or "taken", once a person has acknowledged that. `over_cap`: the campaign's coins
+    before it had reached the cap."""
 
     facts: CoinFacts
     fate: str | None = None
@@ -87,6 +89,8 @@ def pledge_facts(
 def _settlement_state(coins: Sequence[PledgeCoin], decided: bool, standings: Sequence[Standing]) -> PledgeState | None:
     """The furthest that its money has come on the way out; None while none of it is on that way."""
     fates = {coin.fate for coin in coins}
+    if "foreign" in fates:  # it halts all that is under way
+        return PledgeState.FOREIGN
     if "planned" in fates:
         return PledgeState.IN_SETTLEMENT
     if "taken" in fates:

@@ -169,8 +169,8 @@ class Snapshot:
         return coin_bucket(self.standing(coin), self.outcome, bool(coin.batch_inputs))
 
     def fate(self, coin: Coin) -> str | None:
-        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None; "taken" where
-        a person has acknowledged that it is gone."""
+        """How far a coin has come on the way out: "planned", "release" or "refund" (in a block), or None; "foreign"
+        where a transaction that is not ours has spent it, "taken" once a person has acknowledged that."""
         batch = self.attempts.get(coin.spent_by or "")
         if batch is not None:
             return batch.kind
@@ -178,6 +178,8 @@ class Snapshot:
             return Kind.REFUND
         if coin.id in self.stolen:
             return "taken"
+        if coin.spent_by is not None:
+            return "foreign"
         return "planned" if coin.batch_inputs and not self.lost_for_good(coin) else None
 
     def lost_for_good(self, coin: Coin) -> bool:

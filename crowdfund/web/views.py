@@ -352,11 +352,13 @@ COIN_NOTES = {
     Standing.DOUBLE_SPENT: N_("A block holds another transaction that spends the same money."),
     Standing.EVICTED: N_("The network has dropped it. It may come back."),
 }
+FOREIGN_NOTE = N_("A transaction that is not ours has spent it.")
 
 
 def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
     """A coin with its bucket."""
-    standing = snapshot.standing(coin)
+    standing, bucket = snapshot.standing(coin), snapshot.shown_bucket(coin)
+    note = FOREIGN_NOTE if bucket == Bucket.FOREIGN_SPEND else COIN_NOTES.get(standing, "")
     return CoinView(
         index=pledge.index,
         address=pledge.address or "",
@@ -366,9 +368,9 @@ def coin_view(snapshot: Snapshot, pledge: Pledge, coin: Coin) -> CoinView:
         state=standing.value if standing in UNCONFIRMED else "confirmed",
         height=coin.height,
         block_hash=coin.block_hash,
-        bucket=snapshot.shown_bucket(coin),
+        bucket=bucket,
         spent_txid=coin.spent_by,
-        note=_(COIN_NOTES[standing]) if standing in COIN_NOTES else "",
+        note=_(note) if note else "",
     )
 
 

@@ -85,6 +85,8 @@ def _block(facts: PledgeFacts, ended: bool, full: bool) -> str:
 def _end(facts: PledgeFacts, deadline_at: datetime, nothing_counts: bool, outcome: Outcome | None) -> Markup:
     if not facts.counted_sats and (facts.late_sats or facts.over_cap_sats or (nothing_counts and facts.seen_sats)):
         return _back()
+    if facts.state is PledgeState.FOREIGN:
+        return Markup(_("Halted: a transaction that is not ours has spent it, and a person has to look into that."))
     if facts.state is PledgeState.TAKEN:
         return Markup(_("Taken by somebody else: a transaction that is not ours has spent it."))
     decided = outcome if facts.counted_sats else None

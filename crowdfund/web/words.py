@@ -160,6 +160,7 @@ HEADLINES = {
     PledgeState.PAID_OUT: N_("Your pledge went to the project"),
     PledgeState.REFUNDED: N_("You have been refunded"),
     PledgeState.UNCLAIMED: N_("Your refund waits for lower fees"),
+    PledgeState.FOREIGN: N_("Your money was moved, and not by us"),
     PledgeState.TAKEN: N_("Somebody else has taken your money"),
 }
 
@@ -310,6 +311,11 @@ def _settlement_words(facts: PledgeFacts, outcome: Outcome | None) -> str:
             return _("The goal was reached, and the project has been paid. Thank you.")
         case PledgeState.REFUNDED:
             return _("Your money, less its share of the network fee, is back at the address that you gave.")
+        case PledgeState.FOREIGN:
+            return _(
+                "Your payment arrived. Then a transaction that is not ours has spent it. Until whoever runs this site "
+                "has looked into it, nobody is paid or refunded. What they find is written here."
+            )
         case PledgeState.TAKEN:
             return _(
                 "Your payment arrived. Then a transaction that is not ours has spent it: it went neither to the "

@@ -57,6 +57,8 @@ DUST = CoinFacts(999, 150)
         ([(IN_TIME, "release"), (LATE, "planned")], CLOSING, True, "in_settlement"),
         ([(IN_TIME, "release"), (LATE, "refund")], CLOSING, True, "paid_out"),
         ([(IN_TIME, None)], CLOSING, True, "unclaimed"),
+        ([(IN_TIME, "foreign")], None, False, "foreign"),
+        ([(IN_TIME, "planned"), (IN_TIME, "foreign")], CLOSING, True, "foreign"),
         ([(IN_TIME, "taken")], None, False, "taken"),
         ([(IN_TIME, "refund"), (IN_TIME, "taken")], CLOSING, True, "taken"),
         ([(IN_TIME, "planned"), (IN_TIME, "taken")], CLOSING, True, "in_settlement"),

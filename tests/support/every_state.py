@@ -67,6 +67,10 @@ COMES_BACK = (
     "The creator has cancelled the campaign; your money comes back. It is sent to the address that you gave with your "
     "pledge, less the network fee, as soon as the cancellation is deep enough in the chain."
 )
+FOREIGN = (
+    "Your payment arrived. Then a transaction that is not ours has spent it. Until whoever runs this site has looked "
+    "into it, nobody is paid or refunded. What they find is written here."
+)
 TAKEN = (
     "Your payment arrived. Then a transaction that is not ours has spent it: it went neither to the project nor back "
     "to you. Ask whoever runs this site."
@@ -319,12 +323,15 @@ def _last(told: Story) -> Iterator[Sequence[Look]]:
     told.set_clock_past("later")
     told.mine(6 + K)
     yield [told.of_pledge("unclaimed", "small", "Your refund waits for lower fees", UNCLAIMED)]
-    _rob(told, "small")
+    outpoint = _rob(told, "small")
+    yield [told.of_pledge("moved by a stranger", "small", "Your money was moved, and not by us", FOREIGN)]
+    with world.database.transaction() as session:
+        thefts.acknowledge(session, [outpoint], "the seed was copied", datetime.now(UTC))
     yield [told.of_pledge("taken", "small", "Somebody else has taken your money", TAKEN)]
 
 
-def _rob(told: Story, name: str) -> None:
-    """Whoever has the seed signs away this pledge's coin; then a person says that it is gone."""
+def _rob(told: Story, name: str) -> str:
+    """Whoever has the seed signs away this pledge's coin. Returns its outpoint."""
     world, node, pledge = told.world, told.world.node, told.pledges[name]
     snapshot = world.snapshot(pledge.campaign_id)
     assert snapshot.terms is not None
@@ -338,5 +345,4 @@ def _rob(told: Story, name: str) -> None:
     assert signed["complete"], signed
     node.rpc("sendrawtransaction", signed["hex"])
     told.mine()
-    with world.database.transaction() as session:
-        thefts.acknowledge(session, [f"{coin.txid}:{coin.vout}"], "the seed was copied", datetime.now(UTC))
+    return f"{coin.txid}:{coin.vout}"

@@ -67,7 +67,8 @@ SCHEMAS: dict[str, Any] = {
         ),
         state=text(
             "awaiting, seen, confirmed, short, over, late, over_cap, maturing, replaced, double_spent, evicted, "
-            "in_settlement, paid_out, refunded, unclaimed or taken (by a transaction that is not ours)"
+            "in_settlement, paid_out, refunded, unclaimed, foreign (spent by a transaction that is not ours, which "
+            "halts everything) or taken (the same, once a person has acknowledged it)"
         ),
         headline=text(),
         sentence=text("Where the money is, for people."),
