@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
-from crowdfund.campaigns import thefts
+from crowdfund.campaigns import settling, thefts
 from crowdfund.campaigns.models import Pledge
+from crowdfund.campaigns.settlement import plan_release
 from crowdfund.wallet.keystore import Keystore
 from support.cancelling import Canceller
 from support.node import new_address
@@ -287,10 +290,15 @@ def _closing(told: Story) -> Iterator[Sequence[Look]]:
 
 
 def _decided(told: Story) -> Iterator[Sequence[Look]]:
-    told.mine()
+    """The payout is planned as that of a large campaign: in several transactions."""
+    with patch.object(settling, "plan_release", partial(plan_release, size=1)):
+        told.mine()
+    kinds = [batch.kind for batch in told.world.snapshot(told.campaigns["funded"]).batches]
+    assert kinds.count("release") > 2, kinds
     yield [
         told.of_pledge("on its way to the project", "first", "Your money is on its way out",
-                       "The goal was reached. The payout is on its way to the project."),
+                       "The goal was reached. The payout is on its way to the project.",
+                       "Transaction %(number)s of %(total)s of the payout."),
         told.of_pledge("short, on its way back", "short at last", "Your money is on its way out",
                        "Your refund is on its way to the address that you gave."),
         told.of_campaign("paying out", "funded", "Funded, paying out", PAYING_OUT),

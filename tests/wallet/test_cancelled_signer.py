@@ -225,6 +225,8 @@ def forgeries(story: Told) -> list[tuple[str, dict[str, Any]]]:
         ("after its opening block", story.request(replace(honest, height=OPENED))),
         ("after its opening block", story.request(replace(honest, height=0))),
         ("cannot be read", story.request(honest, raw="?")),
+        ("cannot be read", story.request(honest, raw=f"?{b64encode(honest.raw).decode()}")),
+        ("cannot be read", story.request(honest, spent=f"?{b64encode(honest.spent).decode()}")),
         ("cannot be read", story.request(honest, branch=5)),
         ("cannot be read", story.request(honest, raw=None)),
         ("number", story.request(honest, height=-1)),
