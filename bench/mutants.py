@@ -122,8 +122,9 @@ class Mutations(ast.NodeVisitor):
     def visit_BoolOp(self, node: ast.BoolOp) -> None:
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()
         self.note(node, "and <-> or", functools.partial(setattr, node, "op", other))
-        for place, part in enumerate(node.values):
-            self.note(node, f"without `{ast.unparse(part)}`", functools.partial(node.values.pop, place))
+        for place, part in enumerate(node.values):  # its neighbour said twice, as there must be two
+            put = functools.partial(node.values.__setitem__, place, node.values[place - 1 if place else 1])
+            self.note(node, f"without `{ast.unparse(part)}`", put)
         self.generic_visit(node)
 
     def visit_UnaryOp(self, node: ast.UnaryOp) -> None:
@@ -287,8 +288,8 @@ class Judge:
             signal.setitimer(signal.ITIMER_PROF, self.limit_s)
             code = BROKEN
             try:
-                change(self.module, mutant(path_of(self.module).read_text(), number)[2])
-                code = 0 if passes(items) else 1
+                made = mutant(path_of(self.module).read_text(), number)[2]
+                code = 0 if change(self.module, made) and passes(items) else 1
             except BaseException:
                 traceback.print_exc()
             finally:
@@ -312,16 +313,20 @@ def passes(items: Sequence[pytest.Item]) -> bool:
     return True
 
 
-def change(module: str, code: CodeType) -> None:
+def change(module: str, code: CodeType) -> bool:
     """Make an imported module the mutant, in place: whoever has imported a function or a number of it has the mutant's.
 
-    What the mutant has in the same form stays, so that no two classes of one name come together.
+    What the mutant has in the same form stays, so that no two classes of one name come together. False if the mutant
+    cannot even be imported.
     """
     real = sys.modules[module]
     made = ModuleType(module)
     made.__file__ = real.__file__
     sys.modules[module] = made  # dataclasses look there
-    exec(code, made.__dict__)
+    try:
+        exec(code, made.__dict__)
+    except Exception:  # whatever it is, nobody can start such a program
+        return False
     sys.modules[module] = real
     for name, new in vars(made).items():
         old = vars(real).get(name)
@@ -335,6 +340,7 @@ def change(module: str, code: CodeType) -> None:
         elif repr(old) != repr(new):
             for each in [m for m in sys.modules.values() if vars(m).get(name) is old]:  # getattr would import more
                 setattr(each, name, new)
+    return True
 
 
 def _change_class(old: type, new: type) -> None:
