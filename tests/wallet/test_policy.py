@@ -516,8 +516,11 @@ def test_what_counts_is_given_back_only_when_the_goal_was_missed() -> None:
 def test_more_coins_than_the_cap_lets_count_are_not_released() -> None:
     capped = replace(NEW, ending=replace(NEW.ending, cap_sats=100_000))
     check_outcome("release", RELEASE, capped, proven((SECOND, 199), (COIN, 200)))
+    too_many = proven((COIN, 199), (SECOND, 200))
     with pytest.raises(UserError, match="under the cap"):
-        check_outcome("release", RELEASE, capped, proven((COIN, 199), (SECOND, 200)))
+        check_outcome("release", RELEASE, capped, too_many)
+    late = UnsignedTx((replace(SECOND, vout=9),), (TxOutput(BOB, 29_000, 8),), 150)
+    check_outcome("refund", late, capped, too_many)  # a prover that errs keeps no late money back
 
 
 @pytest.mark.parametrize(
