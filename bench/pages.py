@@ -5,12 +5,15 @@ pledges, all others of about 100. Then asks the real application for pages, in t
 the same with a site of 100 campaigns. The campaigns are copies of one that was published; pledges, coins, balances and
 figures are written in bulk while the triggers are away, as a restored backup is. The last line is one JSON object:
 
-front_ms             the front page, milliseconds of the server, the median of several, warm
+front_ms             the front page, milliseconds of the server, the median of several, warm, rendered anew each time
 campaign_ms          the page of the campaign of 10,000 pledges
+front_kept_ms        the front page as long as nothing has changed: it is kept as it was rendered
+campaign_kept_ms     the page of the large campaign, likewise
 pledge_ms            the page of a pledge to that campaign
 queries_max          the most statements that any of these pages took
-bytes_max            the most bytes of any of them, with its style sheet, scripts and fonts as the server sends them to
-                     a browser; pictures apart
+bytes_max            the most bytes of any of them, with its style sheet, scripts and the fonts that a browser asks for,
+                     as the server sends them; pictures apart
+bytes_letters_max    the same with the fonts for letters of other Latin alphabets
 viewers_served       browsers that were told of a change by one server (bench.viewers), 0 where that is not there
 viewer_lag_s         how late the last of them was told, seconds
 discover_ms          the search page: the first page, words, filters, the last page; the slowest of them
@@ -52,12 +55,15 @@ from crowdfund.campaigns import figures
 from crowdfund.campaigns.figure_models import CampaignFigures
 from crowdfund.campaigns.ledger_models import Balance
 from crowdfund.campaigns.models import Account, Campaign
+from crowdfund.campaigns.recording import tell_pages
 from crowdfund.campaigns.terms import CampaignTerms
 from support.paper import Paper
 
 SATS = 20_000
 AVERAGE = 100
 ROUNDS = 15
+FONT_FACE = re.compile(r"@font-face \{[^}]*?(fonts/[^)\"']+\.woff2)([^}]*)\}")
+RANGE = re.compile(r"U\+([0-9A-F]+)(?:-([0-9A-F]+))?")
 WORDS = ("loom", "drill", "wells", "songs", "press", "kiln", "boat", "seeds", "atlas", "lamp")
 
 
@@ -206,19 +212,24 @@ class Visits:
     def __init__(self, paper: Paper) -> None:
         app = create_app(paper.settings)
         self._client: FlaskClient = app.test_client()
+        self._database = paper.database
         self._statements = 0
         self.queries_max = 0
         self.bytes_max = 0
+        self.bytes_letters_max = 0
         engine = app.extensions["crowdfund"].database.engine
         event.listen(engine, "before_cursor_execute", self._count)
 
     def _count(self, _connection: object, _cursor: object, statement: str, *_: object) -> None:
         self._statements += 0 if statement.startswith(("PRAGMA", "BEGIN")) else 1
 
-    def time_ms(self, address: str, rounds: int = ROUNDS) -> float:
-        """The median, after two that warm up."""
+    def time_ms(self, address: str, rounds: int = ROUNDS, kept: bool = False) -> float:
+        """The median, after two that warm up. Unless `kept`, something has changed before each."""
         taken = []
         for number in range(rounds + 2):
+            if not kept:
+                with self._database.transaction() as session:
+                    tell_pages(session)
             self._statements, began = 0, time.perf_counter()
             answer = self._client.get(address)
             body = answer.get_data()
@@ -227,22 +238,32 @@ class Visits:
             if answer.status_code != 200:
                 raise RuntimeError(f"{address} answers with {answer.status_code}")
         self.queries_max = max(self.queries_max, self._statements)
-        self.bytes_max = max(self.bytes_max, len(body) + self._parts_of(body.decode()))
+        needed, all_parts = self._parts_of(body.decode())
+        self.bytes_max = max(self.bytes_max, len(body) + needed)
+        self.bytes_letters_max = max(self.bytes_letters_max, len(body) + all_parts)
         say(f"  {address[:60]:60} {median(taken):8.1f} ms {self._statements:4} statements {len(body):8,} bytes")
         return median(taken)
 
-    def _parts_of(self, page: str) -> int:
-        """Bytes of style sheets and scripts of a page, and of all fonts that the style sheets name."""
+    def _parts_of(self, page: str) -> tuple[int, int]:
+        """Bytes of style sheets and scripts of a page, and of its fonts: those that it has letters for, and all."""
         addresses = set(re.findall(r'(?:href|src)="(/static/[^"]+\.(?:css|js|woff2)[^"]*)"', page))
-        total = 0
-        for address in sorted(addresses):
+        needed, others = set(addresses), set[str]()
+        for address in addresses:
             if ".css" in address:
                 sheet = self._client.get(address).get_data(as_text=True)  # as it is, to read it
-                addresses |= {f"/static/{name}" for name in re.findall(r"fonts/[^)\"']+\.woff2", sheet)}
-        for address in addresses:
-            answer = self._client.get(address, headers={"Accept-Encoding": "gzip, deflate, br"})
-            total += len(answer.get_data())
-        return total
+                for font, ranges in FONT_FACE.findall(sheet):
+                    (needed if has_letters(page, ranges) else others).add(f"/static/{font}")
+        sizes = [sum(map(self._bytes_of, some)) for some in (needed, others)]
+        return sizes[0], sum(sizes)
+
+    def _bytes_of(self, address: str) -> int:
+        return len(self._client.get(address, headers={"Accept-Encoding": "gzip, deflate, br"}).get_data())
+
+
+def has_letters(page: str, ranges: str) -> bool:
+    """Has a page letters in these ranges of a style sheet (U+100-2BA, U+2020)? In no range named: always."""
+    bounds = [(int(low, 16), int(high or low, 16)) for low, high in RANGE.findall(ranges)]
+    return not bounds or any(low <= ord(letter) <= high for letter in set(page) for low, high in bounds)
 
 
 def measure_site(paper: Paper, filled: Filled, size: Size) -> tuple[dict[str, float], Visits]:
@@ -258,6 +279,8 @@ def measure_site(paper: Paper, filled: Filled, size: Size) -> tuple[dict[str, fl
         "pledge_100_ms": visits.time_ms(f"/p/{filled.other_pledge}"),
         "campaign_ms": visits.time_ms(f"/campaigns/{filled.large}"),
         "pledge_ms": visits.time_ms(f"/p/{filled.large_pledge}"),
+        "front_kept_ms": visits.time_ms("/", kept=True),
+        "campaign_kept_ms": visits.time_ms(f"/campaigns/{filled.large}", kept=True),
     }
     return found, visits
 
@@ -285,8 +308,8 @@ def measure(large: Size, small: Size) -> dict[str, float]:
             results["fill_s"] = time.perf_counter() - began
             sites[name], visits = measure_site(paper, filled, size)
             results["refresh_ms"] = refresh_ms(paper, filled.large)
-            results["queries_max"] = max(results.get("queries_max", 0), visits.queries_max)
-            results["bytes_max"] = max(results.get("bytes_max", 0), visits.bytes_max)
+            for key in ("queries_max", "bytes_max", "bytes_letters_max"):
+                results[key] = max(results.get(key, 0), getattr(visits, key))
     grown = {key.replace("_ms", "_growth"): value / sites["small"][key] for key, value in sites["large"].items()}
     served, lag_s = viewers()
     return {**sites["large"], **results, **grown, "viewers_served": served, "viewer_lag_s": lag_s}
