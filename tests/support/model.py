@@ -195,6 +195,8 @@ def pledge_state(
 ) -> str:
     """What the backer sees. `coins` are all that were ever noticed, in that order; `fates` say of transactions that
     are neither in a block nor in the mempool what became of them, `worths` what the confirmed ones are worth."""
+    if any(coin.spent_by is not None for coin in coins):  # no settlement is ever in a block here
+        return "foreign"
     if any(coin.outpoint in planned for coin in coins):
         return "in_settlement"
     worths = {c.outpoint: worths[c.outpoint] for c in coins if c.height is not None}
