@@ -27,7 +27,7 @@ from crowdfund.db import Database
 from crowdfund.errors import WorldError
 from crowdfund.wallet.blocks import HEADER_SIZE, parse_tx, without_witness
 from crowdfund.wallet.cancellation import CancellationProof
-from crowdfund.wallet.headers import Header, read_header
+from crowdfund.wallet.headers import Header, check_chain, read_header
 from crowdfund.wallet.merkle import verify_branch
 from crowdfund.wallet.outcome_proof import CoinProof, OutcomeProof, ShownCoin, first_height
 from crowdfund.wallet.signer_client import SignerClient
@@ -85,13 +85,18 @@ class Prover:
         self._seen = {one for one in self._seen if one[0] != account_index}
 
     def _keep_block(self, coins: list[Unseen]) -> None:
+        """What leads elsewhere came damaged or is of another block: it is left for later."""
+        height = coins[0].height
         try:
+            header = read_header(headers_from(self.backend, height, height))
             found = inclusions(self.backend, ((coin.txid, coin.height) for coin in coins))
         except WorldError as error:
-            log.info("nothing is kept of block %s: %s", coins[0].height, error.sentence)
+            log.info("nothing is kept of block %s: %s", height, error.sentence)
+            return
+        if any(coin.block_hash != header.hash for coin in coins):
             return
         with self.database.transaction() as session:
-            evidence.keep(session, coins, found)
+            evidence.keep(session, coins, [one for one in found if _leads_to(header, one)])
 
 
 def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> ShownEnding:
@@ -101,6 +106,8 @@ def ending_of(database: Database, backend: AnyBackend, due: DueCampaign) -> Show
         terms, coins = settling.outlook(session, due)
     first = first_height(terms.opened_height)
     raw = headers_from(backend, first, max(due.proof))
+    if not _hang_together(raw, terms):  # kept for good, it would keep the signer from signing for good
+        raise WorldError("The headers that show the end of a campaign came damaged; they are asked for again.")
     headers = {first + n: read_header(raw[n * HEADER_SIZE :][:HEADER_SIZE]) for n in range(len(raw) // HEADER_SIZE)}
     found = _gathered(database, backend, ((coin.txid, coin.height) for coin in coins))
     held = {(coin.txid, coin.vout): found[(coin.txid, coin.height)] for coin in coins}
@@ -116,6 +123,8 @@ def outcome_proof(database: Database, backend: AnyBackend, campaign_id: str, *, 
     with database.reading() as session:
         kept = shown_endings.proof(session, campaign_id, with_coins=with_coins)
         terms, closing_height = settling.ending(session, campaign_id)
+        if kept is not None and not _hang_together(kept.headers, terms):  # older versions kept what came damaged
+            kept = None
         cancelled = cancelling.of_decided(session, campaign_id, terms, then=kept is not None)
         coins = settling.counted_coins(session, campaign_id) if with_coins and kept is None else []
     if kept is not None:
@@ -167,4 +176,17 @@ def _gathered(database: Database, backend: AnyBackend, items: Iterable[tuple[str
 
 
 def _leads_to(header: Header, one: Inclusion) -> bool:
-    return verify_branch(one.txid, one.branch, one.position) == header.merkle_root
+    try:
+        return verify_branch(one.txid, one.branch, one.position) == header.merkle_root
+    except ValueError:
+        return False
+
+
+def _hang_together(raw: bytes, terms: CampaignTerms) -> bool:
+    """Do these headers, from where proofs begin, follow each other with the work that the network asks for?"""
+    headers = [read_header(raw[at : at + HEADER_SIZE]) for at in range(0, len(raw), HEADER_SIZE)]
+    try:
+        check_chain(headers, first_height(terms.opened_height), terms.network)
+    except ValueError:
+        return False
+    return True

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import select, text, update
 
 from crowdfund.campaigns import attempts, settling
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.ledger import Bucket
 from crowdfund.campaigns.lifecycle import Decision, Outcome
-from crowdfund.campaigns.models import Campaign, Coin, Pledge
+from crowdfund.campaigns.models import Campaign, Coin, EndingRow, Pledge
 from crowdfund.campaigns.terms import CampaignTerms
 from crowdfund.chain.inclusion import headers_from, inclusions
 from crowdfund.errors import WorldError
@@ -190,3 +191,45 @@ def test_coins_of_others_beside_ours_are_not_signed_for(world: World) -> None:
     with refused("none of this campaign's"):
         other = next(v for v in range(3) if v != coin.vout)
         thief.client.show(thief.text, thief.account, [ShownCoin(stranger.raw, other, mallory.index)])
+
+
+def test_headers_that_came_damaged_are_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kept with the decision for good, they would keep the signer from signing for good."""
+    campaign = world.campaign(goal_sats=100_000)
+    pledge = world.paid(campaign, 150_000)
+    well = world.backend.headers
+
+    def damaged(first_height: int, count: int) -> list[bytes]:
+        headers = well(first_height, count)
+        if first_height == 0:  # only what the signer is shown begins there
+            headers[5] = headers[5][:-1] + bytes([headers[5][-1] ^ 1])
+        return headers
+
+    monkeypatch.setattr(world.backend, "headers", damaged)
+    world.close(campaign)
+    assert world.snapshot(campaign).decision is None
+    assert "came damaged" in trouble(world)
+    monkeypatch.setattr(world.backend, "headers", well)
+    world.node.mine()
+    world.sync()
+    world.node.mine()
+    world.sync()
+    assert world.pledge_state(pledge) == "paid_out"
+
+
+def test_headers_that_an_older_version_kept_damaged_are_shown_from_the_chain(world: World) -> None:
+    campaign = world.campaign(goal_sats=100_000)
+    pledge = world.paid(campaign, 150_000)
+    world.equip(signer=SignerClient(world.folder / "nobody"))
+    world.close(campaign)
+    with world.database.transaction() as session:
+        session.execute(text("DROP TRIGGER endings_frozen"))
+        headers = session.scalars(select(EndingRow.headers)).one()
+        session.execute(update(EndingRow).values(headers=bytes([headers[0] ^ 1]) + headers[1:]))
+    world.equip(signer=SignerClient(world.settings.signer_socket))
+    world.sync()
+    world.node.mine()
+    world.sync()
+    world.node.mine()
+    world.sync()
+    assert world.pledge_state(pledge) == "paid_out"

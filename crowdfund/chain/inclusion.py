@@ -35,7 +35,7 @@ def headers_from(backend: AnyBackend, first_height: int, last_height: int) -> by
         if not part:
             raise WrongAnswer(f"The server has no header at height {first_height + len(found)}.")
         found += part
-    return b"".join(found)
+    return b"".join(found[:wanted])
 
 
 def inclusions(backend: AnyBackend, items: Iterable[tuple[str, int]]) -> list[Inclusion]:
