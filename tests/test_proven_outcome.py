@@ -217,6 +217,12 @@ def test_headers_that_came_damaged_are_not_kept(world: World, monkeypatch: pytes
     assert world.pledge_state(pledge) == "paid_out"
 
 
+def test_headers_of_another_length_are_a_wrong_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world.core, "headers", lambda _first, count: [bytes(80)] * (count - 1) + [bytes(79)])
+    with pytest.raises(WorldError, match="cannot be read"):
+        headers_from(world.core, 0, 2)
+
+
 def test_headers_that_an_older_version_kept_damaged_are_shown_from_the_chain(world: World) -> None:
     campaign = world.campaign(goal_sats=100_000)
     pledge = world.paid(campaign, 150_000)

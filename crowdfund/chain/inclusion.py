@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from crowdfund.chain.backends import AnyBackend
 from crowdfund.chain.port import BlockBackend, HistoryItem, WrongAnswer
-from crowdfund.wallet.blocks import raw_transactions
+from crowdfund.wallet.blocks import HEADER_SIZE, raw_transactions
 from crowdfund.wallet.merkle import branches_of
 
 HEADERS_AT_ONCE = 2_000
@@ -34,6 +34,8 @@ def headers_from(backend: AnyBackend, first_height: int, last_height: int) -> by
         part = backend.headers(first_height + len(found), min(HEADERS_AT_ONCE, wanted - len(found)))
         if not part:
             raise WrongAnswer(f"The server has no header at height {first_height + len(found)}.")
+        if any(len(header) != HEADER_SIZE for header in part):
+            raise WrongAnswer(f"The server's headers from height {first_height + len(found)} on cannot be read.")
         found += part
     return b"".join(found[:wanted])
 
