@@ -160,7 +160,7 @@ class ElectrumBackend:
         return before.tip_hash, coins
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> dict[Outpoint, Spender]:
-        """See the port. Sought among the newest 200 transactions of each script."""
+        """See the port. Sought among the newest 200 transactions of each script; that they spend, and where, is proved."""
         makers = self._transactions(list({txid for txid, _ in outpoints}))
         scripts = {
             (txid, vout): makers[txid][1].outputs[vout][1]
@@ -170,10 +170,14 @@ class ElectrumBackend:
         wanted = list(dict.fromkeys(scripts.values()))
         newest = [_newest(items) for items in self._histories_of(wanted)]
         heights = {i.txid: i.height for items in newest for i in items}
+        known = self._transactions(list(heights))
         found = {}
-        for txid, (_, tx) in self._transactions(list(heights)).items():
+        for txid, (_, tx) in known.items():
             height = heights[txid] if heights[txid] > 0 else None
             found.update({spent: Spender(txid, height) for spent in tx.spends if spent in scripts})
+        placed = {HistoryItem(s.txid, s.height) for s in found.values() if s.height is not None}
+        if placed:
+            self._prove(list(placed), {item.txid: known[item.txid][0] for item in placed})
         return found
 
     def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:

@@ -119,7 +119,7 @@ class EsploraBackend:
         return tip_hash, coins
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> Mapping[Outpoint, Spender]:
-        """See the port. That they spend is checked; the height is the server's word."""
+        """See the port. That they spend, and where, is proved."""
         found = ((outpoint, self._spender(outpoint)) for outpoint in dict.fromkeys(outpoints))
         return {outpoint: spender for outpoint, spender in found if spender is not None}
 
@@ -255,6 +255,10 @@ class EsploraBackend:
         tx = self._parsed(raw)
         if vout >= len(tx.outputs) or tx.outputs[vout] != (value_sats, script):
             raise self._wrong(f"lists a coin that {txid} does not have")
+        return UnspentCoin(txid, vout, value_sats, script, tx.coinbase, self._proved_height(txid, raw))
+
+    def _proved_height(self, txid: str, raw: bytes) -> int:
+        """Height of the block that this transaction is in, which the block's header shows."""
         with self._understood():
             proof = self._json(f"/tx/{txid}/merkle-proof")
             height, position = whole(proof["block_height"], LATEST_HEIGHT), whole(proof["pos"])
@@ -264,7 +268,7 @@ class EsploraBackend:
             check_chain([header], height, self._network)
         if root != header.merkle_root or could_be_node(raw, txid):
             raise self._wrong(f"has no proof that {txid} is in block {height}")
-        return UnspentCoin(txid, vout, value_sats, script, tx.coinbase, height)
+        return height
 
     def _spender(self, outpoint: Outpoint) -> Spender | None:
         txid, vout = outpoint
@@ -276,14 +280,13 @@ class EsploraBackend:
             told = read_json(self._expect(path, reply))
             if not truth(told["spent"]):
                 return None
-            by, status = hash_in(told["txid"]), told["status"]
-            height = whole(status["block_height"], LATEST_HEIGHT) if truth(status["confirmed"]) else None
+            by, confirmed = hash_in(told["txid"]), truth(told["status"]["confirmed"])
         raw = self._raw_tx(by)
         if raw is None:  # replaced since
             return None
         if outpoint not in self._parsed(raw).spends:
             raise self._wrong(f"says that {by} spends a coin that it does not spend")
-        return Spender(by, height)
+        return Spender(by, self._proved_height(by, raw) if confirmed else None)
 
     def _read_hash(self, path: str, reply: Reply) -> str:
         text = self._expect(path, reply).strip().decode("ascii", "replace")

@@ -159,6 +159,25 @@ def test_who_spends_a_coin_is_known_while_it_is_unconfirmed(node: RegtestNode, b
     assert backend.spenders(spent) == {}
 
 
+@pytest.mark.parametrize("told", ["another transaction", "one that is nowhere"])
+def test_a_spending_transaction_that_does_not_spend_is_refused(
+    node: RegtestNode, backend: CoreBackend, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    txid, other = node.pay(new_address(node), 50_000), node.pay(new_address(node), 50_000)
+    spent = node.rpc("getrawtransaction", txid, True)["vin"][0]
+    asked, call = (str(spent["txid"]), int(spent["vout"])), backend.call
+    instead = {"another transaction": other, "one that is nowhere": other[:-1] + "0123456789abcdef"[other[-1] == "0"]}
+
+    def lying(method: str, *params: object) -> object:
+        answer = call(method, *params)
+        return [a | {"spendingtxid": instead[told]} for a in answer] if method == "gettxspendingprevout" else answer
+
+    monkeypatch.setattr(backend, "call", lying)
+    with pytest.raises(WrongAnswer, match="does not have") as refused:
+        backend.spenders([asked])
+    assert refused.value.retryable
+
+
 def test_who_is_away_is_unreachable_and_who_talks_nonsense_is_not(tmp_path: Path) -> None:
     away = CoreBackend("http://127.0.0.1:1", password="user:word")
     assert away.name == "node at 127.0.0.1:1"

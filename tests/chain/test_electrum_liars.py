@@ -12,7 +12,7 @@ import pytest
 
 from crowdfund.chain import electrum_client
 from crowdfund.chain.electrum_client import Refused
-from crowdfund.chain.port import HistoryItem, Sent, Unreachable, WrongAnswer
+from crowdfund.chain.port import HistoryItem, Sent, Spender, Unreachable, WrongAnswer
 from crowdfund.wallet.blocks import MERKLE_ROOT, parse_tx
 from support.electrum_liar import GENESIS, Lie, always, answer, liar, refusal
 
@@ -245,6 +245,26 @@ def test_coins_that_are_not_in_the_block_they_are_said_to_be_in() -> None:
     lies["blockchain__transaction__get"] = refusal("missing transaction")
     with liar(lies) as backend, pytest.raises(WrongAnswer, match="does not know transactions that it told of"):
         backend.unspent([SOME])
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_a_spending_transaction_is_in_the_block_that_it_is_said_to_be_in(honest: bool) -> None:
+    coin = (TXID, 0)
+    raw = RAW[:5] + bytes.fromhex(TXID)[::-1] + bytes(4) + RAW[41:]
+    txid = parse_tx(raw).txid
+    header = bytearray(80)
+    header[MERKLE_ROOT] = bytes.fromhex(txid if honest else TXID)[::-1]
+    with liar(
+        blockchain__block__header=lambda n, p: answer(n, header.hex() if p[0] else GENESIS),
+        blockchain__scripthash__get_history=always([{"tx_hash": txid, "height": 9}]),
+        blockchain__transaction__get=lambda n, p: answer(n, (RAW if p[0] == TXID else raw).hex()),
+        blockchain__transaction__get_merkle=always({"merkle": [], "pos": 0}),
+    ) as backend:
+        if honest:
+            assert backend.spenders([coin]) == {coin: Spender(txid, 9)}
+        else:
+            with pytest.raises(WrongAnswer):
+                backend.spenders([coin])
 
 
 @pytest.mark.parametrize(("raw", "proven"), [(RAW, True), (SMALL, False)], ids=["a payment", "64 bytes"])

@@ -242,8 +242,7 @@ def test_a_height_that_is_one_block_old_does_no_harm(node: RegtestNode, server: 
         lambda s: s | {"txid": None},
         lambda s: s | {"spent": "yes"},
         lambda s: s | {"status": None},
-        lambda s: s | {"status": {"confirmed": True}},
-        lambda s: s | {"status": {"confirmed": True, "block_height": 1.0}},
+        lambda s: s | {"status": {"block_height": 1}},
         lambda s: [s],
     ],
 )
@@ -257,6 +256,18 @@ def test_spenders_that_are_none_are_refused(
     if change({"txid": 1, "status": 1, "spent": 1}) == {"txid": HASH, "status": 1, "spent": 1}:
         assert backend.spenders([outpoint]) == {}, "the server knows no such transaction"
         lying(server, f"/outspend/{outpoint[1]}", lambda s: s | {"txid": spent["txid"]})
+    with pytest.raises(WrongAnswer):
+        backend.spenders([outpoint])
+
+
+@pytest.mark.parametrize("change", [lambda p: p | {"block_height": p["block_height"] - 1}, lambda p: p | {"pos": 0}])
+def test_a_spender_is_in_the_block_that_it_is_said_to_be_in(
+    node: RegtestNode, server: EsploraServer, backend: EsploraBackend, coin: tuple[bytes, str], change: Any
+) -> None:
+    spent = node.rpc("getrawtransaction", coin[1], 1)["vin"][0]
+    outpoint = (str(spent["txid"]), int(spent["vout"]))
+    assert backend.spenders([outpoint])[outpoint].height is not None
+    lying(server, "/merkle-proof", change)
     with pytest.raises(WrongAnswer):
         backend.spenders([outpoint])
 
