@@ -47,6 +47,7 @@ REST_HEADERS = 2_000
 REST_PAUSE_S = 60
 THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 IN_WARMUP = -28
+NO_BLOCK_DATA = -1
 NOT_FOUND = -5
 BAD_PARAMETER = -8
 MISSING_INPUTS = -25
@@ -203,9 +204,12 @@ class CoreBackend:
 
     def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
         """See the port. The node keeps what the transactions of its blocks spend, whether it indexes them or not; the
-        transaction that made the output it may have pruned."""
+        transaction that made the output it may have pruned. What shows "none" would then be the node's word alone, and
+        is never asked for again: it says it twice."""
         with self._understood():
-            told = self.call("getrawtransaction", tx.txid, 2, block_hash)
+            told, again = self.call_many([("getrawtransaction", [tx.txid, 2, block_hash])] * 2)
+            if told != again:
+                raise ValueError("two answers to one question")
             for spent in told["vin"]:
                 before = spent.get("prevout")
                 if before is not None and bytes.fromhex(before["scriptPubKey"]["hex"]) == script:
@@ -259,7 +263,9 @@ class CoreBackend:
         """The transaction in the block at this height, None where the node has pruned it."""
         try:
             raw = bytes.fromhex(self.call("getrawtransaction", txid, False, self.call("getblockhash", height)))
-        except RpcError:
+        except RpcError as error:
+            if error.code != NO_BLOCK_DATA:
+                raise
             return None
         if parse_tx(raw).txid != txid:
             raise ValueError("another transaction than the one asked for")

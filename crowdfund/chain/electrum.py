@@ -160,7 +160,7 @@ class ElectrumBackend:
         return before.tip_hash, coins
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> dict[Outpoint, Spender]:
-        """See the port. Sought among the newest 200 transactions of each script; that they spend, and where, is proved."""
+        """See the port. Sought among the newest 200 transactions of each script; that they spend there is proved."""
         makers = self._transactions(list({txid for txid, _ in outpoints}))
         scripts = {
             (txid, vout): makers[txid][1].outputs[vout][1]

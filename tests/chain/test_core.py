@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from crowdfund.chain.core import CoreBackend, RpcError
-from crowdfund.chain.port import Sent, Spender, Unreachable, WrongAnswer
+from crowdfund.chain.port import Origin, Sent, Spender, Unreachable, WrongAnswer
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import ParsedTx, parse_tx
 from support.node import new_address, new_node
 
 Answer = tuple[int, bytes]
@@ -176,6 +177,59 @@ def test_a_spending_transaction_that_does_not_spend_is_refused(
     with pytest.raises(WrongAnswer, match="does not have") as refused:
         backend.spenders([asked])
     assert refused.value.retryable
+
+
+def spent_output(node: RegtestNode, backend: CoreBackend) -> tuple[ParsedTx, str, bytes]:
+    """A transaction, the block that it is in, and the script of an output that it spends."""
+    txid = node.pay(new_address(node), 50_000)
+    (block,) = node.mine(1)
+    told = node.rpc("getrawtransaction", txid, 2, block)
+    return parse_tx(bytes.fromhex(told["hex"])), block, bytes.fromhex(told["vin"][0]["prevout"]["scriptPubKey"]["hex"])
+
+
+def test_where_a_spent_output_comes_from(node: RegtestNode, backend: CoreBackend) -> None:
+    tx, block, script = spent_output(node, backend)
+    maker = node.rpc("getrawtransaction", tx.spends[0][0])
+    assert backend.origin(tx, block, script) == Origin(bytes.fromhex(maker))
+    assert backend.origin(tx, block, b"\x51") is None
+
+
+def test_that_a_script_is_not_spent_is_said_twice(
+    node: RegtestNode, backend: CoreBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign that is cancelled would go on where one damaged answer hid it."""
+    tx, block, script = spent_output(node, backend)
+    honest = backend.call_many
+
+    def damaged(calls: Sequence[tuple[str, list[object]]]) -> list[Any]:
+        answers = honest(calls)
+        for spent in answers[0]["vin"]:
+            spent["prevout"]["scriptPubKey"]["hex"] = "51"
+        return answers
+
+    monkeypatch.setattr(backend, "call_many", damaged)
+    with pytest.raises(WrongAnswer):
+        backend.origin(tx, block, script)
+
+
+@pytest.mark.parametrize(("code", "pruned"), [(-1, True), (-5, False), (-8, False)])
+def test_only_what_is_pruned_is_missing(
+    node: RegtestNode, backend: CoreBackend, monkeypatch: pytest.MonkeyPatch, code: int, pruned: bool
+) -> None:
+    tx, block, script = spent_output(node, backend)
+    honest = backend.call
+
+    def refused(method: str, *params: object) -> Any:
+        if method == "getrawtransaction":
+            raise RpcError(code, "Block not available")
+        return honest(method, *params)
+
+    monkeypatch.setattr(backend, "call", refused)
+    if pruned:
+        assert backend.origin(tx, block, script) == Origin(None)
+    else:
+        with pytest.raises(RpcError):
+            backend.origin(tx, block, script)
 
 
 def test_who_is_away_is_unreachable_and_who_talks_nonsense_is_not(tmp_path: Path) -> None:
