@@ -239,9 +239,10 @@ class Visits:
                 raise RuntimeError(f"{address} answers with {answer.status_code}")
         self.queries_max = max(self.queries_max, self._statements)
         needed, all_parts = self._parts_of(body.decode())
-        self.bytes_max = max(self.bytes_max, len(body) + needed)
-        self.bytes_letters_max = max(self.bytes_letters_max, len(body) + all_parts)
-        say(f"  {address[:60]:60} {median(taken):8.1f} ms {self._statements:4} statements {len(body):8,} bytes")
+        sent = self._bytes_of(address)
+        self.bytes_max = max(self.bytes_max, sent + needed)
+        self.bytes_letters_max = max(self.bytes_letters_max, sent + all_parts)
+        say(f"  {address[:60]:60} {median(taken):8.1f} ms {self._statements:4} statements {sent:8,} bytes")
         return median(taken)
 
     def _parts_of(self, page: str) -> tuple[int, int]:

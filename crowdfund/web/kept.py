@@ -28,6 +28,7 @@ from crowdfund.db import CommitWatch, Database
 from crowdfund.errors import WorldError
 from crowdfund.web.i18n import language
 from crowdfund.web.live import changes_here
+from crowdfund.web.packing import pack
 
 KEPT_S = 2.0
 MAX_PAGES = 256
@@ -246,4 +247,4 @@ def _answer(page: Page) -> Response:
     response.headers["Cache-Control"] = "private, no-cache"
     response.set_etag(page.etag, weak=True)
     response.make_conditional(request)
-    return response
+    return pack(response)

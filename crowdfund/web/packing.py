@@ -1,6 +1,7 @@
-"""Style sheets and scripts, packed for the way where the browser understands that.
+"""What is the same for everybody, packed for the way where the browser understands that: style sheets, scripts, and
+pages as they are kept for all.
 
-Nothing else: a page holds secrets beside what strangers write, and how well such a page can be packed tells of them.
+No other page: it holds secrets beside what strangers write, and how well such a page can be packed tells of them.
 """
 
 from __future__ import annotations
@@ -11,27 +12,30 @@ from functools import lru_cache
 from flask import Flask, Response, request
 
 TEXTS = ("text/css", "text/javascript", "application/javascript")
-KEPT = 32
+KEPT = 128
 
 
 def install(app: Flask) -> None:
-    """Pack what `static` answers with."""
+    """Pack the texts that `static` answers with."""
 
     @app.after_request
-    def pack(response: Response) -> Response:
-        if request.endpoint != "static" or response.mimetype not in TEXTS:
-            return response
-        response.vary.add("Accept-Encoding")
-        if response.status_code != 200 or "Range" in request.headers or not request.accept_encodings["gzip"]:
-            return response
-        response.direct_passthrough = False
-        response.set_data(_packed(response.get_data()))
-        response.headers["Content-Encoding"] = "gzip"
-        etag, _ = response.get_etag()
-        if etag:
-            response.set_etag(f"{etag}-gzip")  # other bytes, another name
-        response.headers.remove("Accept-Ranges")
+    def pack_static(response: Response) -> Response:
+        return pack(response) if request.endpoint == "static" and response.mimetype in TEXTS else response
+
+
+def pack(response: Response) -> Response:
+    """The same response, packed if it is a whole one and the browser can unpack it. It must hold no secret."""
+    response.vary.add("Accept-Encoding")
+    if response.status_code != 200 or "Range" in request.headers or not request.accept_encodings["gzip"]:
         return response
+    response.direct_passthrough = False
+    response.set_data(_packed(response.get_data()))
+    response.headers["Content-Encoding"] = "gzip"
+    etag, weak = response.get_etag()
+    if etag and not weak:
+        response.set_etag(f"{etag}-gzip")  # other bytes, another name
+    response.headers.remove("Accept-Ranges")
+    return response
 
 
 @lru_cache(KEPT)

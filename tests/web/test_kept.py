@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -212,6 +213,26 @@ def test_an_unchanged_page_is_not_sent_twice(paper: Paper, bob: Visitor, campaig
     assert bob.get(address, headers=known).status_code == 304
     paper.mine()
     assert bob.get(address, headers=known).status_code == 200
+
+
+def test_only_a_page_that_is_the_same_for_everybody_is_packed(
+    paper: Paper, app: Flask, bob: Visitor, campaign: str
+) -> None:
+    """How well a page with somebody's token can be packed would tell of the token."""
+    packed, address = {"Accept-Encoding": "gzip"}, f"/campaigns/{campaign}"
+    whole, small = bob.get(address), bob.get(address, headers=packed)
+    assert gzip.decompress(small.data) == whole.data and len(small.data) < len(whole.data) / 3
+    assert small.headers["Content-Encoding"] == "gzip" and "Content-Encoding" not in whole.headers
+    assert "Accept-Encoding" in small.headers["Vary"] and "Accept-Encoding" in whole.headers["Vary"]
+    assert bob.get(address, headers=packed | {"If-None-Match": small.headers["ETag"]}).status_code == 304
+    alice = Visitor(app)
+    paper.creator()
+    alice.sign_up("Alice who sends forms")
+    bob.get(f"{address}/pledge")  # from here on there is a token of his
+    with site_of(paper, test_bench=True) as bench:
+        pages = [alice.get("/", headers=packed), Visitor(bench).get(address, headers=packed)]
+        pages.append(bob.get(f"{address}/pledge", headers=packed))
+    assert all(b"csrf_token" in page.data and "Content-Encoding" not in page.headers for page in pages)
 
 
 def test_a_page_with_forms_holds_each_visitors_own_token(paper: Paper, campaign: str) -> None:
