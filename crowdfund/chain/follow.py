@@ -229,6 +229,8 @@ class BlockFollower:
             return ()
         listed = raw_transactions(self.backend.block(ref.hash))
         places = {n: raw for n, (txid, raw) in enumerate(listed) if txid in txids}
+        if len(places) != len(txids):
+            raise WrongAnswer(f"Block {ref.height} came otherwise when it was read once more.")
         branches = branches_of([txid for txid, _ in listed], places)
         held = [Placed(raw, branches[n], n) for n, raw in places.items()]
         return cancellations(self.backend, ref, held, watch.cancellable)

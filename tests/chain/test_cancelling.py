@@ -57,6 +57,24 @@ def test_a_cancellation_is_found_with_what_shows_it(chain: Chain) -> None:
     assert root == parse_header_root(chain, block) == changes.blocks[0].block.merkle_root
 
 
+def test_a_block_that_comes_damaged_the_second_time_hides_none(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower, records = watching(chain)
+    chain.mine(cancelling())
+    honest, reads = chain.block, list[str]()
+
+    def damaged(block_hash: str) -> bytes:
+        reads.append(block_hash)
+        raw = honest(block_hash)
+        return raw if len(reads) == 1 else raw.replace(PAYOUT, THEIRS)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(chain, "block", damaged)
+        with pytest.raises(WrongAnswer, match="otherwise when it was read once more"):
+            gathered(follower, chain, records)
+    assert len(reads) == 2
+    assert ends(gathered(follower, chain, records)) == [(6, txid_of(cancelling()))]
+
+
 def parse_header_root(chain: Chain, block: str) -> str:
     return chain.header[block][36:68][::-1].hex()
 
