@@ -28,6 +28,7 @@ fill_s               how long the database took to fill
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import logging
@@ -211,6 +212,8 @@ class Visits:
 
     def __init__(self, paper: Paper) -> None:
         app = create_app(paper.settings)
+        gc.collect()
+        gc.freeze()  # as the server does
         self._client: FlaskClient = app.test_client()
         self._database = paper.database
         self._statements = 0

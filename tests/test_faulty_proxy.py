@@ -11,7 +11,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ KINDS = ("core", "electrum", "esplora")
 SEED = int(os.environ.get("FAULT_SEED") or 20261122)
 LONG_SEED = int(os.environ.get("FAULT_SEED") or random.SystemRandom().randrange(10**9))
 STORY_S, LONG_S = 10.0, 20 * 60.0
+MOST_ROUNDS = 500
 TIMEOUT_S = 0.5
 CONFIRMATIONS = 3
 DEEPEST = CONFIRMATIONS - 1  # what was decided rests on blocks that stay
@@ -59,13 +60,14 @@ class Story:
         self.bumpable: list[str] = []
         self.rounds = self.troubles = 0
 
-    def play(self, until: float) -> None:
-        """Act and look in turns until that moment of the monotonic clock."""
+    def play(self, until: float, enough: Callable[[], bool]) -> None:
+        """Act and look in turns until that moment of the monotonic clock and until it is enough; a machine that stands
+        still for a while has not told a story."""
         acts = {self.pledge: 3, self.pay: 8, self.bump: 2, self.double_spend: 2, self.mine: 6, self.reorganise: 2}
         acts |= {self.pass_deadline: 1}
         self.start_campaign()
         self.look(1)
-        while time.monotonic() < until:
+        while time.monotonic() < until or not (enough() or self.rounds > MOST_ROUNDS):
             for act in self.chance.choices(list(acts), list(acts.values()), k=self.chance.randint(1, 3)):
                 act()
             self.look(self.chance.randint(1, 4))
@@ -210,7 +212,7 @@ def play(node: RegtestNode, folder: Path, kind: str, settings: dict[str, str], s
     ):
         story = Story(world, seed)
         try:
-            story.play(time.monotonic() + STORY_S)
+            story.play(time.monotonic() + STORY_S, lambda: len(proxy.counts) > 3)
             assert len(proxy.counts) > 3, "hardly any fault came about"
             story.end(proxy)
         except BaseException as error:

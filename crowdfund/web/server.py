@@ -5,6 +5,7 @@ thread is free again (see `streams`): viewers can never take the threads that pa
 from __future__ import annotations
 
 import errno
+import gc
 import resource
 import socket
 from collections.abc import Callable, Iterable
@@ -68,7 +69,10 @@ class _Server(BaseApplication):
 
     def load(self) -> Any:
         """Make the application in the worker process, after the fork: database connections do not cross one."""
-        return handing_over(create_app(self._settings))
+        app = handing_over(create_app(self._settings))
+        gc.collect()
+        gc.freeze()  # what is here stays: to look through it again and again took a third of the time of a large page
+        return app
 
 
 def handing_over(app: Application) -> Application:
