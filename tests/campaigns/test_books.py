@@ -16,7 +16,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from crowdfund.campaigns import attempts, books, halts, recording, settling
+from crowdfund.campaigns import attempts, books, figures, halts, recording, settling
 from crowdfund.campaigns.attempts import Job
 from crowdfund.campaigns.ledger import Bucket, Posted
 from crowdfund.campaigns.models import Pledge
@@ -124,6 +124,17 @@ def test_what_the_end_of_a_campaign_changes_is_posted(paper: Paper) -> None:
     paper.fork(3)
     assert moved[young.txid] + [("late", "maturing", 100_000, True)] == ledger.steps(paper.database)[young.txid]
     paper.summary(campaign)
+
+
+def test_the_figures_of_a_campaign_that_closes_are_to_be_derived_anew(paper: Paper) -> None:
+    closing, other = paper.campaign(), paper.campaign(deadline_at=datetime(2026, 12, 1, tzinfo=UTC))
+    paper.mine(blocks=CLOSING - 1 - paper.tip)
+    with paper.database.transaction() as session:
+        figures.keep(session)
+        assert figures.touched(session) == []
+    paper.mine()
+    with paper.database.reading() as session:
+        assert figures.touched(session) == [closing] != [other]
 
 
 def test_a_freshly_mined_coin_comes_of_age_and_a_reorganisation_makes_it_young(paper: Paper) -> None:
