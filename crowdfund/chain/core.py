@@ -14,7 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -319,8 +319,8 @@ class CoreBackend:
             line, headers = self._line(fresh)
             line.clock.ends_at = time.monotonic() + self._timeout_s
             try:
-                response = line.send(verb, path, body, headers)
-                return response.status, response.read()
+                with closing(line.send(verb, path, body, headers)) as response:
+                    return response.status, response.read()
             except (http.client.HTTPException, OSError) as error:
                 self.close()
                 if fresh or isinstance(error, TimeoutError):

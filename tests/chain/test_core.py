@@ -307,6 +307,34 @@ def test_a_node_that_is_away_and_comes_back_with_another_cookie(tmp_path: Path) 
     backend.close()
 
 
+def test_an_answer_that_is_never_whole_leaves_no_socket_open() -> None:
+    """Also while the failure is still being told of, and where the server has said that it will close."""
+
+    def serve(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                with client:
+                    client.recv(65_536)
+                    client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\n[")
+                    client.recv(1)  # nothing more is said until the other end has had enough
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        backend = CoreBackend(f"http://127.0.0.1:{listener.getsockname()[1]}", password="user:word", timeout_s=0.2)
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        with pytest.raises(Unreachable) as broken:
+            backend.status()
+        backend.close()
+        assert broken.value.__cause__ is not None
+        for _ in range(200):  # the other end may not have closed yet
+            if (left := len(list(Path("/proc/self/fd").iterdir()))) <= before:
+                break
+            time.sleep(0.01)
+        assert left <= before
+        listener.shutdown(socket.SHUT_RDWR)
+
+
 def test_after_a_refused_cookie_the_next_connection_reads_it_anew(tmp_path: Path) -> None:
     """A node killed hard leaves its old cookie behind, and listens again before the new one is written."""
     cookie = tmp_path / ".cookie"
