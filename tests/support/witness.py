@@ -31,6 +31,7 @@ from support.truth import Coins
 from support.world import World
 
 Place = tuple[str, int]
+REACH = 300  # blocks; more than any world looks back when it begins
 
 
 @dataclass(frozen=True)
@@ -174,9 +175,10 @@ class Witness:
                 self._foreign.add(CampaignTerms.parse(terms or "").payout_script)
 
     def _new_blocks(self) -> list[Any]:
+        """Those that were not looked at; of a chain that others have used before, the last ones are enough."""
         found: list[Any] = []
         wanted = str(self.world.node.rpc("getbestblockhash"))
-        while wanted and wanted not in self.blocks:
+        while wanted and wanted not in self.blocks and (self.blocks or len(found) < REACH):
             found.append(self.world.node.rpc("getblock", wanted, 2))
             wanted = found[-1].get("previousblockhash", "")
         return found[::-1]
