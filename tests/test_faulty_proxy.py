@@ -45,8 +45,7 @@ TIMEOUT_S = 0.5
 CONFIRMATIONS = 3
 DEEPEST = CONFIRMATIONS - 1  # what was decided rests on blocks that stay
 RATES = {"core": 0.12, "electrum": 0.04, "esplora": 0.06}
-# SQLAlchemy keeps the compiled statements of a hundred databases, each story has one; beside that nothing may stay.
-MOST_GROWTH_KIB = 128 * 1024
+MOST_GROWTH_KIB = 96 * 1024
 
 
 class Story:
