@@ -160,7 +160,8 @@ class ElectrumBackend:
         return before.tip_hash, coins
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> dict[Outpoint, Spender]:
-        """See the port. Sought among the newest 200 transactions of each script; that they spend there is proved."""
+        """See the port. Sought among the newest 200 transactions of each script; that they spend, and where, is proved.
+        One whose block nothing can prove counts as unconfirmed: whoever mines one must not make us wait for ever."""
         makers = self._transactions(list({txid for txid, _ in outpoints}))
         scripts = {
             (txid, vout): makers[txid][1].outputs[vout][1]
@@ -172,8 +173,8 @@ class ElectrumBackend:
         heights = {i.txid: i.height for items in newest for i in items}
         known = self._transactions(list(heights))
         found = {}
-        for txid, (_, tx) in known.items():
-            height = heights[txid] if heights[txid] > 0 else None
+        for txid, (raw, tx) in known.items():
+            height = heights[txid] if heights[txid] > 0 and not could_be_node(raw, txid) else None
             found.update({spent: Spender(txid, height) for spent in tx.spends if spent in scripts})
         placed = {HistoryItem(s.txid, s.height) for s in found.values() if s.height is not None}
         if placed:

@@ -119,7 +119,8 @@ class EsploraBackend:
         return tip_hash, coins
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> Mapping[Outpoint, Spender]:
-        """See the port. That they spend, and where, is proved."""
+        """See the port. That they spend, and where, is proved. One whose block nothing can prove counts as unconfirmed:
+        whoever mines one must not make us wait for ever."""
         found = ((outpoint, self._spender(outpoint)) for outpoint in dict.fromkeys(outpoints))
         return {outpoint: spender for outpoint, spender in found if spender is not None}
 
@@ -286,7 +287,7 @@ class EsploraBackend:
             return None
         if outpoint not in self._parsed(raw).spends:
             raise self._wrong(f"says that {by} spends a coin that it does not spend")
-        return Spender(by, self._proved_height(by, raw) if confirmed else None)
+        return Spender(by, self._proved_height(by, raw) if confirmed and not could_be_node(raw, by) else None)
 
     def _read_hash(self, path: str, reply: Reply) -> str:
         text = self._expect(path, reply).strip().decode("ascii", "replace")

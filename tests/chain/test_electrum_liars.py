@@ -247,10 +247,16 @@ def test_coins_that_are_not_in_the_block_they_are_said_to_be_in() -> None:
         backend.unspent([SOME])
 
 
-@pytest.mark.parametrize("honest", [True, False])
-def test_a_spending_transaction_is_in_the_block_that_it_is_said_to_be_in(honest: bool) -> None:
+@pytest.mark.parametrize(
+    ("like", "honest", "height"),
+    [(RAW, True, 9), (RAW, False, None), (SMALL, True, None)],
+    ids=["a payment", "elsewhere", "64 bytes"],
+)
+def test_a_spending_transaction_is_in_the_block_that_it_is_said_to_be_in(
+    like: bytes, honest: bool, height: int | None
+) -> None:
     coin = (TXID, 0)
-    raw = RAW[:5] + bytes.fromhex(TXID)[::-1] + bytes(4) + RAW[41:]
+    raw = like[:5] + bytes.fromhex(TXID)[::-1] + bytes(4) + like[41:]
     txid = parse_tx(raw).txid
     header = bytearray(80)
     header[MERKLE_ROOT] = bytes.fromhex(txid if honest else TXID)[::-1]
@@ -261,7 +267,7 @@ def test_a_spending_transaction_is_in_the_block_that_it_is_said_to_be_in(honest:
         blockchain__transaction__get_merkle=always({"merkle": [], "pos": 0}),
     ) as backend:
         if honest:
-            assert backend.spenders([coin]) == {coin: Spender(txid, 9)}
+            assert backend.spenders([coin]) == {coin: Spender(txid, height)}
         else:
             with pytest.raises(WrongAnswer):
                 backend.spenders([coin])

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from crowdfund.chain import esplora
 from crowdfund.chain.esplora import EsploraBackend
-from crowdfund.chain.port import Sent, Unreachable, WrongAnswer
+from crowdfund.chain.port import Sent, Spender, Unreachable, WrongAnswer
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.chain.strict_json import hash_list
 from crowdfund.errors import WorldError
@@ -270,6 +271,16 @@ def test_a_spender_is_in_the_block_that_it_is_said_to_be_in(
     lying(server, "/merkle-proof", change)
     with pytest.raises(WrongAnswer):
         backend.spenders([outpoint])
+
+
+def test_a_spender_whose_block_nothing_can_prove_counts_as_unconfirmed(
+    node: RegtestNode, backend: EsploraBackend, coin: tuple[bytes, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction of 64 bytes, which a miner can put into a block at any time: nobody waits for its proof."""
+    spent = node.rpc("getrawtransaction", coin[1], 1)["vin"][0]
+    outpoint = (str(spent["txid"]), int(spent["vout"]))
+    monkeypatch.setattr(esplora, "could_be_node", lambda raw, txid: txid == coin[1])
+    assert backend.spenders([outpoint]) == {outpoint: Spender(coin[1], None)}
 
 
 @pytest.mark.parametrize(
