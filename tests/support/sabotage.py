@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crowdfund.campaigns import attempts, ladder, lifecycle, queries, recording, settlement, settling, tip
+from crowdfund.campaigns import attempts, endings, ladder, lifecycle, queries, recording, settlement, settling
 from crowdfund.campaigns.lifecycle import Standing
 from crowdfund.campaigns.models import Coin
 from crowdfund.paying import Payer
@@ -52,13 +52,13 @@ def _pays_the_wrong_backer(patch: Patch) -> None:
 
 def _decides_a_block_early(patch: Patch) -> None:
     """The block before the closing block is taken for it."""
-    right = tip.closing_block
+    right = endings.closing_block
 
     def hasty(session: Any, deadline: Any) -> Any:
         found = right(session, deadline)
         return found and session.get_one(type(found), found.height - 1)
 
-    patch.setattr(settling, "closing_block", hasty)
+    patch.setattr(endings, "closing_block", hasty)
 
 
 def _counts_what_came_late(patch: Patch) -> None:
@@ -91,8 +91,10 @@ def _lets_one_pay_for_all(patch: Patch) -> None:
 
 
 def _signs_both_kinds(patch: Patch) -> None:
-    """The signer forgets of what kind an outpoint's settlement was."""
+    """The signer forgets of what kind an outpoint's settlement was, and takes the worker's word for how a campaign has
+    ended: each of the two keeps it from signing both."""
     patch.setattr(SignerLog, "kind", lambda *_: None)
+    patch.setattr(policy, "check_outcome", lambda *_: None)
 
 
 def _forgets_with_the_power(patch: Patch) -> None:
@@ -135,8 +137,9 @@ def _climbs_without_end(patch: Patch) -> None:
 
 
 def _leaves_a_part_out(patch: Patch) -> None:
-    """Of a batch that is split, only the first half is kept."""
+    """Of a batch that is split, only the first half is kept, and nobody looks for what is in no part."""
     halves = ladder._halves
+    patch.setattr(attempts, "stray_coins", lambda _: {})
     patch.setattr(ladder, "_halves", lambda whole: halves(whole)[:1])
 
 

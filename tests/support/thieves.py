@@ -46,6 +46,9 @@ def thefts(judge: Judge, coin: Mined, others: Sequence[Mined]) -> dict[str, Mess
     if other is not None:
         both = [*spent, [*other.outpoint, other.sats, other.given.index]]
         found["one pledge for the other"] = ask("refund", [[mine, coin.sats + other.sats - 400, index]], both)
+    decision = judge.decided.get(given.campaign)
+    if decision is not None and (decision.outcome == "failed" or coin.outpoint not in judge.counted[given.campaign]):
+        found["a release of what does not count"] = ask("release", [[payout, rest, None]])
     kind = judge.kinds.get(coin.outpoint)
     if kind == "refund":
         found["a release after the refund"] = ask("release", [[payout, rest, None]])
