@@ -189,7 +189,8 @@ class CoreBackend:
             patient.close()
 
     def spenders(self, outpoints: Sequence[Outpoint]) -> dict[Outpoint, Spender]:
-        """See the port. A node knows the unconfirmed ones only; that they spend is checked."""
+        """See the port. A node knows the unconfirmed ones only; that they spend is checked. One that it does not have,
+        be it replaced since, is left out."""
         if not outpoints:
             return {}
         with self._understood():
@@ -197,10 +198,10 @@ class CoreBackend:
             told = {(str(a["txid"]), int(a["vout"])): a.get("spendingtxid") for a in answer}
             found = {o: str(told[o]) for o in outpoints if told.get(o) is not None}
             held = self.mempool_transactions(sorted(set(found.values())))
-            spent = {(txid, o) for txid, raw in held.items() if (tx := parse_tx(raw)).txid == txid for o in tx.spends}
-        if any((txid, outpoint) not in spent for outpoint, txid in found.items()):
-            raise WrongAnswer(f"The {self.name} told of a spending transaction that it does not have (any more).")
-        return {outpoint: Spender(txid, None) for outpoint, txid in found.items()}
+            spent = {txid: tx.spends if (tx := parse_tx(raw)).txid == txid else () for txid, raw in held.items()}
+        if any(txid in held and outpoint not in spent[txid] for outpoint, txid in found.items()):
+            raise WrongAnswer(f"The {self.name} told of a spending transaction that does not spend.")
+        return {outpoint: Spender(txid, None) for outpoint, txid in found.items() if txid in held}
 
     def origin(self, tx: ParsedTx, block_hash: str, script: bytes) -> Origin | None:
         """See the port. The node keeps what the transactions of its blocks spend, whether it indexes them or not; the
