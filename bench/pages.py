@@ -211,7 +211,7 @@ class Visits:
     """Pages of one application, with their time, statements and bytes."""
 
     def __init__(self, paper: Paper) -> None:
-        app = create_app(paper.settings)
+        app = create_app(replace(paper.settings, test_bench=False))  # as on any chain but a private one
         gc.collect()
         gc.freeze()  # as the server does
         self._client: FlaskClient = app.test_client()
@@ -240,12 +240,13 @@ class Visits:
                 taken.append((time.perf_counter() - began) * 1_000)
             if answer.status_code != 200:
                 raise RuntimeError(f"{address} answers with {answer.status_code}")
-        self.queries_max = max(self.queries_max, self._statements)
+        statements = self._statements
+        self.queries_max = max(self.queries_max, statements)
         needed, all_parts = self._parts_of(body.decode())
         sent = self._bytes_of(address)
         self.bytes_max = max(self.bytes_max, sent + needed)
         self.bytes_letters_max = max(self.bytes_letters_max, sent + all_parts)
-        say(f"  {address[:60]:60} {median(taken):8.1f} ms {self._statements:4} statements {sent:8,} bytes")
+        say(f"  {address[:60]:60} {median(taken):8.1f} ms {statements:4} statements {sent:8,} bytes")
         return median(taken)
 
     def _parts_of(self, page: str) -> tuple[int, int]:
