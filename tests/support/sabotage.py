@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from crowdfund.campaigns import attempts, endings, ladder, lifecycle, queries, recording, settlement, settling
+from crowdfund.campaigns import attempts, endings, ladder, lifecycle, queries, recording, settlement, settling, tip
 from crowdfund.campaigns.lifecycle import Standing
 from crowdfund.campaigns.models import Coin
 from crowdfund.paying import Payer
@@ -52,7 +52,7 @@ def _pays_the_wrong_backer(patch: Patch) -> None:
 
 def _decides_a_block_early(patch: Patch) -> None:
     """The block before the closing block is taken for it."""
-    right = endings.closing_block
+    right = tip.closing_block
 
     def hasty(session: Any, deadline: Any) -> Any:
         found = right(session, deadline)
