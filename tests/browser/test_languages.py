@@ -5,7 +5,7 @@ and nothing is in anybody's way.
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from crowdfund.languages import LANGUAGES
 from crowdfund.web.i18n import PSEUDO
@@ -40,10 +40,10 @@ def test_a_language_is_chosen_by_a_link_without_scripts(pages: Pages, browser: B
     with Person(browser, pages.url, scripts=False, viewport=NARROW) as reader:
         reader.page.goto(pages.paths["GET pledges.new open"])
         reader.page.get_by_role("link", name="Deutsch").click()
-        assert reader.page.locator("h1").inner_text() == "Deine Zusage"
+        expect(reader.page.locator("h1")).to_have_text("Deine Zusage")
         reader.page.locator("main").get_by_role("button", name="Zeig mir, wohin ich zahle").click()
-        assert "Bitte schreibe einen Betrag." in reader.page.locator("#errors").inner_text()
+        expect(reader.page.locator("#errors")).to_contain_text("Bitte schreibe einen Betrag.")
         assert reader.page.locator("html").get_attribute("lang") == "de"
         reader.page.goto("/about")
         reader.page.get_by_role("link", name="Español").click()
-        assert reader.page.locator("h1").inner_text() == "Cómo funciona, y en qué tienes que confiar"
+        expect(reader.page.locator("h1")).to_have_text("Cómo funciona, y en qué tienes que confiar")
