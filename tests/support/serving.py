@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from threading import Thread
+from typing import Any
 
 from flask import Flask
 from werkzeug.serving import make_server
@@ -15,7 +16,7 @@ from crowdfund.web.site import Site
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
     """The address at which the application answers, until the end; then its database is closed."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, reading_files(app), threaded=True)
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -26,3 +27,16 @@ def served(app: Flask) -> Iterator[str]:
         thread.join()
         site: Site = app.extensions["crowdfund"]
         site.database.close()
+
+
+def reading_files(app: Flask) -> Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]:
+    """The application, whose files are read at once: this server never closes one whose reader has gone away."""
+
+    def answer(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        body: Any = app(environ, start_response)
+        if not environ["PATH_INFO"].startswith("/static/"):
+            return body  # type: ignore[no-any-return]
+        with closing(body):
+            return [b"".join(body)]
+
+    return answer
