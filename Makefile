@@ -1,7 +1,6 @@
 PYTHON ?= python3
 PIP = .venv/bin/python -m pip --disable-pip-version-check --quiet
-# One more than there are processors: some tests wait for a node or a browser.
-WORKERS ?= $(shell $(PYTHON) -c 'import os; print(len(getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)) + 1)')
+WORKERS ?= auto
 # Nodes and databases of the tests write much and keep nothing: in memory, where there is room for it.
 SCRATCH ?= $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 4000000 { print "/dev/shm" }')
 TESTS = $(if $(SCRATCH),TMPDIR=$(SCRATCH)) .venv/bin/python -m pytest
