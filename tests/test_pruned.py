@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from crowdfund.campaigns.models import ChainView
+from crowdfund.chain.core import CoreBackend
+from crowdfund.chain.port import Origin
 from crowdfund.chain.regtest import RegtestNode
 from crowdfund.errors import WorldError
+from crowdfund.wallet.blocks import parse_tx
 from support.node import new_address, new_node
 from support.world import World
 
 WINDOW = 288  # blocks that a pruning node always keeps
+BURN = "bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080"  # whose keys nobody here has
 
 
 @pytest.fixture
@@ -51,3 +56,17 @@ def test_a_pruned_node_that_still_has_what_is_missing(pruning: RegtestNode, tmp_
         assert world.pledge_state(pledge) == "confirmed"
         with world.database.reading() as session:
             assert session.get_one(ChainView, 1).state == "live"
+
+
+def test_of_what_a_deleted_block_made_only_the_script_is_known(pruning: RegtestNode) -> None:
+    """As of the coin that a creator cancels with: the cancellation is found, and not held up for ever."""
+    pruning.rpc("generatetoaddress", WINDOW + 200, BURN)
+    txid = pruning.pay(new_address(pruning), 50_000)
+    (block,) = pruning.mine()
+    pruning.rpc("pruneblockchain", int(pruning.rpc("getblockcount")) - WINDOW)
+    told = pruning.rpc("getrawtransaction", txid, 2, block)
+    before = told["vin"][0]["prevout"]
+    assert before["height"] < int(pruning.rpc("getblockchaininfo")["pruneheight"])
+    with closing(CoreBackend(pruning.rpc_url, pruning.cookie_file)) as backend:
+        script = bytes.fromhex(before["scriptPubKey"]["hex"])
+        assert backend.origin(parse_tx(bytes.fromhex(told["hex"])), block, script) == Origin(None)
